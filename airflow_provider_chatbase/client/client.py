@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -20,6 +20,9 @@ from airflow_provider_chatbase.client.settings import ClientSettings, require_ve
 from airflow_provider_chatbase.client.shapes import Page
 
 Result = TypeVar("Result")
+
+Steps = Generator[Request[Any], Any, Result]
+"""Several requests that belong together: yields each, is sent its result, returns the outcome."""
 
 
 class _Attempts:
@@ -95,6 +98,26 @@ class ChatbaseClient:
         for page in self.pages(first):
             yield from page.items
 
+    def run(self, steps: Steps[Result]) -> Result:
+        """
+        Send the requests of several steps, one after the other.
+
+        :param steps: yields requests; an error is raised inside it, at the request that failed.
+        :return: what the steps return.
+        """
+        try:
+            request = next(steps)
+            while True:
+                try:
+                    result = self.send(request)
+                except ChatbaseError as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(result)
+        except StopIteration as end:
+            outcome: Result = end.value
+            return outcome
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -167,6 +190,26 @@ class AsyncChatbaseClient:
         async for page in self.pages(first):
             for item in page.items:
                 yield item
+
+    async def run(self, steps: Steps[Result]) -> Result:
+        """
+        Send the requests of several steps, one after the other.
+
+        :param steps: yields requests; an error is raised inside it, at the request that failed.
+        :return: what the steps return.
+        """
+        try:
+            request = next(steps)
+            while True:
+                try:
+                    result = await self.send(request)
+                except ChatbaseError as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(result)
+        except StopIteration as end:
+            outcome: Result = end.value
+            return outcome
 
     async def close(self) -> None:
         """Close the connections."""

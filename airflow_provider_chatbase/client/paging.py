@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
-from airflow_provider_chatbase.client.request import Request
+from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.shapes import Page
 
 MAX_PAGES = 100_000
@@ -73,3 +75,20 @@ class PageWalk:
             "The listing is not complete; run it again, and report it to Chatbase if it stays.",
             operation=self._first.operation,
         )
+
+
+def all_items(first: Request[Page]) -> Generator[Request[Page], Page, list[JsonObject]]:
+    """
+    Walk over a listing as steps of a client.
+
+    :param first: the request for the first page.
+    :return: the objects of all pages.
+    :raises ChatbasePagingError: when the listing does not move forward.
+    """
+    walk = PageWalk(first)
+    items: list[JsonObject] = []
+    while (request := walk.next_request()) is not None:
+        page = yield request
+        walk.take(page)
+        items.extend(page.items)
+    return items

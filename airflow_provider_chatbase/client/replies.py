@@ -142,6 +142,8 @@ def _issues(issues: Json) -> JsonObject:
 
 
 def _decoded(request: Request[Result], reply: Reply) -> Json:
+    if reply.status == 204:
+        return None
     try:
         return json.loads(reply.content)
     except ValueError as error:

@@ -13,6 +13,8 @@ from airflow_provider_chatbase.client.request import ApiVersion, Host, Request
 DEFAULT_HOST = "https://www.chatbase.co"
 DEFAULT_FILES_HOST = "https://files.chatbase.co"
 
+DEFAULT_MAX_ATTEMPTS = 8
+
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 POOL_TIMEOUT = 60.0
@@ -53,7 +55,7 @@ class ClientSettings:
     files_host: str = DEFAULT_FILES_HOST
     api_version: ApiVersion = "v2"
     timeout: float | None = None
-    max_attempts: int = 8
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
     proxy: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
 
