@@ -1,0 +1,76 @@
+"""Check the distribution as a user has it: run by the Python that has it, away from the checkout."""
+
+# ruff: noqa: S101, T201 - a check that prints what it saw
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import pkgutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+DISTRIBUTION = "airflow-provider-chatbase"
+PACKAGE = "airflow_provider_chatbase"
+ONLY_WITH = {"pytest"}  # what a module may ask for that we do not install
+
+
+def output_of(*command: str) -> str:
+    """Run a command and return what it printed; fail with its errors when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def check_location() -> None:
+    """Check that the package comes from this environment, with its version and type marker."""
+    package = importlib.import_module(PACKAGE)
+    folder = Path(package.__file__ or "").parent
+    assert folder.is_relative_to(sys.prefix), f"{folder} is outside {sys.prefix}"
+    assert (folder / "py.typed").exists(), "py.typed is not in the wheel"
+    assert package.__version__ == importlib.metadata.version(DISTRIBUTION)
+
+
+def check_imports() -> None:
+    """Import every module; what this Airflow calls deprecated is an error in ours."""
+    warnings.filterwarnings("error", category=DeprecationWarning, module=PACKAGE)
+    package = importlib.import_module(PACKAGE)
+    names = [module.name for module in pkgutil.walk_packages(package.__path__, f"{PACKAGE}.")]
+    for name in names:
+        if name.endswith(".__main__"):
+            continue
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name not in ONLY_WITH:
+                raise
+    print(f"{len(names)} modules import")
+
+
+def check_airflow_knows_the_provider() -> None:
+    """Check that Airflow lists the provider and can import its hook."""
+    providers = json.loads(output_of("airflow", "providers", "list", "--output", "json"))
+    [ours] = [row for row in providers if row["package_name"] == DISTRIBUTION]
+    print("airflow providers list:", ours)
+    hooks = json.loads(output_of("airflow", "providers", "hooks", "--output", "json"))
+    [hook] = [row for row in hooks if row["connection_type"] == "chatbase"]
+    assert hook["package_name"] == DISTRIBUTION, hook
+    assert "Error" not in hook["hook_name"], hook
+    print("airflow providers hooks:", hook)
+
+
+def check_simulator_command() -> None:
+    """Start the simulator's command from the installed package."""
+    usage = output_of(sys.executable, "-m", f"{PACKAGE}.simulator", "--help")
+    assert "--port" in usage, usage
+    print(usage.splitlines()[0])
+
+
+if __name__ == "__main__":
+    check_location()
+    check_imports()
+    check_airflow_knows_the_provider()
+    check_simulator_command()
