@@ -83,20 +83,6 @@ __all__ = [
     "fail_at_once",
 ]
 
-PERMANENT = (
-    ChatbaseInputError,
-    ChatbaseConfigurationError,
-    ChatbaseValidationError,
-    ChatbaseAuthenticationError,
-    ChatbasePermissionError,
-    ChatbasePlanError,
-    ChatbaseCreditsError,
-    ChatbaseNotFoundError,
-    ChatbaseAmbiguousError,
-    ChatbaseToolCallError,
-)
-"""Errors that a retry of the task cannot mend: somebody has to change something first."""
-
 
 class ChatbasePermanentError(ChatbaseError, AirflowFailException):
     """
@@ -104,6 +90,8 @@ class ChatbasePermanentError(ChatbaseError, AirflowFailException):
 
     The error it stands for is its ``__cause__``; status, code and request id are copied from it.
     """
+
+    permanent = True
 
     def __init__(self, error: ChatbaseError) -> None:
         super().__init__(
@@ -119,6 +107,8 @@ class ChatbasePermanentError(ChatbaseError, AirflowFailException):
 class ChatbaseTrainingError(ChatbaseError, AirflowFailException):
     """Training failed; waiting longer or trying the wait again cannot help."""
 
+    permanent = True
+
 
 @contextmanager
 def fail_at_once() -> Iterator[None]:
@@ -129,5 +119,7 @@ def fail_at_once() -> Iterator[None]:
     """
     try:
         yield
-    except PERMANENT as error:
-        raise ChatbasePermanentError(error) from error
+    except ChatbaseError as error:
+        if error.permanent and not isinstance(error, AirflowFailException):
+            raise ChatbasePermanentError(error) from error
+        raise

@@ -137,7 +137,8 @@ class Rules:
     :param look_first: look for the message before it is sent: an earlier try may have sent it.
     :param not_before: when it was sent at the earliest, in seconds since the epoch.
     :param tools: what to do when the agent asks for tools.
-    :param clock: seconds that only go forward.
+    :param patience: seconds after which a message that is not found counts as never arrived.
+    :param patience_after_timeout: the same, where the agent may still be writing its answer.
     """
 
     version: ApiVersion = "v2"
@@ -145,7 +146,8 @@ class Rules:
     look_first: bool = False
     not_before: float = field(default_factory=time.time)
     tools: ToolUse = field(default_factory=ToolUse)
-    clock: Callable[[], float] = time.monotonic
+    patience: float = PATIENCE
+    patience_after_timeout: float = PATIENCE_AFTER_TIMEOUT
 
 
 def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
@@ -168,7 +170,7 @@ def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
     sought = question.sought(rules.not_before)
     answer = None
     if rules.look_first and rules.version == "v2":
-        answer = _recovered((yield from look_until_sure(sought, PATIENCE, rules.clock)))
+        answer = _recovered((yield from look_until_sure(sought, rules.patience, time.time)))
     if answer is None:
         answer = yield from _send(request, sought, rules)
     return (yield from _use_tools(question, answer, rules))
@@ -201,8 +203,9 @@ def _after_ambiguous(error: ChatbaseError, sought: Sought, rules: Rules) -> Step
     if rules.on_ambiguous == "fail" or rules.version == "v1":
         raise ChatbaseAmbiguousError(_unknown(error, rules), operation=error.operation) from error
     log.warning("It is unknown whether the message was answered; looking for it: %s", error)
-    patience = PATIENCE_AFTER_TIMEOUT if isinstance(error, ChatbaseTimeoutError) else PATIENCE
-    answer = _recovered((yield from look_until_sure(sought, patience, rules.clock)))
+    timed_out = isinstance(error, ChatbaseTimeoutError)
+    patience = rules.patience_after_timeout if timed_out else rules.patience
+    answer = _recovered((yield from look_until_sure(sought, patience, time.time)))
     if answer is None:
         log.warning("The message never arrived; it is sent again.")
     return answer

@@ -30,8 +30,9 @@
         ├── ChatbaseMaintenanceError    refused before any read or write
         └── ChatbaseServerError         any other 5xx; the work may have been done
 
-Two attributes of every class say what a caller may do about it: ``transient`` (a later try may
-succeed) and ``ambiguous`` (the work may have been done, so a write must not be repeated blindly).
+Three attributes of every class say what a caller may do about it: ``transient`` (the same request may
+succeed a moment later), ``ambiguous`` (the work may have been done, so a write must not be repeated blindly)
+and ``permanent`` (somebody has to change something first, so a retry of the task is of no use).
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class ChatbaseError(Exception):
 
     transient: ClassVar[bool] = False
     ambiguous: ClassVar[bool] = False
+    permanent: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -117,9 +119,13 @@ class ChatbaseError(Exception):
 class ChatbaseInputError(ChatbaseError, ValueError):
     """An argument is wrong; nothing was sent."""
 
+    permanent = True
+
 
 class ChatbaseConfigurationError(ChatbaseError):
     """The connection's settings are wrong; nothing was sent."""
+
+    permanent = True
 
 
 class ChatbaseUnsupportedError(ChatbaseConfigurationError):
@@ -162,6 +168,8 @@ class ChatbaseDamagedReplyError(ChatbaseReplyError):
 class ChatbaseAmbiguousError(ChatbaseError):
     """It is unknown whether a message was answered and charged, and it may not be sent again."""
 
+    permanent = True
+
 
 class ChatbasePagingError(ChatbaseError):
     """A listing that does not move forward; it was stopped."""
@@ -175,6 +183,8 @@ class ChatbaseAnswerError(ChatbaseError):
     :param conversation_id: the conversation, when known.
     """
 
+    permanent = True
+
     def __init__(
         self, message: str, *, text: str = "", conversation_id: str | None = None, **reply: Any
     ) -> None:
@@ -187,10 +197,13 @@ class ChatbaseInterruptedAnswerError(ChatbaseAnswerError):
     """The answer broke off while it was streamed; Chatbase may have it whole."""
 
     ambiguous = True
+    permanent = False
 
 
 class ChatbaseUnansweredError(ChatbaseAnswerError):
     """The message arrived, and there is no answer to it; sending it again may be charged twice."""
+
+    permanent = False
 
 
 class ChatbaseToolCallError(ChatbaseAnswerError):
@@ -204,25 +217,37 @@ class ChatbaseApiError(ChatbaseError):
 class ChatbaseValidationError(ChatbaseApiError):
     """Chatbase refused a value."""
 
+    permanent = True
+
 
 class ChatbaseAuthenticationError(ChatbaseApiError):
     """The API key is missing, unknown or expired."""
+
+    permanent = True
 
 
 class ChatbasePermissionError(ChatbaseApiError):
     """The API key lacks the right to do this."""
 
+    permanent = True
+
 
 class ChatbasePlanError(ChatbaseApiError):
     """The workspace's plan does not include this."""
+
+    permanent = True
 
 
 class ChatbaseCreditsError(ChatbaseApiError):
     """The workspace's or the agent's message credits are used up."""
 
+    permanent = True
+
 
 class ChatbaseNotFoundError(ChatbaseApiError):
     """There is no such thing in this workspace."""
+
+    permanent = True
 
 
 class ChatbaseConflictError(ChatbaseApiError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,7 @@ from airflow_provider_chatbase.client.v2.messages import (
 ANSWER_PATIENCE = 180.0
 """Seconds to wait for the answer to a message that arrived."""
 
+SILENT = ("ended", "taken_over", "paused")
 TOOL_PARTS = ("tool-call", "tool-result")
 
 FIRST_PAUSE = 0.5
@@ -46,11 +48,13 @@ class Finding:
     :param fate: what became of the message.
     :param answer: the answer, where there is one.
     :param conversation_id: the conversation that the message is in.
+    :param give_up_at: when to stop waiting for an answer, in seconds since the epoch.
     """
 
     fate: Fate
     answer: JsonObject | None = None
     conversation_id: str | None = None
+    give_up_at: float = float("-inf")
 
 
 NOTHING = Finding(Fate.NOT_FOUND)
@@ -85,17 +89,16 @@ def look_until_sure(sought: Sought, patience: float, clock: Callable[[], float])
 
     :param sought: the message.
     :param patience: seconds after which a message that is not found counts as never arrived.
-    :param clock: seconds that only go forward.
+    :param clock: seconds since the epoch.
     :return: what was found last.
     """
-    began = clock()
+    give_up_at = clock() + patience
     pause = FIRST_PAUSE
     while True:
         finding = yield from look(sought)
         if finding.fate is Fate.ANSWERED:
             return finding
-        wanted = ANSWER_PATIENCE if finding.fate is Fate.UNANSWERED else patience
-        if clock() - began + pause > wanted:
+        if clock() + pause > (finding.give_up_at if finding.fate is Fate.UNANSWERED else give_up_at):
             return finding
         yield Pause(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
@@ -117,7 +120,7 @@ def look(sought: Sought) -> Steps[Finding]:
         page = yield request
         walk.take(page)
         for conversation in page.items:
-            if _time(conversation, "updatedAt") < sought.not_before - CLOCK_SKEW:
+            if not sought.own_tag and _time(conversation, "updatedAt") < sought.not_before - CLOCK_SKEW:
                 return NOTHING  # the last active come first: the rest is older still
             finding = yield from _look_in(sought, str(conversation.get("id")))
             if finding.fate is not Fate.NOT_FOUND:
@@ -158,8 +161,19 @@ def find_in(sought: Sought, conversation: JsonObject, messages: list[JsonObject]
             break
         replies.append(message)
     if not replies or not _says_something(message_parts(replies[-1])):
-        return Finding(Fate.UNANSWERED, conversation_id=conversation_id)
+        return Finding(
+            Fate.UNANSWERED,
+            conversation_id=conversation_id,
+            give_up_at=_give_up_at(conversation, messages[at]),
+        )
     return Finding(Fate.ANSWERED, _answer(conversation, messages[at], replies), conversation_id)
+
+
+def _give_up_at(conversation: JsonObject, question: JsonObject) -> float:
+    """No answer comes where the agent is not to answer, nor long after the question."""
+    if conversation.get("status") in SILENT:
+        return float("-inf")
+    return _time(question, "createdAt") + ANSWER_PATIENCE
 
 
 def _position(sought: Sought, messages: list[JsonObject]) -> int | None:
@@ -200,6 +214,6 @@ def _answer(conversation: JsonObject, question: JsonObject, replies: list[JsonOb
 
 
 def _time(value: JsonObject, name: str) -> float:
-    """Return a time of the API in seconds; one that is missing counts as recent."""
+    """Return a time of the API in seconds; one that is missing counts as the present."""
     found: Any = value.get(name)
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else float("inf")
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else time.time()
