@@ -1,0 +1,88 @@
+"""What an agent answered, in our names, and whether it is an answer at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from airflow_provider_chatbase.client.errors import ChatbaseAnswerError
+from airflow_provider_chatbase.client.request import Json, JsonObject
+from airflow_provider_chatbase.client.shapes import data_object
+
+
+def read_answer(reply: Json) -> JsonObject:
+    """
+    Read an answer into our names.
+
+    :param reply: ``{"data": {"id", "parts", "metadata"}}``.
+    :return: ``text``, ``conversation_id``, ``message_id``, ``user_message_id``, ``user_id``, ``credits``,
+        ``finish_reason`` and ``tool_calls``; what the reply does not say is ``None``.
+    :raises UnexpectedShapeError: when there is no ``data`` object.
+    """
+    data = data_object(reply)
+    metadata = _mapping(data.get("metadata"))
+    parts = message_parts(data)
+    return {
+        "text": parts_text(parts),
+        "conversation_id": metadata.get("conversationId"),
+        "message_id": data.get("id"),
+        "user_message_id": metadata.get("userMessageId"),
+        "user_id": metadata.get("userId"),
+        "credits": _mapping(metadata.get("usage")).get("credits"),
+        "finish_reason": metadata.get("finishReason"),
+        "tool_calls": [_tool_call(part) for part in parts if part.get("type") == "tool-call"],
+    }
+
+
+def require_answer(answer: JsonObject) -> JsonObject:
+    """
+    Refuse a reply that came with HTTP 200 and is no answer.
+
+    :param answer: from :func:`read_answer`.
+    :return: the same answer.
+    :raises ChatbaseAnswerError: when the agent failed, or said nothing and asked for no tool.
+    """
+    where = f"conversation {answer['conversation_id']}, message {answer['message_id']}"
+    if answer["finish_reason"] == "error":
+        raise ChatbaseAnswerError(
+            f"The agent failed while it answered (finishReason: error; {where}). "
+            "Look at the conversation in Chatbase; sending again is charged again.",
+            operation="chatWithAgent",
+            text=answer["text"],
+            conversation_id=answer["conversation_id"],
+        )
+    if not answer["text"] and not answer["tool_calls"]:
+        raise ChatbaseAnswerError(
+            f"The agent gave no answer ({where}). The message is recorded; the conversation may be "
+            "paused, or a human may have taken it over.",
+            operation="chatWithAgent",
+            conversation_id=answer["conversation_id"],
+        )
+    return answer
+
+
+def message_parts(message: JsonObject) -> list[JsonObject]:
+    """
+    Return a message's parts, those of unknown types too.
+
+    :param message: a message or an answer of API v2.
+    """
+    parts = message.get("parts")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def parts_text(parts: list[JsonObject]) -> str:
+    """
+    Return the text of a message.
+
+    :param parts: its parts; those that are no text are passed over.
+    """
+    texts = (part.get("text") for part in parts if part.get("type") == "text")
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _tool_call(part: JsonObject) -> JsonObject:
+    return {"id": part.get("toolCallId"), "name": part.get("toolName"), "input": part.get("input")}
+
+
+def _mapping(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,81 @@
+"""One call of the API as a value: what to send, how to read the reply, whether it is safe to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, Self, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+Json = Any
+"""Decoded JSON; plain values only."""
+
+JsonObject = dict[str, Any]
+"""A decoded JSON object."""
+
+ApiVersion = Literal["v2", "v1"]
+Host = Literal["main", "files"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+Result = TypeVar("Result")
+
+CHAT_PATIENCE = 180.0
+"""Seconds of silence allowed while an answer is written, unless the connection says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[Result]):
+    """
+    A call of the API, ready to be sent by a sync or an async client.
+
+    :param operation: the ``operationId`` in the API's description; names the call in logs and errors.
+    :param method: the HTTP method.
+    :param path: the path below the version, already quoted.
+    :param read: turns the reply's decoded JSON into the result.
+    :param version: the API version that has this operation.
+    :param host: ``main``, or ``files`` for uploads.
+    :param query: query parameters; ``None`` values are left out.
+    :param body: the JSON body, or ``None`` for no body.
+    :param repeatable: whether doing it twice is the same as doing it once.
+    :param patience: seconds of silence to allow while waiting for the reply, where the operation
+        is known to be slow and the connection sets no timeout of its own.
+    :param means_done: error codes that say the wanted state is reached, with the result to return.
+    :param means_done_on_repeat: error codes that say so only after an attempt whose fate is unknown.
+    """
+
+    operation: str
+    method: Method
+    path: str
+    read: Callable[[Json], Result]
+    version: ApiVersion = "v2"
+    host: Host = "main"
+    query: Mapping[str, str | int | None] = field(default_factory=dict)
+    body: Json = field(default=None, repr=False)
+    repeatable: bool = True
+    patience: float | None = None
+    means_done: Mapping[str, Result] = field(default_factory=dict)
+    means_done_on_repeat: Mapping[str, Result] = field(default_factory=dict)
+
+    def with_query(self, **query: str | int | None) -> Self:
+        """
+        Return the same request with these query parameters added or replaced.
+
+        :param query: the parameters.
+        """
+        return replace(self, query={**self.query, **query})
+
+
+def segment(name: str, value: str) -> str:
+    """
+    Quote one segment of a path.
+
+    :param name: the argument's name, for the error.
+    :param value: the id or name to put into the path.
+    :return: the quoted segment.
+    :raises ChatbaseInputError: when it is empty, no text, or would change the path.
+    """
+    if not isinstance(value, str) or not value.strip() or value in (".", ".."):
+        raise ChatbaseInputError(f"{name} must be the id as text, not {value!r}. Nothing was sent.")
+    return quote(value, safe="")

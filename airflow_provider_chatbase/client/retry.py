@@ -1,0 +1,137 @@
+"""One policy for every request, sync or async: whether to try again, and after how long."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypedDict
+
+from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
+from tenacity.retry import retry_base
+from tenacity.stop import stop_base
+
+from airflow_provider_chatbase.client.errors import ChatbaseApiError, ChatbaseError
+from airflow_provider_chatbase.client.request import Request
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """
+    When to repeat a request.
+
+    :param max_attempts: how often a request may be tried.
+    :param max_wait: seconds that one wait may last, whatever the reply asks for.
+    :param deadline: seconds after which no further attempt is begun.
+    :param first_wait: seconds of the first wait where the reply asks for none; doubled each time.
+    :param longest_backoff: seconds at which the doubling stops.
+    """
+
+    max_attempts: int = 8
+    max_wait: float = 60.0
+    deadline: float = 300.0
+    first_wait: float = 0.5
+    longest_backoff: float = 30.0
+
+    def repeats(self, request: Request[Any], error: BaseException) -> bool:
+        """
+        Say whether to send a request again.
+
+        A refusal before anything was done is repeated for any method; a failure after which the work
+        may have been done only where doing it twice is the same as doing it once.
+
+        :param request: what was sent.
+        :param error: how it failed.
+        """
+        if not isinstance(error, ChatbaseError) or not error.transient:
+            return False
+        return request.repeatable or not error.ambiguous
+
+    def wait(self, error: BaseException | None, attempt: int, jitter: float) -> float:
+        """
+        Return the seconds to wait before the next attempt.
+
+        :param error: how the last attempt failed.
+        :param attempt: the number of attempts made, from 1.
+        :param jitter: a number from 0 to 1 that keeps many clients from returning at one moment.
+        """
+        asked = error.retry_after if isinstance(error, ChatbaseError) else None
+        if asked is not None:
+            return min(asked + 0.25 * jitter, self.max_wait)
+        backoff = min(self.first_wait * 2.0 ** (attempt - 1), self.longest_backoff)
+        return min(backoff * (0.5 + 0.5 * jitter), self.max_wait)
+
+
+class RetryArguments(TypedDict):
+    """What tenacity's ``Retrying`` and ``AsyncRetrying`` take, the same for both."""
+
+    retry: retry_base
+    wait: Callable[[RetryCallState], float]
+    stop: stop_base
+    before_sleep: Callable[[RetryCallState], None]
+    retry_error_callback: Callable[[RetryCallState], NoReturn]
+
+
+def retry_arguments(policy: RetryPolicy, request: Request[Any]) -> RetryArguments:
+    """
+    Put a policy into tenacity's terms.
+
+    :param policy: the policy.
+    :param request: what is to be sent.
+    :return: the arguments of ``Retrying`` or ``AsyncRetrying``.
+    """
+
+    def wait(state: RetryCallState) -> float:
+        return policy.wait(_error(state), state.attempt_number, random.random())  # noqa: S311
+
+    def report(state: RetryCallState) -> None:
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        log.warning(
+            "%s failed (attempt %d of %d); trying again in %.1f s: %s",
+            request.operation,
+            state.attempt_number,
+            policy.max_attempts,
+            seconds,
+            _error(state),
+        )
+
+    def give_up(state: RetryCallState) -> NoReturn:
+        error = _error(state)
+        if error is None:
+            raise RuntimeError("tenacity gave up without an error")
+        if isinstance(error, ChatbaseError):
+            error.attempts = state.attempt_number
+        raise error
+
+    return RetryArguments(
+        retry=retry_if_exception(lambda error: policy.repeats(request, error)),
+        wait=wait,
+        stop=stop_any(stop_after_attempt(policy.max_attempts), stop_before_delay(policy.deadline)),
+        before_sleep=report,
+        retry_error_callback=give_up,
+    )
+
+
+def settled(request: Request[Any], error: ChatbaseError, *, earlier_fate_unknown: bool) -> str | None:
+    """
+    Return the code of a refusal which says that the wanted state is already there.
+
+    :param request: what was sent.
+    :param error: how it was refused.
+    :param earlier_fate_unknown: whether an earlier attempt may have done the work.
+    :return: the code, a key of the request's ``means_done`` or ``means_done_on_repeat``; else ``None``.
+    """
+    if not isinstance(error, ChatbaseApiError) or error.code is None:
+        return None
+    if error.code in request.means_done:
+        return error.code
+    if earlier_fate_unknown and error.code in request.means_done_on_repeat:
+        return error.code
+    return None
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None

@@ -1,0 +1,147 @@
+"""Where and how to reach Chatbase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, ChatbaseUnsupportedError
+from airflow_provider_chatbase.client.request import ApiVersion, Host, Request
+
+DEFAULT_HOST = "https://www.chatbase.co"
+DEFAULT_FILES_HOST = "https://files.chatbase.co"
+
+DEFAULT_MAX_ATTEMPTS = 8
+
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 30.0
+POOL_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """
+    Seconds to wait for each stage of a request.
+
+    :param connect: for the connection to be made.
+    :param read: for the next bytes of the reply, and to get the next bytes of the request away.
+    :param pool: for a free connection of the pool.
+    """
+
+    connect: float
+    read: float
+    pool: float = POOL_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """
+    Everything that a client needs to know, checked.
+
+    :param api_key: the API key; never shown.
+    :param host: base URL of the API, without ``/api/…``.
+    :param files_host: base URL for uploads.
+    :param api_version: which API version to speak where both could.
+    :param timeout: seconds of silence allowed for any request; ``None`` leaves it to the operation.
+    :param max_attempts: how often a request may be tried.
+    :param proxy: URL of a proxy; ``None`` goes by the environment.
+    :param ca_bundle: path of a file with the certificates to trust; ``None`` trusts the usual ones.
+    """
+
+    api_key: str = field(repr=False)
+    host: str = DEFAULT_HOST
+    files_host: str = DEFAULT_FILES_HOST
+    api_version: ApiVersion = "v2"
+    timeout: float | None = None
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    proxy: str | None = field(default=None, repr=False)
+    ca_bundle: str | None = None
+
+    def url(self, host: Host, version: ApiVersion, path: str) -> str:
+        """
+        Return the whole URL of a path.
+
+        :param host: ``main`` or ``files``.
+        :param version: the API version.
+        :param path: the path below the version.
+        """
+        base = self.files_host if host == "files" else self.host
+        return f"{base}/api/{version}{path}"
+
+    def timeouts(self, patience: float | None) -> Timeouts:
+        """
+        Return the timeouts of a request.
+
+        :param patience: seconds of silence that the operation needs, where it is known to be slow.
+        """
+        if self.timeout is not None:
+            return Timeouts(connect=min(CONNECT_TIMEOUT, self.timeout), read=self.timeout)
+        return Timeouts(connect=CONNECT_TIMEOUT, read=patience or READ_TIMEOUT)
+
+
+def base_url(name: str, value: str) -> str:
+    """
+    Check and normalise a base URL.
+
+    :param name: the connection's field, for the error.
+    :param value: a URL, or a host alone, with or without ``/api/v1`` or ``/api/v2``.
+    :return: the URL without a trailing slash or API path.
+    :raises ChatbaseConfigurationError: when it is no http(s) URL, or plain http to another machine.
+    """
+    text = value.strip().rstrip("/")
+    parts = urlsplit(text if "://" in text else f"https://{text}")
+    host = _hostname(parts.netloc and parts.hostname)
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        raise ChatbaseConfigurationError(
+            f"The connection's {name} {value!r} is no base URL. Give one like {DEFAULT_HOST}."
+        )
+    if parts.username or parts.password:
+        raise ChatbaseConfigurationError(
+            f"The connection's {name} holds a user name or a password. "
+            "Put the API key into the connection's password field."
+        )
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ChatbaseConfigurationError(
+            f"The connection's {name} {value!r} is plain http, which would send the API key in clear. "
+            "Use https; http is allowed to this machine only."
+        )
+    path = parts.path.rstrip("/")
+    for suffix in ("/v1", "/v2", "/api"):
+        path = path.removesuffix(suffix)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def is_loopback(hostname: str) -> bool:
+    """
+    Say whether a host name is this machine.
+
+    :param hostname: a name or an address.
+    """
+    if hostname == "localhost" or hostname.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def require_version(settings: ClientSettings, request: Request[Any]) -> None:
+    """
+    Refuse an operation that the connection's API version does not have.
+
+    :param settings: the connection's settings.
+    :param request: what is to be sent.
+    :raises ChatbaseUnsupportedError: when the connection speaks v1 and only v2 has the operation.
+    """
+    if settings.api_version == "v1" and request.version == "v2":
+        raise ChatbaseUnsupportedError(
+            f"{request.operation} is an operation of API v2, and the connection speaks v1. "
+            "Set api_version to v2 in the connection, if the Chatbase plan has API v2. Nothing was sent.",
+            operation=request.operation,
+        )
+
+
+def _hostname(hostname: str | None) -> str:
+    return (hostname or "").lower()

@@ -1,0 +1,165 @@
+"""Agents: list, get, create, update, clone, delete."""
+
+from __future__ import annotations
+
+from airflow_provider_chatbase.client.checks import require_object, require_page_limit, require_text
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.request import Json, JsonObject, Request, segment
+from airflow_provider_chatbase.client.shapes import Page, identified, page, success
+
+NAME_LENGTH = 100
+
+NULLABLE_SETTINGS = frozenset(
+    {
+        "channelInstructions",
+        "allowedDomains",
+        "suggestedMessages",
+        "creditLimit",
+        "notificationsSettings",
+        "ipRateLimits",
+        "spamSettings",
+        "voiceSettings",
+        "blockedCountries",
+    }
+)
+"""Settings that ``null`` resets or switches off."""
+
+FIXED_SETTINGS = frozenset({"name", "instructions", "model", "temp", "visibility", "initialMessages"})
+"""Settings that always have a value. Settings in neither set pass through as they are."""
+
+
+def list_agents(*, limit: int = 100) -> Request[Page]:
+    """
+    List the workspace's agents: ``listAgents``.
+
+    :param limit: agents a page, 1 to 100.
+    :return: a request for the first page.
+    :raises ChatbaseInputError: when the limit is out of range.
+    """
+    return Request(
+        operation="listAgents",
+        method="GET",
+        path="/agents",
+        query={"limit": require_page_limit(limit, 100)},
+        read=page,
+    )
+
+
+def get_agent(agent_id: str) -> Request[JsonObject]:
+    """
+    Get an agent with its settings and training status: ``getAgent``.
+
+    :param agent_id: the agent.
+    :return: a request for the agent.
+    :raises ChatbaseInputError: when the id is empty.
+    """
+    return Request(operation="getAgent", method="GET", path=_path(agent_id), read=identified)
+
+
+def create_agent(settings: JsonObject) -> Request[JsonObject]:
+    """
+    Create an agent: ``createAgent``. Creating twice makes two agents, so it is never repeated blindly.
+
+    :param settings: ``name`` (at most 100 characters), and optionally ``url``, ``instructions``,
+        ``model``, ``temp`` (0 to 1), ``visibility``.
+    :return: a request for ``{"id", "pendingSteps"?}``. With ``pendingSteps`` the agent exists, and
+        those follow-ups failed.
+    :raises ChatbaseInputError: when the name is missing or too long.
+    """
+    body = require_object("settings", settings)
+    require_text("settings['name']", body.get("name"), longest=NAME_LENGTH)
+    return Request(
+        operation="createAgent",
+        method="POST",
+        path="/agents",
+        body=body,
+        read=identified,
+        repeatable=False,
+    )
+
+
+def update_agent(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
+    """
+    Change some of an agent's settings: ``updateAgent``.
+
+    :param agent_id: the agent.
+    :param settings: the API's setting names; what is left out stays, ``None`` resets a nullable one.
+    :return: a request for ``{"success": true}``; get the agent to see the outcome.
+    :raises ChatbaseInputError: when ``None`` is given for a setting that always has a value, or a
+        name is misspelt in snake_case.
+    """
+    return Request(
+        operation="updateAgent",
+        method="PUT",
+        path=_path(agent_id),
+        body=checked_settings(settings),
+        read=success,
+    )
+
+
+def clone_agent(agent_id: str) -> Request[JsonObject]:
+    """
+    Copy an agent with its sources, except Notion pages: ``cloneAgent``. Never repeated blindly.
+
+    :param agent_id: the agent to copy.
+    :return: a request for ``{"id", "pendingSteps"?}`` of the copy.
+    :raises ChatbaseInputError: when the id is empty.
+    """
+    return Request(
+        operation="cloneAgent",
+        method="POST",
+        path=f"{_path(agent_id)}/clone",
+        read=identified,
+        repeatable=False,
+    )
+
+
+def delete_agent(agent_id: str) -> Request[JsonObject]:
+    """
+    Delete an agent with its sources and integrations, for good: ``deleteAgent``.
+
+    :param agent_id: the agent.
+    :return: a request for ``{"success": true}``.
+    :raises ChatbaseInputError: when the id is empty.
+    """
+    return Request(
+        operation="deleteAgent",
+        method="DELETE",
+        path=_path(agent_id),
+        read=success,
+        means_done_on_repeat={"AGENT_NOT_FOUND": {"success": True}},
+    )
+
+
+def checked_settings(settings: Json) -> JsonObject:
+    """
+    Check settings for an update, as far as that is sure without asking.
+
+    :param settings: what was given.
+    :return: a copy.
+    :raises ChatbaseInputError: as :func:`update_agent`.
+    """
+    body = require_object("settings", settings)
+    for name, value in body.items():
+        camel = _camel_case(name)
+        if camel != name and camel in NULLABLE_SETTINGS | FIXED_SETTINGS:
+            raise ChatbaseInputError(
+                f"settings[{name!r}] is not a name of the API; it is {camel!r}. Nothing was sent."
+            )
+        if value is None and name in FIXED_SETTINGS:
+            raise ChatbaseInputError(
+                f"settings[{name!r}] cannot be None: it always has a value. "
+                f"None resets only {', '.join(sorted(NULLABLE_SETTINGS))}. Nothing was sent."
+            )
+    if "name" in body:
+        require_text("settings['name']", body["name"], longest=NAME_LENGTH)
+    return body
+
+
+def _path(agent_id: str) -> str:
+    return f"/agents/{segment('agent_id', agent_id)}"
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in rest)

@@ -1,0 +1,123 @@
+"""
+The errors that this provider raises.
+
+Those about Chatbase stand in :mod:`airflow_provider_chatbase.client.errors`, which draws their tree; they
+can be imported from here too. Below them are the ones that only a task can have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseAnswerError,
+    ChatbaseApiError,
+    ChatbaseAuthenticationError,
+    ChatbaseConfigurationError,
+    ChatbaseConflictError,
+    ChatbaseConnectionError,
+    ChatbaseConnectionLostError,
+    ChatbaseCreditsError,
+    ChatbaseDamagedReplyError,
+    ChatbaseError,
+    ChatbaseInputError,
+    ChatbaseMaintenanceError,
+    ChatbaseNotFoundError,
+    ChatbasePagingError,
+    ChatbasePermissionError,
+    ChatbasePlanError,
+    ChatbaseRateLimitError,
+    ChatbaseReplyError,
+    ChatbaseServerError,
+    ChatbaseTimeoutError,
+    ChatbaseUnreachableError,
+    ChatbaseUnsupportedError,
+    ChatbaseValidationError,
+)
+from airflow_provider_chatbase.exports.errors import (
+    ChatbaseExportError,
+    ChatbaseIncompleteExportError,
+    ChatbaseOutputError,
+)
+
+__all__ = [
+    "ChatbaseAnswerError",
+    "ChatbaseApiError",
+    "ChatbaseAuthenticationError",
+    "ChatbaseConfigurationError",
+    "ChatbaseConflictError",
+    "ChatbaseConnectionError",
+    "ChatbaseConnectionLostError",
+    "ChatbaseCreditsError",
+    "ChatbaseDamagedReplyError",
+    "ChatbaseError",
+    "ChatbaseExportError",
+    "ChatbaseIncompleteExportError",
+    "ChatbaseInputError",
+    "ChatbaseMaintenanceError",
+    "ChatbaseNotFoundError",
+    "ChatbaseOutputError",
+    "ChatbasePagingError",
+    "ChatbasePermanentError",
+    "ChatbasePermissionError",
+    "ChatbasePlanError",
+    "ChatbaseRateLimitError",
+    "ChatbaseReplyError",
+    "ChatbaseServerError",
+    "ChatbaseTimeoutError",
+    "ChatbaseTrainingError",
+    "ChatbaseUnreachableError",
+    "ChatbaseUnsupportedError",
+    "ChatbaseValidationError",
+    "fail_at_once",
+]
+
+PERMANENT = (
+    ChatbaseInputError,
+    ChatbaseConfigurationError,
+    ChatbaseValidationError,
+    ChatbaseAuthenticationError,
+    ChatbasePermissionError,
+    ChatbasePlanError,
+    ChatbaseCreditsError,
+    ChatbaseNotFoundError,
+)
+"""Errors that a retry of the task cannot mend: somebody has to change something first."""
+
+
+class ChatbasePermanentError(ChatbaseError, AirflowFailException):
+    """
+    Fails the task without a retry, because a retry could not help.
+
+    The error it stands for is its ``__cause__``; status, code and request id are copied from it.
+    """
+
+    def __init__(self, error: ChatbaseError) -> None:
+        super().__init__(
+            error.message,
+            operation=error.operation,
+            status=error.status,
+            code=error.code,
+            request_id=error.request_id,
+            details=error.details,
+        )
+
+
+class ChatbaseTrainingError(ChatbaseError, AirflowFailException):
+    """Training failed; waiting longer or trying the wait again cannot help."""
+
+
+@contextmanager
+def fail_at_once() -> Iterator[None]:
+    """
+    Turn errors that a retry cannot mend into ones that fail the task without a retry.
+
+    :raises ChatbasePermanentError: in place of such an error.
+    """
+    try:
+        yield
+    except PERMANENT as error:
+        raise ChatbasePermanentError(error) from error

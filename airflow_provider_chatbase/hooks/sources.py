@@ -1,0 +1,115 @@
+"""The hook's calls on an agent's sources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_chatbase.client.v2 import sources
+from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
+
+
+class SourceCalls(ConnectedHook):
+    """List, get, create, update and delete sources."""
+
+    def list_sources(
+        self, agent_id: str | None = None, types: list[str] | None = None, name: str | None = None
+    ) -> list[JsonObject]:
+        """
+        Return an agent's sources: ``listSources``.
+
+        :param agent_id: the agent; by default the connection's.
+        :param types: only these: link, file, qna, notionPage, text.
+        :param name: only names that contain this, in any case.
+        """
+        first = sources.list_sources(self.agent_or_default(agent_id), types=types or (), name=name)
+        return list(self.client.items(first))
+
+    def get_source(self, source_id: str, agent_id: str | None = None) -> JsonObject:
+        """
+        Return a source with its training status: ``getSource``.
+
+        :param source_id: the source.
+        :param agent_id: the agent; by default the connection's.
+        """
+        return self.client.send(sources.get_source(self.agent_or_default(agent_id), source_id))
+
+    def create_text_source(self, name: str, content: str, agent_id: str | None = None) -> JsonObject:
+        """
+        Give an agent a text to learn: ``createSource``. It is not repeated after an ambiguous failure.
+
+        :param name: its name, at most 100 characters.
+        :param content: the text, at most 1,048,576 characters.
+        :param agent_id: the agent; by default the connection's.
+        :return: the source.
+        """
+        return self.client.send(sources.create_text_source(self.agent_or_default(agent_id), name, content))
+
+    def create_qna_source(
+        self, name: str, questions: list[str], answer: str, agent_id: str | None = None
+    ) -> JsonObject:
+        """
+        Give an agent questions with their answer: ``createSource``. Not repeated after an ambiguous failure.
+
+        :param name: its name.
+        :param questions: 1 to 50 ways to ask.
+        :param answer: the answer to all of them.
+        :param agent_id: the agent; by default the connection's.
+        :return: the source.
+        """
+        return self.client.send(
+            sources.create_qna_source(self.agent_or_default(agent_id), name, questions, answer)
+        )
+
+    def create_link_source(
+        self,
+        url: str,
+        link_type: str = "individual",
+        agent_id: str | None = None,
+        exclude_paths: list[str] | None = None,
+        include_only_paths: list[str] | None = None,
+        slow_scraping: bool = False,
+    ) -> JsonObject:
+        """
+        Let an agent read web pages: ``createSource``. It is not repeated after an ambiguous failure.
+
+        :param url: where to start.
+        :param link_type: ``individual``, ``sitemap`` or ``crawl``.
+        :param agent_id: the agent; by default the connection's.
+        :param exclude_paths: patterns of paths to leave out.
+        :param include_only_paths: patterns of the only paths to read.
+        :param slow_scraping: go easy on the site.
+        :return: the source.
+        """
+        return self.client.send(
+            sources.create_link_source(
+                self.agent_or_default(agent_id),
+                url,
+                link_type,
+                exclude_paths=exclude_paths or (),
+                include_only_paths=include_only_paths or (),
+                slow_scraping=slow_scraping,
+            )
+        )
+
+    def update_source(
+        self, source_id: str, changes: dict[str, Any], agent_id: str | None = None
+    ) -> JsonObject:
+        """
+        Change a text, Q&A or link source: ``updateSource``.
+
+        :param source_id: the source.
+        :param changes: ``name``, ``content``; ``questions``, ``answer``; or a link's patterns.
+        :param agent_id: the agent; by default the connection's.
+        :return: the source.
+        """
+        return self.client.send(sources.update_source(self.agent_or_default(agent_id), source_id, changes))
+
+    def delete_source(self, source_id: str, agent_id: str | None = None) -> JsonObject:
+        """
+        Delete a source, for good: ``deleteSource``.
+
+        :param source_id: the source.
+        :param agent_id: the agent; by default the connection's.
+        :return: the source, ``deleted`` or ``toBeDeleted``.
+        """
+        return self.client.send(sources.delete_source(self.agent_or_default(agent_id), source_id))

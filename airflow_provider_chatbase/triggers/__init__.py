@@ -1,0 +1,1 @@
+"""The triggers. They only ever read: a restarted triggerer runs them again."""

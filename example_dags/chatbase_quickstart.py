@@ -1,0 +1,93 @@
+"""
+Change an agent, teach it a text, wait until it is trained, ask it, and export its conversations.
+
+Set up a connection ``chatbase_default`` and trigger the DAG.
+Everything is a parameter; nothing has to be edited.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Param, task
+
+from airflow_provider_chatbase.operators.agents import ChatbaseUpdateAgentOperator
+from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
+from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
+from airflow_provider_chatbase.sensors.training import ChatbaseTrainingSensor
+
+PARAMS = {
+    "agent_id": Param("", type="string", description="Empty: the connection's default agent."),
+    "instructions": Param(
+        "You are the support agent of a parcel service. Answer in short sentences.",
+        type="string",
+        minLength=1,
+        description="The agent's new instructions.",
+    ),
+    "source_name": Param("Opening hours", type="string", minLength=1, maxLength=100),
+    "source_text": Param(
+        "Our support is open from Monday to Friday, 8:00 to 18:00 UTC, and on Saturday until 12:00.",
+        type="string",
+        minLength=1,
+    ),
+    "question": Param("When is your support open?", type="string", minLength=1),
+    "output_path": Param(
+        "file:///tmp/chatbase/conversations", type="string", description="URL of a directory."
+    ),
+    "start": Param("2020-01-01", type="string", description="Export from this time on (UTC)."),
+    "end": Param("", type="string", description="Export until before this time. Empty: now."),
+}
+
+with DAG(
+    dag_id="chatbase_quickstart",
+    schedule=None,
+    params=PARAMS,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    tags=["chatbase", "example"],
+    doc_md=__doc__,
+) as dag:
+    update_agent = ChatbaseUpdateAgentOperator(
+        task_id="update_agent",
+        agent_id="{{ params.agent_id }}",
+        settings={"instructions": "{{ params.instructions }}"},
+    )
+
+    @task
+    def add_source(params: dict[str, Any]) -> dict[str, Any]:
+        """Write the text once: a second run changes the source of that name, it does not add another."""
+        from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+        name, text, agent_id = params["source_name"], params["source_text"], params["agent_id"]
+        with ChatbaseHook() as hook:
+            for source in hook.list_sources(agent_id, types=["text"], name=name):
+                if source["name"] == name and source["status"] != "toBeDeleted":
+                    return hook.update_source(source["id"], {"content": text}, agent_id)
+            return hook.create_text_source(name, text, agent_id)
+
+    source = add_source()
+
+    wait_for_training = ChatbaseTrainingSensor(
+        task_id="wait_for_training",
+        agent_id="{{ params.agent_id }}",
+        source_ids=[source["id"]],
+        deferrable=True,
+        poke_interval=5,
+        timeout=1800,
+    )
+
+    ask = ChatbaseSendMessageOperator(
+        task_id="ask",
+        agent_id="{{ params.agent_id }}",
+        message="{{ params.question }}",
+    )
+
+    export = ChatbaseExportConversationsOperator(
+        task_id="export",
+        agent_id="{{ params.agent_id }}",
+        output_path="{{ params.output_path }}",
+        start="{{ params.start }}",
+        end="{{ params.end }}",
+    )
+
+    update_agent >> source >> wait_for_training >> ask >> export
