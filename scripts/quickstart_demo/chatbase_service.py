@@ -11,12 +11,14 @@ from pathlib import Path
 
 import httpx
 
+from airflow_provider_chatbase.client.settings import DEFAULT_HOST
 from quickstart_demo.child_processes import ChildProcesses
 from quickstart_demo.errors import DemoError
 from quickstart_demo.ports import free_port
 
 SIMULATOR_KEY = "simulator-key"
 SECONDS_TO_START = 30
+TRAINING_SECONDS = "8"  # long enough to see the sensor wait
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +29,14 @@ class ChatbaseService:
     :param base_url: None is the provider's own default.
     """
 
-    name: str
     agent_id: str
     api_key: str = dataclasses.field(repr=False)
     base_url: str | None
+
+    @property
+    def address(self) -> str:
+        """Its base URL, also where that is the default."""
+        return (self.base_url or DEFAULT_HOST).rstrip("/")
 
     def airflow_connection(self) -> str:
         """Return the connection as Airflow reads it from an environment variable."""
@@ -50,8 +56,15 @@ def service_of(environment: Mapping[str, str]) -> ChatbaseService | None:
         raise DemoError(
             "CHATBASE_API_KEY is set, CHATBASE_AGENT_ID is not: set it to the agent to change and ask."
         )
-    base_url = environment.get("CHATBASE_BASE_URL") or None
-    return ChatbaseService(base_url or "the Chatbase service", agent_id, api_key, base_url)
+    return ChatbaseService(agent_id, api_key, environment.get("CHATBASE_BASE_URL") or None)
+
+
+def check_that_it_answers(service: ChatbaseService) -> None:
+    """Raise ``DemoError`` when nothing answers there: known at once here, and after all retries in a task."""
+    try:
+        httpx.get(f"{service.address}/api/v2/health", timeout=SECONDS_TO_START)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise DemoError(f"{service.address} does not answer: {str(error).rstrip(".")}. Is CHATBASE_BASE_URL right?") from error
 
 
 def start_simulator(
@@ -61,12 +74,13 @@ def start_simulator(
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "airflow_provider_chatbase.simulator", "--port", str(port)]
+    command += ["--training-seconds", TRAINING_SECONDS]
     children.start("simulator", command, env=environment, cwd=folder)
     with httpx.Client(base_url=f"{base_url}/api/v2", trust_env=False) as http:
         _wait_until_it_answers(http, children)
         agents = http.get("/agents", headers={"Authorization": f"Bearer {SIMULATOR_KEY}"})
         agent_id = agents.raise_for_status().json()["data"][0]["id"]
-    return ChatbaseService("the simulator", agent_id, SIMULATOR_KEY, base_url)
+    return ChatbaseService(agent_id, SIMULATOR_KEY, base_url)
 
 
 def _wait_until_it_answers(http: httpx.Client, children: ChildProcesses) -> None:

@@ -15,7 +15,7 @@ import psutil
 from quickstart_demo.errors import DemoError
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SECONDS_TO_STOP = 5  # the triggerer takes 10 s to give up a process that has nothing left to lose
+SECONDS_TO_STOP = 3  # what takes longer, as the triggerer does, has nothing to lose here
 LINES_TO_SHOW = 15
 
 

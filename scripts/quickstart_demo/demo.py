@@ -8,7 +8,12 @@ from pathlib import Path
 from quickstart_demo import report, task_logs
 from quickstart_demo.airflow_api import AirflowApi, TaskState
 from quickstart_demo.airflow_instance import AirflowInstance
-from quickstart_demo.chatbase_service import ChatbaseService, service_of, start_simulator
+from quickstart_demo.chatbase_service import (
+    ChatbaseService,
+    check_that_it_answers,
+    service_of,
+    start_simulator,
+)
 from quickstart_demo.child_processes import ChildProcesses
 from quickstart_demo.dag_run import DAG_ID, DagRun, wait_until_parsed
 from quickstart_demo.errors import DemoError
@@ -67,11 +72,14 @@ class Demo:
 
     def _service(self, environment: Mapping[str, str]) -> ChatbaseService:
         service = service_of(environment)
-        if service is None:
-            self._screen.waiting_for("Starting the simulator")
-            with self._stopwatch.phase("simulator start"):
-                service = start_simulator(self._children, self._folder, environment)
-        self._screen.happened(f"Chatbase is {service.name}, at {service.base_url or 'its default address'}")
+        if service is not None:
+            check_that_it_answers(service)
+            self._screen.happened(f"Chatbase answers at {service.address}")
+            return service
+        self._screen.waiting_for("Starting the simulator")
+        with self._stopwatch.phase("simulator start"):
+            service = start_simulator(self._children, self._folder, environment)
+        self._screen.happened(f"The simulator stands in for Chatbase, at {service.address}")
         return service
 
     def _airflow(self, service: ChatbaseService) -> AirflowInstance:
@@ -99,6 +107,8 @@ class Demo:
         failed: list[str] = []
         for task in run.changes(self._children):
             self._tell(task)
+            if task.state == "up_for_retry":
+                self._screen.failed(task_logs.error_line(airflow.logs, task.task_id) or "")
             if task.state == "failed":
                 failed.append(task.task_id)
             if task.state == "success":
@@ -111,7 +121,7 @@ class Demo:
         news = TASK_NEWS.get(str(task.state))
         if news is None:
             return
-        if task.seconds is not None:
+        if task.state in {"success", "failed"} and task.seconds is not None:
             news += f" after {task.seconds:.1f} s"
             self._task_seconds[task.task_id] = task.seconds
         self._screen.happened(f"{task.task_id} {news}")

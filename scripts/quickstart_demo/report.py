@@ -40,7 +40,7 @@ def source(added: Mapping[str, Any]) -> RenderableType:
 
 def training(lines: Sequence[Line]) -> RenderableType:
     """Show the states of the training as the sensor and its trigger logged them, the same in a row once."""
-    table = Table("from", "to", "seen")
+    table = Table("from (UTC)", "to (UTC)", "seen")
     for text, same in itertools.groupby(lines, key=lambda line: line.text):
         times = [f"{line.time:%H:%M:%S}" for line in same]
         table.add_row(times[0], times[-1], Text(text))
