@@ -11,9 +11,14 @@ import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from airflow_provider_chatbase.client import transport
-from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseRateLimitError
 from airflow_provider_chatbase.client.paging import PageWalk
-from airflow_provider_chatbase.client.replies import read_reply
+from airflow_provider_chatbase.client.rate_limiter import (
+    shared_limiter,
+    wait_for_place,
+    wait_for_place_async,
+)
+from airflow_provider_chatbase.client.replies import Reply, read_reply
 from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments, settled
 from airflow_provider_chatbase.client.settings import ClientSettings, require_version
@@ -26,17 +31,27 @@ Steps = Generator[Request[Any], Any, Result]
 
 
 class _Attempts:
-    """What the attempts at one request have in common: the fate of the earlier ones."""
+    """What the attempts at one request have in common: their limiter, and the fate of the earlier ones."""
 
-    def __init__(self, request: Request[Any]) -> None:
+    def __init__(self, settings: ClientSettings, policy: RetryPolicy, request: Request[Any]) -> None:
+        require_version(settings, request)
         self.request = request
-        self.fate_unknown = False
+        self.limiter = shared_limiter(settings, request.host)
+        self._policy = policy
+        self._fate_unknown = False
+
+    def read(self, reply: Reply) -> Any:
+        """Read a reply, and let the limiter learn from it."""
+        self.limiter.learn(reply.headers)
+        return read_reply(self.request, reply, time.time())
 
     def result_of(self, error: ChatbaseError) -> Any:
         """Return the result when a refusal means that the work is done; else raise it."""
-        code = settled(self.request, error, earlier_fate_unknown=self.fate_unknown)
+        if isinstance(error, ChatbaseRateLimitError):
+            self.limiter.hold(self._policy.hold(error))
+        code = settled(self.request, error, earlier_fate_unknown=self._fate_unknown)
         if code is None:
-            self.fate_unknown = self.fate_unknown or error.ambiguous
+            self._fate_unknown = self._fate_unknown or error.ambiguous
             raise error
         return {**self.request.means_done_on_repeat, **self.request.means_done}[code]
 
@@ -62,16 +77,15 @@ class ChatbaseClient:
         :return: what the request's reader makes of the reply.
         :raises ChatbaseError: one of its tree, see :mod:`~airflow_provider_chatbase.client.errors`.
         """
-        require_version(self.settings, request)
-        attempts = _Attempts(request)
+        attempts = _Attempts(self.settings, self.policy, request)
 
         def attempt() -> Result:
+            wait_for_place(attempts.limiter)
             try:
-                reply = transport.send(self._http, self.settings, request)
-                return read_reply(request, reply, time.time())
+                result: Result = attempts.read(transport.send(self._http, self.settings, request))
             except ChatbaseError as error:
-                result: Result = attempts.result_of(error)
-                return result
+                result = attempts.result_of(error)
+            return result
 
         return Retrying(**retry_arguments(self.policy, request))(attempt)
 
@@ -154,16 +168,16 @@ class AsyncChatbaseClient:
         :return: what the request's reader makes of the reply.
         :raises ChatbaseError: one of its tree, see :mod:`~airflow_provider_chatbase.client.errors`.
         """
-        require_version(self.settings, request)
-        attempts = _Attempts(request)
+        attempts = _Attempts(self.settings, self.policy, request)
 
         async def attempt() -> Result:
+            await wait_for_place_async(attempts.limiter)
             try:
                 reply = await transport.send_async(self._http, self.settings, request)
-                return read_reply(request, reply, time.time())
+                result: Result = attempts.read(reply)
             except ChatbaseError as error:
-                result: Result = attempts.result_of(error)
-                return result
+                result = attempts.result_of(error)
+            return result
 
         return await AsyncRetrying(**retry_arguments(self.policy, request))(attempt)
 

@@ -64,6 +64,14 @@ class RetryPolicy:
         backoff = min(self.first_wait * 2.0 ** (attempt - 1), self.longest_backoff)
         return min(backoff * (0.5 + 0.5 * jitter), self.max_wait)
 
+    def hold(self, error: ChatbaseError) -> float:
+        """
+        Return the seconds for which all requests of the key hold, when one was refused for their number.
+
+        :param error: the refusal.
+        """
+        return min(self.first_wait if error.retry_after is None else error.retry_after, self.max_wait)
+
 
 class RetryArguments(TypedDict):
     """What tenacity's ``Retrying`` and ``AsyncRetrying`` take, the same for both."""
