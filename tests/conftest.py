@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
 
+pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin"]
+
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 
 

@@ -64,7 +64,9 @@ def check_that_it_answers(service: ChatbaseService) -> None:
     try:
         httpx.get(f"{service.address}/api/v2/health", timeout=SECONDS_TO_START)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise DemoError(f"{service.address} does not answer: {str(error).rstrip(".")}. Is CHATBASE_BASE_URL right?") from error
+        raise DemoError(
+            f"{service.address} does not answer: {str(error).rstrip('.')}. Is CHATBASE_BASE_URL right?"
+        ) from error
 
 
 def start_simulator(
@@ -74,7 +76,7 @@ def start_simulator(
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "airflow_provider_chatbase.simulator", "--port", str(port)]
-    command += ["--training-seconds", TRAINING_SECONDS]
+    command += ["--training-seconds", TRAINING_SECONDS, "--quiet"]
     children.start("simulator", command, env=environment, cwd=folder)
     with httpx.Client(base_url=f"{base_url}/api/v2", trust_env=False) as http:
         _wait_until_it_answers(http, children)
