@@ -113,9 +113,9 @@ def test_sections_keep_the_order_of_the_story(tmp_path):
 STUBBORN_FAMILY = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], process_group=0)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], process_group=0)
 print(child.pid, flush=True)
-time.sleep(600)
+time.sleep(60)
 """
 
 
