@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_chatbase.client.errors import (
+    ChatbaseAmbiguousError,
     ChatbaseAnswerError,
     ChatbaseApiError,
     ChatbaseAuthenticationError,
@@ -24,6 +25,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseDamagedReplyError,
     ChatbaseError,
     ChatbaseInputError,
+    ChatbaseInterruptedAnswerError,
     ChatbaseMaintenanceError,
     ChatbaseNotFoundError,
     ChatbasePagingError,
@@ -33,6 +35,8 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseReplyError,
     ChatbaseServerError,
     ChatbaseTimeoutError,
+    ChatbaseToolCallError,
+    ChatbaseUnansweredError,
     ChatbaseUnreachableError,
     ChatbaseUnsupportedError,
     ChatbaseValidationError,
@@ -44,6 +48,7 @@ from airflow_provider_chatbase.exports.errors import (
 )
 
 __all__ = [
+    "ChatbaseAmbiguousError",
     "ChatbaseAnswerError",
     "ChatbaseApiError",
     "ChatbaseAuthenticationError",
@@ -57,6 +62,7 @@ __all__ = [
     "ChatbaseExportError",
     "ChatbaseIncompleteExportError",
     "ChatbaseInputError",
+    "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
     "ChatbaseNotFoundError",
     "ChatbaseOutputError",
@@ -68,7 +74,9 @@ __all__ = [
     "ChatbaseReplyError",
     "ChatbaseServerError",
     "ChatbaseTimeoutError",
+    "ChatbaseToolCallError",
     "ChatbaseTrainingError",
+    "ChatbaseUnansweredError",
     "ChatbaseUnreachableError",
     "ChatbaseUnsupportedError",
     "ChatbaseValidationError",
@@ -84,6 +92,8 @@ PERMANENT = (
     ChatbasePlanError,
     ChatbaseCreditsError,
     ChatbaseNotFoundError,
+    ChatbaseAmbiguousError,
+    ChatbaseToolCallError,
 )
 """Errors that a retry of the task cannot mend: somebody has to change something first."""
 

@@ -12,8 +12,12 @@
     │   └── ChatbaseConnectionLostError … the connection broke; the work may have been done
     ├── ChatbaseReplyError              a reply that is not the promised JSON
     │   └── ChatbaseDamagedReplyError   … because it was cut on the way
+    ├── ChatbaseAmbiguousError          it is unknown whether the work was done, and it may not be repeated
     ├── ChatbasePagingError             a listing that does not move forward
     ├── ChatbaseAnswerError             the agent gave no usable answer
+    │   ├── ChatbaseInterruptedAnswerError  … since the stream broke; it may be there all the same
+    │   ├── ChatbaseUnansweredError     … though the message arrived
+    │   └── ChatbaseToolCallError       … but asked for tools that nobody runs
     └── ChatbaseApiError                Chatbase refused; by the API's ``code``
         ├── ChatbaseValidationError     VALIDATION_…, unsupported values
         ├── ChatbaseAuthenticationError AUTH_…: missing, unknown or expired key
@@ -36,6 +40,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "ChatbaseAmbiguousError",
     "ChatbaseAnswerError",
     "ChatbaseApiError",
     "ChatbaseAuthenticationError",
@@ -47,6 +52,7 @@ __all__ = [
     "ChatbaseDamagedReplyError",
     "ChatbaseError",
     "ChatbaseInputError",
+    "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
     "ChatbaseNotFoundError",
     "ChatbasePagingError",
@@ -56,6 +62,8 @@ __all__ = [
     "ChatbaseReplyError",
     "ChatbaseServerError",
     "ChatbaseTimeoutError",
+    "ChatbaseToolCallError",
+    "ChatbaseUnansweredError",
     "ChatbaseUnreachableError",
     "ChatbaseUnsupportedError",
     "ChatbaseValidationError",
@@ -151,6 +159,10 @@ class ChatbaseDamagedReplyError(ChatbaseReplyError):
     transient = True
 
 
+class ChatbaseAmbiguousError(ChatbaseError):
+    """It is unknown whether a message was answered and charged, and it may not be sent again."""
+
+
 class ChatbasePagingError(ChatbaseError):
     """A listing that does not move forward; it was stopped."""
 
@@ -169,6 +181,20 @@ class ChatbaseAnswerError(ChatbaseError):
         super().__init__(message, **reply)
         self.text = text
         self.conversation_id = conversation_id
+
+
+class ChatbaseInterruptedAnswerError(ChatbaseAnswerError):
+    """The answer broke off while it was streamed; Chatbase may have it whole."""
+
+    ambiguous = True
+
+
+class ChatbaseUnansweredError(ChatbaseAnswerError):
+    """The message arrived, and there is no answer to it; sending it again may be charged twice."""
+
+
+class ChatbaseToolCallError(ChatbaseAnswerError):
+    """The agent asks for tools that nobody runs, or for too many rounds of them."""
 
 
 class ChatbaseApiError(ChatbaseError):
