@@ -75,20 +75,20 @@ def parse_moment(name: str, value: Any) -> datetime:
     :return: the moment in UTC, in whole seconds.
     :raises ChatbaseInputError: when it is none of these.
     """
-    at = value
-    if isinstance(value, str):
-        try:
-            at = datetime.fromisoformat(value.strip())
-        except ValueError:
-            raise ChatbaseInputError(
-                f"{name} {value!r} is no time. Give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z. "
-                "Nothing was exported."
-            ) from None
-    elif isinstance(value, date) and not isinstance(value, datetime):
-        at = datetime.combine(value, time.min)
-    if not isinstance(at, datetime):
+    if isinstance(value, datetime):
+        at = _to_utc(value)
+    elif isinstance(value, date):
+        at = datetime.combine(value, time.min, tzinfo=UTC)
+    elif isinstance(value, str):
+        at = _read_iso(value)
+    else:
         raise ChatbaseInputError(f"{name} must be a time, not {value!r}. Nothing was exported.")
-    return whole_second(at.replace(tzinfo=UTC) if at.tzinfo is None else at)
+    if at is None:
+        raise ChatbaseInputError(
+            f"{name} {value!r} is no time. Give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z. "
+            "Nothing was exported."
+        )
+    return whole_second(at)
 
 
 def whole_second(at: datetime) -> datetime:
@@ -116,13 +116,7 @@ def read_moment(value: Any) -> datetime | None:
             return datetime.fromtimestamp(value / 1000 if value >= MILLISECONDS_FROM else value, tz=UTC)
         except (OverflowError, OSError, ValueError):
             return None
-    if isinstance(value, str):
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    return None
+    return _read_iso(value) if isinstance(value, str) else None
 
 
 def in_utc(at: datetime) -> str:
@@ -142,3 +136,17 @@ def _interval_window(interval: tuple[datetime | None, datetime | None]) -> Windo
             "start='2026-01-01', end='2026-02-01' (end is not in it). Nothing was exported."
         )
     return Window(whole_second(start), whole_second(end))
+
+
+def _read_iso(text: str) -> datetime | None:
+    try:
+        return _to_utc(datetime.fromisoformat(text.strip()))
+    except ValueError:
+        return None
+
+
+def _to_utc(at: datetime) -> datetime | None:
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError:  # at the edge of the calendar, in another zone
+        return None
