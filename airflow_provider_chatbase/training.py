@@ -130,7 +130,7 @@ def judge_sources(sources: Sequence[JsonObject]) -> Verdict:
     waiting = [s for s, outcome in zip(sources, outcomes, strict=True) if outcome is Outcome.WAITING]
     if waiting:
         return Verdict(
-            Outcome.WAITING, f"{len(waiting)} of {_count(sources)} to go: {name_sources(waiting)}."
+            Outcome.WAITING, f"Waiting for {len(waiting)} of {_count(sources)}: {name_sources(waiting)}."
         )
     return Verdict(
         Outcome.TRAINED, f"{_count(sources)} trained." if sources else "There is no source to wait for."
