@@ -57,7 +57,7 @@ def choose_window(
     if start in (None, "") and end in (None, ""):
         return _interval_window(interval)
     first = EPOCH if start in (None, "") else parse_moment("start", start)
-    last = now.astimezone(UTC) if end in (None, "") else parse_moment("end", end)
+    last = whole_second(now) if end in (None, "") else parse_moment("end", end)
     if last <= first:
         raise ChatbaseInputError(
             f"The window's end {in_utc(last)} is not after its start {in_utc(first)}. "
@@ -68,11 +68,11 @@ def choose_window(
 
 def parse_moment(name: str, value: Any) -> datetime:
     """
-    Read a moment; without a time zone it is UTC, a date alone is the start of that day.
+    Read a bound; without a time zone it is UTC, a date alone is the start of that day.
 
     :param name: the argument's name, for the error.
     :param value: ISO 8601 text, a date or a datetime.
-    :return: the moment in UTC.
+    :return: the moment in UTC, in whole seconds.
     :raises ChatbaseInputError: when it is none of these.
     """
     if isinstance(value, datetime):
@@ -88,7 +88,18 @@ def parse_moment(name: str, value: Any) -> datetime:
             f"{name} {value!r} is no time. Give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z. "
             "Nothing was exported."
         )
-    return at
+    return whole_second(at)
+
+
+def whole_second(at: datetime) -> datetime:
+    """
+    Cut a bound to its second, in UTC.
+
+    The API shows creation times in whole seconds, so only windows that meet at one miss nothing.
+
+    :param at: the bound, with a time zone.
+    """
+    return at.astimezone(UTC).replace(microsecond=0)
 
 
 def read_moment(value: Any) -> datetime | None:
@@ -119,12 +130,12 @@ def in_utc(at: datetime) -> str:
 
 def _interval_window(interval: tuple[datetime | None, datetime | None]) -> Window:
     start, end = interval
-    if start is None or end is None or end <= start:
+    if start is None or end is None or whole_second(end) <= whole_second(start):
         raise ChatbaseInputError(
             "There is no window to export: this run has no data interval. Give start and end, for example "
             "start='2026-01-01', end='2026-02-01' (end is not in it). Nothing was exported."
         )
-    return Window(start.astimezone(UTC), end.astimezone(UTC))
+    return Window(whole_second(start), whole_second(end))
 
 
 def _read_iso(text: str) -> datetime | None:

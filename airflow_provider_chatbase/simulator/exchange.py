@@ -66,7 +66,7 @@ class Reply:
     without_length: bool = False
     drip_bytes: int = 0
     drip_seconds: float = 0.0
-    close_after: bool = False
+    stale_after: bool = False
 
     @property
     def is_silent(self) -> bool:

@@ -20,7 +20,7 @@ KINDS: Mapping[str, str] = {
     "truncate_json": "complete HTTP message whose JSON ends in the middle",
     "slow": "do the work and wait `seconds` before the reply; with `after=False`, wait before the work",
     "drip": "send the body `chunk_size` bytes at a time, `seconds` apart",
-    "stale": "a whole reply, then close the connection without saying so",
+    "stale": "a whole reply; the next request on that connection is reset, unread",
     "stream_cut": "end the stream after `after_events` events (default: half), without finish and [DONE]",
     "stream_error": "an error event after `after_events` events instead of the rest",
     "finish_error": "an answer whose finishReason is error; it is not charged",
@@ -208,7 +208,7 @@ def damage(fault: Fault, reply: Reply, request: Request) -> Reply:
     elif fault.kind == "drip":
         reply.drip_bytes, reply.drip_seconds = fault.chunk_size, fault.seconds
     elif fault.kind == "stale":
-        reply.close_after = True
+        reply.stale_after = True
     elif isinstance(reply.payload, dict) and isinstance(reply.payload.get("data"), list):
         reply.payload = _damaged_page(fault, reply.payload, request)
     return reply

@@ -107,7 +107,11 @@ class Connection:
         else:
             self._write(head, h11.Data(body), h11.EndOfMessage())
         await self._writer.drain()
-        return self._h11.our_state is not h11.MUST_CLOSE and not reply.close_after
+        if reply.stale_after:
+            await self._reader.read(1)
+            self._reset()
+            return False
+        return self._h11.our_state is not h11.MUST_CLOSE
 
     async def _send_cut(self, reply: Reply, length: int) -> None:
         body, headers = reply.body(), self._headers(reply)

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
@@ -131,7 +131,8 @@ def date_window(query: Mapping[str, str]) -> tuple[float | None, float | None]:
 def _field_of(error: ValidationError) -> str:
     path = [str(step) for step in error.absolute_path]
     if error.validator == "required":
-        path += [name for name in error.schema["required"] if name not in error.instance][:1]
+        required, given = cast("list[str]", error.validator_value), cast("dict[str, Any]", error.instance)
+        path += [name for name in required if name not in given][:1]
     return ".".join(path) or "body"
 
 

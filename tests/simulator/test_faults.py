@@ -121,7 +121,10 @@ def test_drip_feeds_the_whole_body(simulator, v2):
 def test_stale_connection_breaks_the_next_request(simulator, v2):
     simulator.faults.add(Fault(kind="stale", times=1))
     assert v2.get("/agents").status_code == 200
+    with pytest.raises(httpx.TransportError):
+        v2.get("/agents")
     assert v2.get("/agents").status_code == 200
+    assert len(simulator.requests) == 2
 
 
 def test_redirect_and_html(simulator, v2):
