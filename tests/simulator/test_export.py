@@ -40,6 +40,7 @@ def test_everything_newest_first_with_all_messages(simulator, v2, path):
     truth = simulator.store.conversations(simulator.agent_id)
     assert ids(rows) == [each.id for each in truth]
     assert set(totals) == {60}
+    assert len(walk(v2, path, limit=20)[1]) == 3
     for row, conversation in zip(rows, truth, strict=True):
         assert ids(row["messages"]) == [message.id for message in conversation.messages]
     assert [row["createdAt"] for row in rows] == sorted((row["createdAt"] for row in rows), reverse=True)
