@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable
 
 from airflow_provider_chatbase.simulator import control
@@ -16,6 +17,8 @@ from airflow_provider_chatbase.simulator.routing import Route, Router
 from airflow_provider_chatbase.simulator.v1.routes import ROUTES as V1_ROUTES
 from airflow_provider_chatbase.simulator.v2.routes import ROUTES as V2_ROUTES
 from airflow_provider_chatbase.simulator.world import Call, World
+
+_logger = logging.getLogger(__name__)
 
 _ANYBODY = Key("", PLANS["standard"], MAIN_WORKSPACE)
 
@@ -51,6 +54,9 @@ class App:
             reply = await self._answer(request, version, headers, is_gone)
         except ApiError as error:
             reply = error.reply(version)
+        except Exception:
+            _logger.exception("The simulator failed on %s %s", request.method, request.path)
+            reply = ApiError(500, "INTERNAL_SERVER_ERROR", "Internal server error").reply(version)
         reply.headers = {**headers, **reply.headers}
         request.status = None if reply.is_silent else reply.status
         self.log.close(request)
