@@ -114,7 +114,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="requests per window (default: %(default)s)",
     )
     add("--rate-window", type=float, default=defaults.rate_window, help="seconds (default: %(default)s)")
-    add("--fault", type=parse_fault, action="append", default=[], metavar="KIND:OPERATION:PROBABILITY")
+    add(
+        "--fault",
+        type=parse_fault,
+        action="append",
+        default=[],
+        metavar="KIND:OPERATION:PROBABILITY",
+        help="a fault, repeatable; see below",
+    )
     add("--unkind", action="store_true", help="be as awkward as the API description allows")
     add(
         "--set",
