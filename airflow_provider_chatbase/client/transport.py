@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypedDict
 
 import httpx
@@ -42,7 +43,7 @@ class _ClientArguments(TypedDict):
     auth: httpx.Auth
     headers: dict[str, str]
     proxy: str | None
-    verify: ssl.SSLContext | bool
+    verify: ssl.SSLContext
     follow_redirects: bool
     limits: httpx.Limits
 
@@ -215,17 +216,21 @@ async def open_stream_async(
 
 
 def _client_arguments(settings: ClientSettings) -> _ClientArguments:
-    verify: ssl.SSLContext | bool = True
-    if settings.ca_bundle:
-        verify = ssl.create_default_context(cafile=settings.ca_bundle)
+    own = settings.ca_bundle
     return _ClientArguments(
         auth=_BearerAuth(settings.api_key),
         headers={"Accept": "application/json, text/event-stream, text/plain", "User-Agent": USER_AGENT},
         proxy=settings.proxy,
-        verify=verify,
+        verify=ssl.create_default_context(cafile=own) if own else _usual_trust(),
         follow_redirects=False,  # a redirect would carry the key to another host
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=5.0),
     )
+
+
+@cache
+def _usual_trust() -> ssl.SSLContext:
+    """Load the usual certificates once: it takes long enough to hold up an event loop with many triggers."""
+    return httpx.create_ssl_context()
 
 
 def _build(
