@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import signal
@@ -43,7 +44,7 @@ def isolate_airflow(home: Path) -> None:
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
     }
 
 
@@ -81,6 +82,22 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
         return connection
 
     return connect
+
+
+@pytest.fixture
+def shown(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+    """Return a function that returns all that was logged, at any level, or printed since the test began.
+
+    A task logs to Python's logging or straight to the standard output, as the Airflow version has it.
+    """
+    printed: list[str] = []
+
+    def shown() -> str:
+        printed.extend(capfd.readouterr())
+        return "".join(printed) + caplog.text
+
+    with caplog.at_level(logging.DEBUG):
+        yield shown
 
 
 @dataclasses.dataclass(frozen=True)
