@@ -191,19 +191,6 @@ def test_the_key_is_in_no_log_even_where_airflow_masks_nothing(simulator, shown)
     assert simulator.api_key not in shown()
 
 
-def test_the_key_is_known_to_airflow_s_masking(simulator, connect):
-    try:
-        from airflow.sdk.log import redact
-    except ImportError:
-        from airflow.sdk.execution_time.secrets_masker import redact  # 3.0
-
-    key = "sk-only-the-trigger-has-read-this"
-    simulator.add_key(key)
-    connect(simulator, password=key)
-    only_event(trigger())
-    assert key not in str(redact(f"the key is {key}"))
-
-
 def test_a_poll_is_repeated_a_few_times_at_most():
     from airflow_provider_chatbase.training import POLL_POLICY
 
