@@ -23,6 +23,11 @@ from airflow_provider_chatbase.client.replies import Reply
 from airflow_provider_chatbase.client.request import Request
 from airflow_provider_chatbase.client.settings import ClientSettings
 
+END_MARKER = "[DONE]"
+"""What the last event of a whole stream says; what comes after it does not matter."""
+
+NO_END = "the stream ended without its end marker"
+
 USER_AGENT = f"airflow-provider-chatbase/{__version__}"
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -116,36 +121,43 @@ class StreamedReply:
     @property
     def streams(self) -> bool:
         """Whether the body is a stream, and no refusal or document of another kind."""
-        kind = self.headers.get("content-type", "").lower()
-        known = "text/event-stream" in kind or "text/plain" in kind
+        known = self._sends_events or (self._request.version == "v1" and "text/plain" in self._content_type)
         return known and 200 <= self._response.status_code < 300
 
     def pieces(self) -> Iterator[str]:
         """
         Return the data of each server-sent event, or the chunks of a plain text, as they come.
 
-        :raises StreamBrokenError: when the connection breaks.
+        The end marker of server-sent events is not among them; a plain text has none.
+
+        :raises StreamBrokenError: when the connection breaks, or the events end without their end marker.
         """
         with _broken():
             if self._sends_events:
                 for event in EventSource(self._response).iter_sse():
+                    if event.data.strip() == END_MARKER:
+                        return
                     yield event.data
-            else:
-                yield from self._response.iter_text()
+                raise StreamBrokenError(NO_END)
+            yield from self._response.iter_text()
 
     async def pieces_async(self) -> AsyncIterator[str]:
         """
         Return the data of each server-sent event, or the chunks of a plain text, as they come.
 
-        :raises StreamBrokenError: when the connection breaks.
+        The end marker of server-sent events is not among them; a plain text has none.
+
+        :raises StreamBrokenError: when the connection breaks, or the events end without their end marker.
         """
         with _broken():
             if self._sends_events:
                 async for event in EventSource(self._response).aiter_sse():
+                    if event.data.strip() == END_MARKER:
+                        return
                     yield event.data
-            else:
-                async for text in self._response.aiter_text():
-                    yield text
+                raise StreamBrokenError(NO_END)
+            async for text in self._response.aiter_text():
+                yield text
 
     def whole(self) -> Reply:
         """
@@ -177,7 +189,11 @@ class StreamedReply:
 
     @property
     def _sends_events(self) -> bool:
-        return "text/event-stream" in self.headers.get("content-type", "").lower()
+        return "text/event-stream" in self._content_type
+
+    @property
+    def _content_type(self) -> str:
+        return self.headers.get("content-type", "").lower()
 
 
 class StreamBrokenError(Exception):

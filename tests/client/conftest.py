@@ -1,10 +1,13 @@
+"""What the tests of the client share: servers to speak to, and clients that do not wait long."""
+
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from stand_in import KEY, StandIn
 
 from airflow_provider_chatbase.client import (
     AsyncChatbaseClient,
@@ -12,6 +15,7 @@ from airflow_provider_chatbase.client import (
     ClientSettings,
     Request,
     RetryPolicy,
+    lookup,
 )
 from airflow_provider_chatbase.simulator import Simulator
 
@@ -44,3 +48,24 @@ def run(requests: tuple[Request[Any], ...], settings: ClientSettings, policy: Re
 async def arun(requests: tuple[Request[Any], ...], settings: ClientSettings, policy: RetryPolicy) -> Any:
     async with AsyncChatbaseClient(settings, policy) as client:
         return [await client.send(request) for request in requests][-1]
+
+
+@pytest.fixture
+def chatbase() -> Iterator[StandIn]:
+    with StandIn() as running:
+        yield running
+
+
+@pytest.fixture
+def client(chatbase: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatbaseClient]:
+    monkeypatch.setattr(lookup, "FIRST_PAUSE", 0.02)
+    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=0.5)
+    with ChatbaseClient(settings, RetryPolicy(max_attempts=2, first_wait=0.01)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client_v1(chatbase: StandIn) -> Iterator[ChatbaseClient]:
+    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=0.5, api_version="v1")
+    with ChatbaseClient(settings, RetryPolicy(max_attempts=2, first_wait=0.01)) as opened:
+        yield opened
