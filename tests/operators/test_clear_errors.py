@@ -1,4 +1,4 @@
-"""What a user gets wrong: one clear sentence with what, why and what next; no retry, and nothing half done."""
+"""What a user gets wrong: one clear sentence, no retry, and nothing half done."""
 
 from __future__ import annotations
 
