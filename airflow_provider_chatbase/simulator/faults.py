@@ -16,7 +16,7 @@ KINDS: Mapping[str, str] = {
     "not_json": "answer 200 with a page of HTML",
     "reset_before": "reset the connection before any work",
     "reset_after": "do and charge the work, then reset the connection",
-    "truncate": "end the body after `after_bytes` (default: half); with `chunked`, without a Content-Length",
+    "truncate": "end the body after `after_bytes`; with `chunked`, a body without Content-Length",
     "truncate_json": "complete HTTP message whose JSON ends in the middle",
     "slow": "do the work and wait `seconds` before the reply; with `after=False`, wait before the work",
     "drip": "send the body `chunk_size` bytes at a time, `seconds` apart",
@@ -42,6 +42,7 @@ _CODES = {
     500: ("INTERNAL_SERVER_ERROR", "Internal server error"),
 }
 
+_STREAM_CUT = 200
 _PROXY_PAGE = b"<html><head><title>%d</title></head><body><h1>The proxy answers</h1></body></html>"
 
 
@@ -66,7 +67,7 @@ class Fault:
     :param content_type: content type of ``body``.
     :param location: target of a redirect.
     :param seconds: waiting time of kinds ``slow`` and ``drip``.
-    :param after_bytes: where kind ``truncate`` cuts.
+    :param after_bytes: where kind ``truncate`` cuts; None means half of a body, 200 bytes of a stream.
     :param after_events: where ``stream_cut`` and ``stream_error`` cut.
     :param chunked: ``truncate`` a chunked body.
     :param reset: end a cut body or stream with a connection reset.
@@ -198,9 +199,10 @@ def _status_reply(fault: Fault, version: str) -> Reply:
 def damage(fault: Fault, reply: Reply, request: Request) -> Reply:
     """Return the real reply with the damage that the fault does to it."""
     if fault.kind == "reset_after":
-        reply.reset = True
-    elif fault.kind == "truncate" and reply.chunks is None:
-        reply.cut_after = len(reply.body()) // 2 if fault.after_bytes is None else fault.after_bytes
+        return Reply(reset=True)
+    if fault.kind == "truncate":
+        half = _STREAM_CUT if reply.chunks is not None else len(reply.body()) // 2
+        reply.cut_after = half if fault.after_bytes is None else fault.after_bytes
         reply.without_length = fault.chunked
         reply.reset = fault.reset
     elif fault.kind == "truncate_json" and reply.chunks is None:

@@ -104,9 +104,9 @@ class Store:
             source=source,
             created_by_v2=created_by_v2,
             stored=[],
+            visible_at=now + self._settings.visibility_delay,
         )
-        delay = self._settings.visibility_delay
-        agent.conversations.add(conversation, now + delay, now + max(delay, self._settings.search_delay))
+        agent.conversations.add(conversation, now + self._settings.search_delay)
         return conversation
 
     def append(self, agent: Agent, conversation: Conversation, message: Message) -> None:
