@@ -111,8 +111,8 @@ def judge_agent(agent: JsonObject) -> Verdict:
 
     :param agent: the agent, as the API gave it.
     """
-    status = agent.get("status")
-    outcome = AGENT_OUTCOMES.get(str(status), Outcome.WAITING)
+    status = str(agent.get("status"))
+    outcome = AGENT_OUTCOMES.get(status, Outcome.WAITING)
     note = "" if status in AGENT_OUTCOMES or status in AGENT_WAITING else ", a state unknown to this provider"
     return Verdict(outcome, f"Agent {agent.get('id')} is {status}{note}.")
 
@@ -130,7 +130,7 @@ def judge_sources(sources: Sequence[JsonObject]) -> Verdict:
     waiting = [s for s, outcome in zip(sources, outcomes, strict=True) if outcome is Outcome.WAITING]
     if waiting:
         return Verdict(
-            Outcome.WAITING, f"{len(waiting)} of {_count(sources)} to go: {name_sources(waiting)}."
+            Outcome.WAITING, f"Waiting for {len(waiting)} of {_count(sources)}: {name_sources(waiting)}."
         )
     return Verdict(
         Outcome.TRAINED, f"{_count(sources)} trained." if sources else "There is no source to wait for."
@@ -156,9 +156,9 @@ def _label(source: JsonObject) -> str:
 
 
 def _state(source: JsonObject) -> str:
-    status = source.get("status")
+    status = str(source.get("status"))
     known = status in SOURCE_OUTCOMES or status in SOURCE_WAITING
-    return f"{status}" if known else f"{status}, a state unknown to this provider"
+    return status if known else f"{status}, a state unknown to this provider"
 
 
 def _count(sources: Sequence[JsonObject]) -> str:
