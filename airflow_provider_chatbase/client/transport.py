@@ -21,7 +21,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseUnreachableError,
 )
 from airflow_provider_chatbase.client.replies import Reply
-from airflow_provider_chatbase.client.request import Request
+from airflow_provider_chatbase.client.request import Form, Request
 from airflow_provider_chatbase.client.settings import ClientSettings
 
 END_MARKER = "[DONE]"
@@ -288,10 +288,21 @@ def _build(
         settings.url(request.host, request.version, request.path),
         params={name: value for name, value in request.query.items() if value is not None},
         json=request.body,
+        files=None if request.form is None else _parts(request.form),
         timeout=httpx.Timeout(
             connect=timeouts.connect, read=timeouts.read, write=timeouts.read, pool=timeouts.pool
         ),
     )
+
+
+def _parts(form: Form) -> list[tuple[str, tuple[str | None, str | bytes]]]:
+    """Make every field a part: httpx sends a form without a file as something else than multipart."""
+    parts: list[tuple[str, tuple[str | None, str | bytes]]] = [
+        (name, (None, value)) for name, value in form.fields.items()
+    ]
+    if form.filename is not None:
+        parts.append(("file", (form.filename, form.content)))
+    return parts
 
 
 def _reply(response: httpx.Response) -> Reply:
