@@ -26,7 +26,7 @@ SLACK = timedelta(seconds=60)
 
 class ChatbaseTrainingSensor(BaseSensorOperator):
     """
-    Waits until an agent, or some of its sources, are trained: ``getAgent``, ``getSource``.
+    Waits until an agent or some sources are trained: ``getAgent``, ``getSource``; on v1 ``getChatbots``.
 
     With ``source_ids`` it waits for just these, so the state from before they were written never passes for
     theirs. Trained succeeds; failed fails at once and names the sources; any other state, also one that is
@@ -163,7 +163,7 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         hook = ChatbaseHook(self.chatbase_conn_id)
         agent_id = hook.agent_or_default(self.agent_id)
         with ChatbaseClient(hook.connection.settings, POLL_POLICY) as client:
-            return client.run(poll_training(agent_id, self._source_ids()))
+            return client.run(poll_training(agent_id, self._source_ids(), client.settings.api_version))
 
     def _tolerate(self, failures: PollFailures, error: ChatbaseError) -> bool:
         if error.permanent:

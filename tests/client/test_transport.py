@@ -140,7 +140,7 @@ def test_many_clients_load_the_certificates_once(monkeypatch):
 
     async def open_many() -> None:
         for _ in range(20):
-            await transport.open_async_client(ClientSettings(**ONE_ATTEMPT)).aclose()
+            await transport.close_async(transport.open_async_pools(ClientSettings(**ONE_ATTEMPT)))
 
     asyncio.run(open_many())
     transport.open_client(ClientSettings(**ONE_ATTEMPT)).close()

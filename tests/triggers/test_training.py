@@ -126,7 +126,7 @@ def test_a_cancelled_trigger_closes_its_connections(simulator, monkeypatch):
     class Watched(AsyncChatbaseClient):
         async def close(self) -> None:
             await super().close()
-            closed.append(self._http.is_closed)
+            closed.append(all(client.is_closed for client in self._http.clients()))
 
     monkeypatch.setattr("airflow_provider_chatbase.hooks.base.AsyncChatbaseClient", Watched)
     simulator.faults.add(Fault(kind="slow", seconds=30))
