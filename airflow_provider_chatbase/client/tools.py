@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
@@ -41,7 +41,8 @@ class ToolUse:
         :param answer: the answer.
         :raises ChatbaseToolCallError: when it asks for a tool without a handler, and that is to fail.
         """
-        if answer["finish_reason"] != "tool-calls" and not answer["tool_calls"]:
+        answered = answer["text"] and answer["finish_reason"] is not None
+        if answer["finish_reason"] != "tool-calls" and (answered or not answer["tool_calls"]):
             return False
         missing = sorted({str(call["name"]) for call in answer["tool_calls"]} - set(self.handlers))
         if not missing and (self.handlers or answer["tool_calls"]):
@@ -62,6 +63,16 @@ class ToolUse:
         """
         return self._failed(answer, f"The agent asked for tools {self.max_rounds} times without answering.")
 
+    def nowhere(self, answer: JsonObject) -> ChatbaseToolCallError:
+        """
+        Return the error of an agent that asks for tools in a conversation that it does not name.
+
+        :param answer: its answer.
+        """
+        return self._failed(
+            answer, "The agent asked for tools, and did not say where to hand in their results."
+        )
+
     def _failed(self, answer: JsonObject, why: str) -> ChatbaseToolCallError:
         return ChatbaseToolCallError(
             f"{why} Conversation {answer['conversation_id']}.",
@@ -71,7 +82,9 @@ class ToolUse:
         )
 
 
-def handed_in(agent_id: str, conversation_id: str, call: JsonObject, output: Any) -> Request[JsonObject]:
+def handed_in(
+    agent_id: str, conversation_id: str, call: JsonObject, output: Any, *, again: bool
+) -> Request[JsonObject]:
     """
     Make the request that hands in a tool's result; one that cannot be sent is reported to the agent as such.
 
@@ -79,12 +92,14 @@ def handed_in(agent_id: str, conversation_id: str, call: JsonObject, output: Any
     :param conversation_id: the conversation.
     :param call: the tool call.
     :param output: what the tool returned.
+    :param again: whether an earlier try may have handed it in; that it is not waited for then means so.
     """
     try:
-        return submit_tool_result(agent_id, conversation_id, call["id"], output)
+        request = submit_tool_result(agent_id, conversation_id, call["id"], output)
     except ChatbaseInputError as error:
         log.warning("The result of the tool %s cannot be sent: %s", call["name"], error)
-        return submit_tool_result(agent_id, conversation_id, call["id"], {"error": str(error)})
+        request = submit_tool_result(agent_id, conversation_id, call["id"], {"error": str(error)})
+    return replace(request, means_done=request.means_done_on_repeat) if again else request
 
 
 def run_tool(handlers: ToolHandlers, call: JsonObject) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import ClassVar
 
 import pytest
 from stand_in import AGENT, Act, Conversation
@@ -194,7 +195,9 @@ class TestWithinAConversation:
 
     def test_a_message_that_others_pushed_out_of_sight_is_found(self, chatbase, client):
         chatbase.embedded = 2
-        conversation = self.begin(chatbase, ("user", "Hello?"), ("assistant", "Hi."), ("user", "x"), ("user", "y"))
+        conversation = self.begin(
+            chatbase, ("user", "Hello?"), ("assistant", "Hi."), ("user", "x"), ("user", "y")
+        )
         assert told(found(client, self.sought(conversation))) == (Fate.ANSWERED, "Hi.")
 
     def test_an_unknown_conversation_is_nothing(self, chatbase, client):
@@ -214,8 +217,8 @@ class TestAfterATool:
         known = {"conversation_id": conversation.id, "after_message_id": conversation.messages[1]["id"]}
         return sought(None, user_id=None, own_tag=False, **known)
 
-    RESULT = {"type": "tool-result", "toolCallId": "t", "output": 1}
-    SUN = {"type": "text", "text": "Sun."}
+    RESULT: ClassVar = {"type": "tool-result", "toolCallId": "t", "output": 1}
+    SUN: ClassVar = {"type": "text", "text": "Sun."}
 
     def test_the_answer_is_the_message_that_follows(self, chatbase, client):
         conversation = self.conversation(chatbase, self.RESULT, follow=[("assistant", "Sun.")])
@@ -232,7 +235,10 @@ class TestAfterATool:
     def test_a_crash_before_the_tool_ran_leaves_its_call(self, chatbase, client):
         self.conversation(chatbase)
         answer = found(client, sought("Weather?")).answer
-        assert (answer["finish_reason"], [call["id"] for call in answer["tool_calls"]]) == ("tool-calls", ["t"])
+        assert (answer["finish_reason"], [call["id"] for call in answer["tool_calls"]]) == (
+            "tool-calls",
+            ["t"],
+        )
 
     def test_a_crash_after_the_result_leaves_nothing_but_to_go_on(self, chatbase, client):
         self.conversation(chatbase, self.RESULT)
