@@ -64,6 +64,22 @@ def require_page_limit(value: int, most: int) -> int:
     return value
 
 
+def require_count(name: str, value: Any) -> int:
+    """
+    Check a number of things.
+
+    :param name: the argument's name, for the error.
+    :param value: what was given.
+    :return: the number.
+    :raises ChatbaseInputError: when it is no whole number, or below zero.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ChatbaseInputError(
+            f"{name} must be a whole number that is not negative, not {value!r}. Nothing was sent."
+        )
+    return value
+
+
 def require_user_id(value: Any) -> str:
     """
     Check a user id.

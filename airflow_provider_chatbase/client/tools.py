@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from airflow_provider_chatbase.client.checks import require_count
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
 from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.v2.chat import submit_tool_result
@@ -18,6 +19,7 @@ MAX_ROUNDS = 10
 
 ToolHandlers = Mapping[str, Callable[..., Any]]
 OnToolCalls = Literal["fail", "return"]
+ON_TOOL_CALLS = ("fail", "return")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,24 @@ class ToolUse:
     handlers: ToolHandlers = field(default_factory=dict)
     without_handler: OnToolCalls = "fail"
     max_rounds: int = MAX_ROUNDS
+
+    def __post_init__(self) -> None:
+        """
+        Check what was given.
+
+        :raises ChatbaseInputError: when a handler cannot be called, or another argument is wrong.
+        """
+        require_count("max_tool_rounds", self.max_rounds)
+        if self.without_handler not in ON_TOOL_CALLS:
+            raise ChatbaseInputError(
+                f"on_tool_calls must be one of {', '.join(ON_TOOL_CALLS)}, not {self.without_handler!r}. "
+                "Nothing was sent."
+            )
+        useless = sorted(str(name) for name, handler in self.handlers.items() if not callable(handler))
+        if useless:
+            raise ChatbaseInputError(
+                f"tool_handlers must be functions; this is none for {', '.join(useless)}. Nothing was sent."
+            )
 
     def runs(self, answer: JsonObject) -> bool:
         """
@@ -61,7 +81,7 @@ class ToolUse:
 
         :param answer: its last answer.
         """
-        return self._failed(answer, f"The agent asked for tools {self.max_rounds} times without answering.")
+        return self._failed(answer, f"The agent asked for tools more than {self.max_rounds} times in a row.")
 
     def nowhere(self, answer: JsonObject) -> ChatbaseToolCallError:
         """

@@ -29,8 +29,8 @@ class Act:
     What becomes of one chat request.
 
     ``arrives``: the question is kept. ``works``: the answer is made, kept and charged. ``answer_after``: how
-    often the conversation is read before the answer shows. ``ending`` after the reply's body: ``end``, ``cut``
-    (no end of the chunks), ``reset`` or ``hang``. ``silent``: not a byte of a reply.
+    often the conversation is read before the answer shows. ``ending``, after the reply's body: ``end``,
+    ``cut`` (no end of the chunks), ``reset`` or ``hang``. ``silent``: not a byte of a reply.
     """
 
     text: str = TEXT
