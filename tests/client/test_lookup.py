@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import ClassVar
 
 import pytest
 from stand_in import AGENT, Act, Conversation
@@ -216,8 +217,8 @@ class TestAfterATool:
         known = {"conversation_id": conversation.id, "after_message_id": conversation.messages[1]["id"]}
         return sought(None, user_id=None, own_tag=False, **known)
 
-    RESULT = {"type": "tool-result", "toolCallId": "t", "output": 1}
-    SUN = {"type": "text", "text": "Sun."}
+    RESULT: ClassVar = {"type": "tool-result", "toolCallId": "t", "output": 1}
+    SUN: ClassVar = {"type": "text", "text": "Sun."}
 
     def test_the_answer_is_the_message_that_follows(self, chatbase, client):
         conversation = self.conversation(chatbase, self.RESULT, follow=[("assistant", "Sun.")])

@@ -1,4 +1,4 @@
-"""A second, much smaller Chatbase for the tests of messages, which says on the wire exactly what it is told to.
+"""A second, much smaller Chatbase for the tests of messages; it says on the wire exactly what it is told to.
 
 It is written from the API's documents alone and shares no code with the simulator. It counts what it charges.
 """
@@ -28,9 +28,9 @@ class Act:
     """
     What becomes of one chat request.
 
-    ``arrives``: the question is kept. ``works``: the answer is made, kept and charged. ``answer_after``: how often
-    the conversation is read before the answer shows. ``ending`` after the reply's body: ``end``, ``cut`` (no end
-    of the chunks), ``reset`` or ``hang``. ``silent``: not a byte of a reply.
+    ``arrives``: the question is kept. ``works``: the answer is made, kept and charged. ``answer_after``: how
+    often the conversation is read before the answer shows. ``ending``, after the reply's body: ``end``,
+    ``cut`` (no end of the chunks), ``reset`` or ``hang``. ``silent``: not a byte of a reply.
     """
 
     text: str = TEXT
@@ -82,6 +82,7 @@ class StandIn:
         self.look_status: int = 200
         self.look_code = "INTERNAL_SERVER_ERROR"
         self.look_failures: int | None = None
+        self.looks_reset = False
         self.hidden_looks = 0
         self.keep_tool_results = True
         self.with_created_at = True
@@ -158,6 +159,8 @@ class StandIn:
                 )
             return self._json(writer, 200, {"data": {"success": True}})
         self.looks.append(path)
+        if self.looks_reset:
+            return self._reset(writer)
         if self.look_status != 200 and (self.look_failures is None or self.look_failures > 0):
             self.look_failures = None if self.look_failures is None else self.look_failures - 1
             return self._json(writer, self.look_status, _error(self.look_code))
@@ -267,7 +270,7 @@ class StandIn:
         for each in theirs:
             each.hidden_looks -= 1
         shown = [each for each in theirs if each.hidden_looks < 0]
-        return sorted(reversed(shown), key=lambda each: each.updated, reverse=True)
+        return sorted(shown, key=lambda each: each.updated, reverse=True)
 
     def _reveal(self, found: Conversation, *, by_look: bool = True) -> None:
         waiting = [(looks - by_look, answer) for looks, answer in found.hidden_answers]
