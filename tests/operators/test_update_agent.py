@@ -105,7 +105,7 @@ def test_what_chatbase_accepts_and_does_not_show_is_reported(simulator, shown):
         ({"name": None}, "settings['name'] cannot be None"),
         ({"credit_limit": 5}, "it is 'creditLimit'"),
         ({"name": ""}, "is empty"),
-        (None, "settings must be a dict"),
+        (None, "Give settings or settings_path"),
         ("{}", "settings must be a dict"),
     ],
 )
