@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
 
-pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin"]
+pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin", "stand_in_plugin"]
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 

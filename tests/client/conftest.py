@@ -1,4 +1,4 @@
-"""What the tests of messages share: a stand-in for Chatbase and a client that does not wait long."""
+"""What the tests of messages share: clients of the stand-in that do not wait long."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ from stand_in import KEY, StandIn
 
 from airflow_provider_chatbase.client import ChatbaseClient, RetryPolicy, lookup
 from airflow_provider_chatbase.client.settings import ClientSettings
-
-
-@pytest.fixture
-def chatbase() -> Iterator[StandIn]:
-    with StandIn() as running:
-        yield running
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def test_a_result_is_measured_as_it_is_sent(chatbase, client, output):
 def test_a_tool_without_a_handler_fails(chatbase, client, handlers):
     chatbase.acts = [Act(text="Let me look.", tools=[WEATHER, ("time", {})])]
     with pytest.raises(
-        ChatbaseToolCallError, match="without a handler: .*weather.*on_tool_calls='return'"
+        ChatbaseToolCallError, match=r"without a handler: .*weather.*on_tool_calls='return'"
     ) as raised:
         run(client, handlers)
     assert raised.value.text == "Let me look."
