@@ -46,6 +46,12 @@ from airflow_provider_chatbase.exports.errors import (
     ChatbaseIncompleteExportError,
     ChatbaseOutputError,
 )
+from airflow_provider_chatbase.sync.errors import (
+    ChatbaseDeclarationError,
+    ChatbaseDriftError,
+    ChatbaseIncompleteListingError,
+    ChatbaseSyncError,
+)
 
 __all__ = [
     "ChatbaseAmbiguousError",
@@ -58,9 +64,12 @@ __all__ = [
     "ChatbaseConnectionLostError",
     "ChatbaseCreditsError",
     "ChatbaseDamagedReplyError",
+    "ChatbaseDeclarationError",
+    "ChatbaseDriftError",
     "ChatbaseError",
     "ChatbaseExportError",
     "ChatbaseIncompleteExportError",
+    "ChatbaseIncompleteListingError",
     "ChatbaseInputError",
     "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
@@ -73,9 +82,11 @@ __all__ = [
     "ChatbaseRateLimitError",
     "ChatbaseReplyError",
     "ChatbaseServerError",
+    "ChatbaseSyncError",
     "ChatbaseTimeoutError",
     "ChatbaseToolCallError",
     "ChatbaseTrainingError",
+    "ChatbaseTrainingTimeoutError",
     "ChatbaseUnansweredError",
     "ChatbaseUnreachableError",
     "ChatbaseUnsupportedError",
@@ -108,6 +119,10 @@ class ChatbaseTrainingError(ChatbaseError, AirflowFailException):
     """Training failed; waiting longer or trying the wait again cannot help."""
 
     permanent = True
+
+
+class ChatbaseTrainingTimeoutError(ChatbaseError):
+    """Training took longer than the task waits; what it wrote is there, and a retry goes on waiting."""
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def airflow(tmp_path_factory) -> Iterator[tuple[AirflowInstance, ChildProcesses,
 @pytest.mark.system
 @pytest.mark.timeout(420)
 def test_one_conversation_one_charge_and_the_answer(airflow):
-    """Three tasks are killed while Chatbase still writes; each finds its own answer when it is tried again."""
+    """Three tasks are killed while Chatbase still writes; tried again, each finds its own answer."""
     instance, children, chatbase = airflow
     chatbase.acts = [Act(delay=600) for _ in range(3)]
     with instance.api() as api:
