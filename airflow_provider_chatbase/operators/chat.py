@@ -141,11 +141,12 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         from airflow_provider_chatbase.client.tools import ToolUse
 
         ti = context.get("ti")
+        earlier_try = ti is not None and int(ti.try_number) > 1
         return Rules(
             version=hook.connection.settings.api_version,
             on_ambiguous=self.on_ambiguous,
-            look_first=ti is not None and int(ti.try_number) > 1,
-            not_before=_run_began(context),
+            look_first=earlier_try,
+            not_before=_run_began(context) if earlier_try else time.time(),
             tools=ToolUse(self.tool_handlers or {}, self.on_tool_calls, self.max_tool_rounds),
         )
 
@@ -175,7 +176,7 @@ class _Progress:
 
 
 def _run_began(context: Context) -> float:
-    """Return when a message of this run was sent at the earliest, in seconds since the epoch."""
+    """Return when an earlier try of this run sent a message at the earliest, in seconds since the epoch."""
     dag_run = context.get("dag_run")
     began = getattr(dag_run, "start_date", None)
     return began.timestamp() if isinstance(began, datetime) else time.time()
