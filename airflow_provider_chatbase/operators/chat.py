@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.operators.base import ChatbaseOperator
@@ -177,6 +176,7 @@ class _Progress:
 
 def _run_began(context: Context) -> float:
     """Return when an earlier try of this run sent a message at the earliest, in seconds since the epoch."""
-    dag_run = context.get("dag_run")
-    began = getattr(dag_run, "start_date", None)
-    return began.timestamp() if isinstance(began, datetime) else time.time()
+    dag_run = context["dag_run"]
+    # Clearing a finished run makes it start anew; when it was due stays as it was.
+    began = dag_run.run_after if dag_run.clear_number else dag_run.start_date or dag_run.run_after
+    return began.timestamp()

@@ -291,6 +291,6 @@ class TestConversations:
 
         chatbase_simulator.faults.add(Fault(kind="reset_after", operation="chatWithAgent", times=1))
         answer = hook.send_message("Hello?", stream=stream)
-        assert chatbase_simulator.prompts_charged == 1
         assert answer["text"]
-        assert answer["recovered"] or stream  # of a stream, all may have come before the reset
+        assert answer["recovered"] or stream  # a reset may come just after the end of a stream
+        assert chatbase_simulator.prompts_charged == 1

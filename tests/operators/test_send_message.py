@@ -44,11 +44,13 @@ def operator(message="Hello?", **arguments):
     return ChatbaseSendMessageOperator(task_id="ask", message=message, **arguments)
 
 
-def context(try_number=1, run_id="run", map_index=-1, began=None):
+def context(try_number=1, run_id="run", map_index=-1, began=None, due=None, cleared=0):
     ti = SimpleNamespace(
         dag_id="dag", run_id=run_id, task_id="ask", map_index=map_index, try_number=try_number
     )
-    return {"ti": ti, "dag_run": SimpleNamespace(start_date=began or datetime.now(UTC))}
+    began = began or datetime.now(UTC)
+    dag_run = SimpleNamespace(start_date=began, run_after=due or began, clear_number=cleared)
+    return {"ti": ti, "dag_run": dag_run}
 
 
 def run(operator, **how):
@@ -120,6 +122,13 @@ class TestRetries:
         stand_in.begin("ann", ("user", "Hello?"), ("assistant", "Old."), age=86_400)
         assert run(operator(user_id="ann"), try_number=2)["text"] == TEXT
         assert stand_in.charges == 1
+
+    def test_a_cleared_run_finds_what_it_sent_before(self, stand_in):
+        """Clearing a finished run makes it begin anew; when it was due stays as it was."""
+        stand_in.begin("ann", ("user", "Hello?"), ("assistant", "Paid."), age=3600)
+        due = datetime.now(UTC) - timedelta(hours=2)
+        answer = run(operator(user_id="ann"), try_number=2, due=due, cleared=1)
+        assert (answer["text"], answer["recovered"], stand_in.posts) == ("Paid.", True, [])
 
     def test_version_1_warns_that_it_cannot_look(self, stand_in, caplog):
         run(operator(chatbase_conn_id="chatbase_v1"), try_number=2)

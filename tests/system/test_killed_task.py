@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from stand_in_plugin import fields_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from quickstart_demo.airflow_instance import AirflowInstance
+from quickstart_demo.airflow_api import ENDED
+from quickstart_demo.airflow_instance import AIRFLOW, AirflowInstance
 from quickstart_demo.child_processes import ChildProcesses
 
 DAG_ID = "killed"
@@ -57,6 +59,11 @@ def wait(for_what: Callable[[], object], seconds: float, children: ChildProcesse
         time.sleep(0.1)
 
 
+def clear(instance: AirflowInstance) -> None:
+    command = [sys.executable, str(AIRFLOW), "tasks", "clear", DAG_ID, "--yes", "--only-failed"]
+    subprocess.run(command, env=instance.environment, cwd=instance.home, check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory) -> Iterator[tuple[AirflowInstance, ChildProcesses, StandIn]]:
     folder = tmp_path_factory.mktemp("killed")
@@ -88,7 +95,11 @@ def test_one_conversation_one_charge_and_the_answer(airflow):
         assert chatbase.charges == 3
         for name in ("whole", "streamed", "named"):
             os.kill(int((instance.home / f"{name}.pid").read_text()), signal.SIGKILL)
-        wait(lambda: api.run_state(DAG_ID, run_id) in ("success", "failed"), 120, children)
+        wait(lambda: api.run_state(DAG_ID, run_id) in ENDED, 120, children)
+        if api.run_state(DAG_ID, run_id) == "failed":
+            # Airflow 3.0 does not try a killed task again by itself: somebody clears it.
+            clear(instance)
+            wait(lambda: api.run_state(DAG_ID, run_id) in ENDED - {"failed"}, 120, children)
         answers = {name: api.returned_value(DAG_ID, run_id, name) for name in ("whole", "streamed", "named")}
         states = {task.task_id: task.state for task in api.tasks(DAG_ID, run_id)}
     assert states == dict.fromkeys(answers, "success")
