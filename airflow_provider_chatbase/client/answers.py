@@ -50,7 +50,7 @@ def require_answer(answer: JsonObject) -> JsonObject:
             text=answer["text"],
             conversation_id=answer["conversation_id"],
         )
-    if not answer["text"] and not answer["tool_calls"]:
+    if not answer["text"] and not answer["tool_calls"] and answer["finish_reason"] != "tool-calls":
         raise ChatbaseAnswerError(
             f"The agent gave no answer ({where}). The message is recorded; the conversation may be "
             "paused, or a human may have taken it over.",

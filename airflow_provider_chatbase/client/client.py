@@ -183,7 +183,7 @@ class AsyncChatbaseClient:
     def __init__(self, settings: ClientSettings, policy: RetryPolicy | None = None) -> None:
         self.settings = settings
         self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
-        self._http: httpx.AsyncClient = transport.open_async_client(settings)
+        self._http: transport.AsyncPools = transport.open_async_pools(settings)
 
     async def send(self, request: Request[Result]) -> Result:
         """
@@ -285,7 +285,7 @@ class AsyncChatbaseClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await transport.close_async(self._http)
 
     async def __aenter__(self) -> Self:
         """Return the client, which is closed at the end of the block."""

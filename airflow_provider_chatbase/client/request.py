@@ -72,11 +72,7 @@ class StreamReader(Protocol[Streamed]):
         """
 
     def result(self) -> Streamed:
-        """
-        Return the result, at the end of the stream.
-
-        :raises ChatbaseAnswerError: when the stream ended without its end marker.
-        """
+        """Return the result, at the end of a stream that is whole."""
 
 
 @dataclass(frozen=True, slots=True)

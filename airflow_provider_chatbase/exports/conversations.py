@@ -32,12 +32,14 @@ class Walk:
     :param outside: how many of them the window's half-open end leaves out.
     :param total_at_start: the API's total when the walk began.
     :param total_at_end: the API's total when it ended.
+    :param highest_total: the API's highest total on the way.
     """
 
     ids: set[str] = field(default_factory=set)
     outside: int = 0
     total_at_start: int | None = None
     total_at_end: int | None = None
+    highest_total: int = 0
 
     def note_total(self, total: int | None) -> None:
         """
@@ -48,6 +50,7 @@ class Walk:
         if self.total_at_start is None:
             self.total_at_start = total
         self.total_at_end = total
+        self.highest_total = max(self.highest_total, total or 0)
 
     def is_new(self, conversation: dict[str, Any]) -> bool:
         """
@@ -64,13 +67,13 @@ class Walk:
 
     @property
     def complete(self) -> bool:
-        """Whether all that the API has now arrived."""
-        return len(self.ids) >= (self.total_at_end or 0)
+        """Whether all that the API counted on any page arrived: one that was removed may hide a lost one."""
+        return len(self.ids) >= self.highest_total
 
     @property
-    def complete_as_of_start(self) -> bool:
-        """Whether all that the API had when the walk began arrived."""
-        return len(self.ids) >= (self.total_at_start or 0)
+    def complete_at_one_time(self) -> bool:
+        """Whether all that the API had when the walk began, or when it ended, arrived."""
+        return len(self.ids) >= min(self.total_at_start or 0, self.total_at_end or 0)
 
     @property
     def api_total(self) -> int | None:
@@ -109,7 +112,7 @@ def _read_until_complete(
         with staging.open(FILE) as file:
             for conversation in _walk_window(client, agent_id, window, walk):
                 file.write_row(encode_line(conversation))
-        if walk.complete or (attempt == MOST_WALKS and walk.complete_as_of_start):
+        if walk.complete or (attempt == MOST_WALKS and walk.complete_at_one_time):
             return walk, file.summary()
         log.warning(
             "Walk %d of %d brought %d conversations of %s that the API counts.",

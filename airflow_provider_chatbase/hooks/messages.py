@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from airflow_provider_chatbase.client import ChatbaseClient, Request
 from airflow_provider_chatbase.client.answers import require_answer
-from airflow_provider_chatbase.client.asking import Question, Rules, ask
+from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.history import (
     MAX_CHARS,
     MAX_MESSAGES,
@@ -16,6 +16,7 @@ from airflow_provider_chatbase.client.history import (
     read_history,
     trim_history,
 )
+from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.tag import new_tag
 from airflow_provider_chatbase.client.tools import ToolUse
 from airflow_provider_chatbase.client.v2 import chat, messages

@@ -12,7 +12,8 @@ from airflow_provider_chatbase.operators.base import ChatbaseOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_chatbase.client.asking import Question, Rules
+    from airflow_provider_chatbase.client.asking import Rules
+    from airflow_provider_chatbase.client.question import Question
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
 SECONDS_BETWEEN_REPORTS = 5.0
