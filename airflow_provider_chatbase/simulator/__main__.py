@@ -1,0 +1,137 @@
+"""Command line of the simulator."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from airflow_provider_chatbase.simulator import Fault, Settings, Simulator
+from airflow_provider_chatbase.simulator.faults import KINDS
+
+_RECORDED = 10_000
+_EPILOG = """
+faults (KIND:OPERATION:PROBABILITY, e.g. 503:*:0.05, reset_after:chatWithAgent:0.1, slow=2:getAgent:1):
+  KIND is an HTTP status or one of these; =SECONDS sets the wait of slow and drip
+{kinds}
+  OPERATION is an operationId such as chatWithAgent or exportConversations; * means any
+
+control while it runs, without a key:
+  curl -X POST URL/_simulator/faults -d '{{"kind": "status", "status": 429, "times": 3, "retry_after": 1}}'
+  curl -X DELETE URL/_simulator/faults
+  curl URL/_simulator/state
+  curl -X POST URL/_simulator/conversations -d '{{"count": 5}}'
+  curl -X POST URL/_simulator/reset
+"""
+
+
+def parse_fault(text: str) -> Fault:
+    """
+    Read a fault from ``KIND:OPERATION:PROBABILITY``; the last two may be left out.
+
+    :raises ValueError: it is malformed.
+    """
+    kind, _, rest = text.partition(":")
+    operation, _, probability = rest.partition(":")
+    kind, _, seconds = kind.partition("=")
+    shared = {
+        "operation": None if operation in {"", "*"} else operation,
+        "probability": float(probability or 1),
+        "seconds": float(seconds or 1),
+    }
+    if not kind.isdigit():
+        return Fault(kind=kind, **shared)  # type: ignore[arg-type]
+    code = "SERVICE_UNDER_MAINTENANCE" if kind == "503" else None
+    retry_after = 1.0 if kind == "429" else None
+    return Fault(kind="status", status=int(kind), code=code, retry_after=retry_after, **shared)  # type: ignore[arg-type]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    kinds = "\n".join(f"    {name:14} {meaning}" for name, meaning in KINDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_chatbase.simulator",
+        description="Run a stand-in Chatbase (API v2 and v1) on this machine, without an account.",
+        epilog=_EPILOG.format(kinds=kinds),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    defaults = Settings()
+    add = parser.add_argument
+    add("--host", default=defaults.host, help="address to listen on (default: %(default)s)")
+    add("--port", type=int, default=8756, help="port; 0 takes a free one (default: %(default)s)")
+    add("--api-key", default=defaults.api_key, help="key that is accepted (default: %(default)s)")
+    add("--seed", type=int, default=defaults.seed, help="decides all made-up data (default: %(default)s)")
+    add("--conversations", type=int, default=defaults.conversations, help="how many (default: %(default)s)")
+    add("--training-seconds", type=float, default=3.0, help="how long a source trains (default: %(default)s)")
+    add(
+        "--latency",
+        type=float,
+        default=defaults.latency,
+        help="seconds before each reply (default: %(default)s)",
+    )
+    add(
+        "--rate-limit",
+        type=int,
+        default=defaults.rate_limit,
+        help="requests per window (default: %(default)s)",
+    )
+    add("--rate-window", type=float, default=defaults.rate_window, help="seconds (default: %(default)s)")
+    add("--fault", type=parse_fault, action="append", default=[], metavar="KIND:OPERATION:PROBABILITY")
+    add("--quiet", action="store_true", help="print only the address")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the simulator until SIGINT or SIGTERM; return the exit code."""
+    options = build_parser().parse_args(arguments)
+    settings = Settings(
+        host=options.host,
+        port=options.port,
+        api_key=options.api_key,
+        seed=options.seed,
+        conversations=options.conversations,
+        training_seconds=options.training_seconds,
+        latency=options.latency,
+        rate_limit=options.rate_limit,
+        rate_window=options.rate_window,
+        record_limit=_RECORDED,
+    )
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    simulator = Simulator(settings)
+    simulator.faults.add(*options.fault)
+    try:
+        simulator.start()
+    except OSError as error:
+        print(f"Cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(simulator.url if options.quiet else _greeting(simulator), flush=True)  # noqa: T201
+    stopped.wait()
+    simulator.stop()
+    return 0
+
+
+def _greeting(simulator: Simulator) -> str:
+    connection = {
+        "conn_type": "chatbase",
+        "host": simulator.url,
+        "password": simulator.api_key,
+        "extra": {"agent_id": simulator.agent_id},
+    }
+    return (
+        f"Chatbase simulator\n"
+        f"  URL       {simulator.url}\n"
+        f"  API key   {simulator.api_key}\n"
+        f"  agent id  {simulator.agent_id}\n"
+        f"An Airflow connection to it:\n"
+        f"  export AIRFLOW_CONN_CHATBASE_DEFAULT='{json.dumps(connection)}'\n"
+        f"Stop with Ctrl+C."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

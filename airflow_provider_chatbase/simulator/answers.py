@@ -1,0 +1,165 @@
+"""What an agent answers: from its instructions and live sources, or as a message orders."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from airflow_provider_chatbase.simulator.conversations import Part
+from airflow_provider_chatbase.simulator.store import Agent
+from airflow_provider_chatbase.simulator.training import Source
+
+ORDER_TOOL = "get_order_status"
+
+_ORDER = re.compile(r"\[sim:([a-z-]+)(?:=([^\]]*))?\]\s*")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_WORD = re.compile(r"\w+")
+_QUOTED_ENDING = re.compile(r"\b(?:end|close|finish|sign)\b[^\"“”.]*[\"“](.+?)[\"”]", re.IGNORECASE)
+_QUOTED_OPENING = re.compile(r"\b(?:start|begin|open|greet)\b[^\"“”.]*[\"“](.+?)[\"”]", re.IGNORECASE)
+_COMMON_WORDS = """
+    a about an and any are as at be by can could did do does for from get have how i if in is it many me my
+    much not of on or our please so than that the their them there they this to us was we what when where
+    which who why will with would you your
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
+_PASSAGES_READ = 400
+_FALLBACK = "I could not find that in my sources. A colleague will get back to you."
+_LONG = (
+    "First, open your account and go to the page named Settings.",
+    "There you find a list of everything that is connected to your workspace.",
+    "Choose the entry that you want to change and press Edit.",
+    "The change is saved at once, and every member of your team sees it.",
+    "If something looks wrong, you can go back to the earlier version for thirty days.",
+)
+
+
+@dataclass(slots=True)
+class Answer:
+    """One answer; ``credits`` is None for the usual price."""
+
+    parts: list[Part]
+    finish_reason: str = "stop"
+    score: float | None = None
+    credits: float | None = None
+
+
+def orders_in(message: str) -> dict[str, str]:
+    """Return the ``[sim:name=value]`` marks in a message."""
+    return {name: value or "" for name, value in _ORDER.findall(message)}
+
+
+def answer(agent: Agent, message: str, now: float, call_id: str) -> Answer:
+    """
+    Return an agent's answer to a message.
+
+    :param agent: the agent.
+    :param message: what the user wrote. ``[sim:error]``, ``[sim:empty]``, ``[sim:answer] text``,
+        ``[sim:long=words]``, ``[sim:tool=name]``, ``[sim:server-tool]``, ``[sim:score=0.2]`` and
+        ``[sim:credits=0.5]`` order an answer of that kind.
+    :param now: the time, which decides which sources are live.
+    :param call_id: id for a tool call.
+    """
+    orders = orders_in(message)
+    plain = _ORDER.sub("", message)
+    text, score = _text(agent, plain, orders, now)
+    result = Answer([{"type": "text", "text": text}], score=float(orders.get("score") or score))
+    result.credits = float(orders["credits"]) if orders.get("credits") else None
+    if "error" in orders:
+        result.parts, result.finish_reason = [], "error"
+    elif "empty" in orders:
+        result.parts = [{"type": "text", "text": ""}]
+    elif "server-tool" in orders:
+        result.parts = [*_server_tool(call_id), *result.parts]
+    else:
+        name = orders.get("tool") or (ORDER_TOOL if "order status" in plain.lower() else None)
+        if name and (name in agent.tools or "tool" in orders):
+            result.parts = [_tool_call(call_id, name, plain)]
+            result.finish_reason = "tool-calls"
+    return result
+
+
+def answer_to_tools(results: Iterable[Part]) -> Answer:
+    """Return the answer that follows the results of client-side tools."""
+    found = "; ".join(f"{part['toolName']}: {_readable(part.get('output'))}" for part in results)
+    return Answer([{"type": "text", "text": f"Here is what I found. {found}"}], score=0.9)
+
+
+def _text(agent: Agent, message: str, orders: dict[str, str], now: float) -> tuple[str, float]:
+    if "answer" in orders:
+        return message.strip(), 0.9
+    if "long" in orders:
+        words = " ".join(_LONG).split()
+        wanted = int(orders["long"] or 400)
+        return " ".join((words * (wanted // len(words) + 1))[:wanted]), 0.8
+    found, score = _best_passage(agent, message, now)
+    instructions = agent.fields["instructions"]
+    opening, ending = _QUOTED_OPENING.search(instructions), _QUOTED_ENDING.search(instructions)
+    pieces = [opening.group(1) if opening else "", found, ending.group(1) if ending else ""]
+    return " ".join(piece for piece in pieces if piece), score
+
+
+def _best_passage(agent: Agent, message: str, now: float) -> tuple[str, float]:
+    wanted = _words(message)
+    best, best_hits = _FALLBACK, 0
+    for source in agent.sources.values():
+        source.settle(now)
+        if source.live_content is None or source.purge_at is not None:
+            continue
+        for words, passage in _passages(source):
+            hits = len(wanted & words)
+            if hits > best_hits:
+                best, best_hits = passage, hits
+    for words, passage in _sentences(agent.fields["instructions"]):
+        hits = len(wanted & words)
+        if hits > best_hits:
+            best, best_hits = passage, hits
+    return best, round(min(0.97, 0.25 + 0.2 * best_hits), 2)
+
+
+def _passages(source: Source) -> tuple[tuple[frozenset[str], str], ...]:
+    content = source.live_content or ""
+    return _questions(content) if source.type == "qna" else _sentences(content)
+
+
+@lru_cache(maxsize=512)
+def _sentences(content: str) -> tuple[tuple[frozenset[str], str], ...]:
+    found = []
+    for sentence in _SENTENCE_END.split(content[:200_000])[:_PASSAGES_READ]:
+        plain = sentence.strip().lstrip("#*- ")
+        if plain:
+            found.append((_words(plain), plain))
+    return tuple(found)
+
+
+@lru_cache(maxsize=512)
+def _questions(content: str) -> tuple[tuple[frozenset[str], str], ...]:
+    entry = json.loads(content)
+    return tuple((_words(question), entry["answer"]) for question in entry["questions"])
+
+
+@lru_cache(maxsize=2048)
+def _words(text: str) -> frozenset[str]:
+    words = (word.lower() for word in _WORD.findall(text))
+    return frozenset(word.removesuffix("s") for word in words if word not in _COMMON and len(word) > 1)
+
+
+def _tool_call(call_id: str, name: str, message: str) -> Part:
+    number = re.search(r"\d+", message)
+    call_input = {"orderId": number.group() if number else "unknown"}
+    return {"type": "tool-call", "toolCallId": call_id, "toolName": name, "input": call_input}
+
+
+def _server_tool(call_id: str) -> list[Part]:
+    shared = {"toolCallId": call_id, "toolName": "search_help_center"}
+    return [
+        {"type": "tool-call", **shared, "input": {"query": "help"}},
+        {"type": "tool-result", **shared, "output": {"hits": 3, "internalToken": "tok_hidden"}},
+    ]
+
+
+def _readable(output: Any) -> str:
+    return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)

@@ -1,0 +1,200 @@
+"""Conversations and the indexes that make paging over hundreds of thousands of them cheap."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+ROLE_ASSISTANT = "assistant"
+ROLE_USER = "user"
+
+Part = dict[str, Any]
+Position = tuple[float, str]
+
+_AFTER_EVERY_ID = "\U0010ffff"
+
+
+@dataclass(slots=True)
+class Message:
+    """One message; ``parts`` are kept whole, with the input of tool calls."""
+
+    id: str
+    role: str
+    parts: list[Part]
+    created_at: int | None
+    feedback: str | None = None
+    score: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined."""
+        return "".join(part["text"] for part in self.parts if part["type"] == "text")
+
+
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """
+    One conversation.
+
+    Seeded ones make their messages anew on each reading, always the same, until one is changed: hundreds of
+    thousands then cost little memory.
+    """
+
+    id: str
+    created_at: int
+    updated_at: int
+    title: str | None
+    user_id: str | None
+    status: str
+    source: str | None
+    created_by_v2: bool
+    stored: list[Message] | None = None
+    recipe: Callable[[Conversation], list[Message]] | None = field(default=None, repr=False)
+    sentiment: str | None = None
+    topic: str | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages, oldest first. Change them through ``own_messages`` only."""
+        if self.stored is not None:
+            return self.stored
+        return self.recipe(self) if self.recipe else []
+
+    def own_messages(self) -> list[Message]:
+        """Return the messages as a list that belongs to this conversation and may be changed."""
+        if self.stored is None:
+            self.stored = self.messages
+        return self.stored
+
+    def message(self, message_id: str) -> Message | None:
+        """Return the message of that id, to be changed."""
+        return next((message for message in self.own_messages() if message.id == message_id), None)
+
+
+class SortedPositions:
+    """A sorted list of (time, id)."""
+
+    def __init__(self) -> None:
+        self._positions: list[Position] = []
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def load(self, positions: Iterable[Position]) -> None:
+        """Add many at once."""
+        self._positions.extend(positions)
+        self._positions.sort()
+
+    def add(self, position: Position) -> None:
+        """Add one; cheap for the newest."""
+        insort(self._positions, position)
+
+    def discard(self, position: Position) -> None:
+        """Remove one, if it is there."""
+        at = bisect_left(self._positions, position)
+        if at < len(self._positions) and self._positions[at] == position:
+            del self._positions[at]
+
+    def span(self, start: float | None, end: float | None) -> tuple[int, int]:
+        """Return the slice whose times lie between ``start`` and ``end``, both inclusive."""
+        low = 0 if start is None else bisect_left(self._positions, (start, ""))
+        high = len(self) if end is None else bisect_right(self._positions, (end, _AFTER_EVERY_ID))
+        return low, max(low, high)
+
+    def index_of(self, position: Position) -> int:
+        """Return how many come before the given position."""
+        return bisect_left(self._positions, position)
+
+    def newest_first(self, low: int, high: int) -> Iterator[Position]:
+        """Walk a slice from its end to its beginning."""
+        for at in range(high - 1, low - 1, -1):
+            yield self._positions[at]
+
+
+class ConversationIndex:
+    """
+    All conversations of one agent.
+
+    A conversation can be read by id at once; lists, export and search see it when it has become visible.
+    """
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Conversation] = {}
+        self.by_creation = SortedPositions()
+        self.by_source: defaultdict[str | None, SortedPositions] = defaultdict(SortedPositions)
+        self.by_activity = SortedPositions()
+        self.created_by_v2 = SortedPositions()
+        self._by_user: defaultdict[str, dict[str, Conversation]] = defaultdict(dict)
+        self._activity_shown: dict[str, int] = {}
+        self._hidden: list[tuple[float, Conversation]] = []
+        self._unsearchable: list[tuple[float, Conversation]] = []
+
+    def load(self, conversations: Iterable[Conversation]) -> None:
+        """Add many visible conversations at once."""
+        by_source: defaultdict[str | None, list[Position]] = defaultdict(list)
+        created, activity, v2 = [], [], []
+        for conversation in conversations:
+            position = (conversation.created_at, conversation.id)
+            self.by_id[conversation.id] = conversation
+            created.append(position)
+            by_source[conversation.source].append(position)
+            activity.append((conversation.updated_at, conversation.id))
+            self._activity_shown[conversation.id] = conversation.updated_at
+            if conversation.created_by_v2:
+                v2.append(position)
+                if conversation.user_id is not None:
+                    self._by_user[conversation.user_id][conversation.id] = conversation
+        self.by_creation.load(created)
+        self.by_activity.load(activity)
+        self.created_by_v2.load(v2)
+        for source, positions in by_source.items():
+            self.by_source[source].load(positions)
+
+    def add(self, conversation: Conversation, visible_at: float, searchable_at: float) -> None:
+        """Add one that lists show from ``visible_at`` on, and search from ``searchable_at`` on."""
+        self.by_id[conversation.id] = conversation
+        self._hidden.append((visible_at, conversation))
+        self._unsearchable.append((searchable_at, conversation))
+
+    def touched(self, conversation: Conversation, searchable_at: float) -> None:
+        """Note that the last activity of a conversation has changed."""
+        self._unsearchable.append((searchable_at, conversation))
+
+    def settle(self, now: float) -> None:
+        """Show everything whose time has come."""
+        if self._hidden:
+            self._hidden = [entry for entry in self._hidden if not self._show(entry, now)]
+        if self._unsearchable:
+            self._unsearchable = [entry for entry in self._unsearchable if not self._index(entry, now)]
+
+    def of_user(self, user_id: str) -> list[Conversation]:
+        """Return the visible v2 conversations of a user, last activity first."""
+        found = self._by_user.get(user_id, {}).values()
+        return sorted(found, key=lambda each: (each.updated_at, each.id), reverse=True)
+
+    def _show(self, entry: tuple[float, Conversation], now: float) -> bool:
+        visible_at, conversation = entry
+        if visible_at > now:
+            return False
+        position = (conversation.created_at, conversation.id)
+        self.by_creation.add(position)
+        self.by_source[conversation.source].add(position)
+        if conversation.created_by_v2:
+            self.created_by_v2.add(position)
+            if conversation.user_id is not None:
+                self._by_user[conversation.user_id][conversation.id] = conversation
+        return True
+
+    def _index(self, entry: tuple[float, Conversation], now: float) -> bool:
+        searchable_at, conversation = entry
+        if searchable_at > now:
+            return False
+        shown = self._activity_shown.get(conversation.id)
+        if shown is not None:
+            self.by_activity.discard((shown, conversation.id))
+        self.by_activity.add((conversation.updated_at, conversation.id))
+        self._activity_shown[conversation.id] = conversation.updated_at
+        return True

@@ -1,0 +1,228 @@
+"""Faults on demand: what goes wrong, for which requests, and how often."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from airflow_provider_chatbase.simulator.errors import ApiError
+from airflow_provider_chatbase.simulator.exchange import Reply, Request
+
+KINDS: Mapping[str, str] = {
+    "status": "answer with `status`, `code`, `message`, `headers`, or with `body`",
+    "redirect": "answer with a redirect to `location`",
+    "not_json": "answer 200 with a page of HTML",
+    "reset_before": "reset the connection before any work",
+    "reset_after": "do and charge the work, then reset the connection",
+    "truncate": "end the body after `after_bytes` (default: half); with `chunked`, without a Content-Length",
+    "truncate_json": "complete HTTP message whose JSON ends in the middle",
+    "slow": "do the work and wait `seconds` before the reply; with `after=False`, wait before the work",
+    "drip": "send the body `chunk_size` bytes at a time, `seconds` apart",
+    "stale": "a whole reply; the next request on that connection is reset, unread",
+    "stream_cut": "end the stream after `after_events` events (default: half), without finish and [DONE]",
+    "stream_error": "an error event after `after_events` events instead of the rest",
+    "finish_error": "an answer whose finishReason is error; it is not charged",
+    "repeat_cursor": "a page that points to itself",
+    "wrong_total": "a page whose total is `amount` too high",
+    "drop_items": "a page that lacks its last `amount` items",
+    "empty_page": "a page without its items, with hasMore and a good cursor",
+}
+
+_AFTER_BY_DEFAULT = frozenset(KINDS) - {"status", "redirect", "not_json", "reset_before", "stream_error"}
+
+_CODES = {
+    400: ("VALIDATION_INVALID_BODY", "Invalid request body"),
+    401: ("AUTH_INVALID_API_KEY", "Invalid API key"),
+    402: ("CHAT_CREDITS_EXHAUSTED", "Message limit reached"),
+    403: ("AUTH_INSUFFICIENT_PERMISSIONS", "Insufficient permissions"),
+    404: ("RESOURCE_NOT_FOUND", "Resource not found"),
+    429: ("RATE_LIMIT_TOO_MANY_REQUESTS", "Too many requests, please try again later"),
+    500: ("INTERNAL_SERVER_ERROR", "Internal server error"),
+}
+
+_PROXY_PAGE = b"<html><head><title>%d</title></head><body><h1>The proxy answers</h1></body></html>"
+
+
+@dataclass(kw_only=True, eq=False)
+class Fault:
+    """
+    One thing that goes wrong.
+
+    :param kind: one of ``KINDS``.
+    :param operation: operationId of v2.json or v1.json that is hit; None hits any.
+    :param times: how often it strikes; None means for ever.
+    :param probability: chance that a matching request is hit.
+    :param skip: how many matching requests pass first.
+    :param where: further condition on the request.
+    :param after: whether the work is done, and charged, all the same; None means what the kind implies.
+    :param status: HTTP status of kinds ``status`` and ``redirect``.
+    :param code: error code; a 502, 503 or 504 without one is an HTML page, as of a proxy.
+    :param message: error message.
+    :param headers: extra reply headers.
+    :param retry_after: value of a ``Retry-After`` header, in seconds.
+    :param body: reply body instead of an error envelope.
+    :param content_type: content type of ``body``.
+    :param location: target of a redirect.
+    :param seconds: waiting time of kinds ``slow`` and ``drip``.
+    :param after_bytes: where kind ``truncate`` cuts.
+    :param after_events: where ``stream_cut`` and ``stream_error`` cut.
+    :param chunked: ``truncate`` a chunked body.
+    :param reset: end a cut body or stream with a connection reset.
+    :param chunk_size: size of the pieces of kind ``drip``.
+    :param amount: how many, for ``wrong_total`` and ``drop_items``.
+    """
+
+    kind: str
+    operation: str | None = None
+    times: int | None = None
+    probability: float = 1.0
+    skip: int = 0
+    where: Callable[[Request], bool] | None = None
+    after: bool | None = None
+    status: int = 500
+    code: str | None = None
+    message: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    retry_after: float | None = None
+    body: str | None = None
+    content_type: str = "text/html; charset=utf-8"
+    location: str = "http://127.0.0.1:9/elsewhere"
+    seconds: float = 1.0
+    after_bytes: int | None = None
+    after_events: int | None = None
+    chunked: bool = False
+    reset: bool = False
+    chunk_size: int = 64
+    amount: int = 1
+    fired: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"Unknown fault kind {self.kind!r}; known: {', '.join(KINDS)}")
+
+    @property
+    def works(self) -> bool:
+        """Whether the work is done although the reply goes wrong."""
+        return self.kind in _AFTER_BY_DEFAULT if self.after is None else self.after
+
+    def matches(self, request: Request) -> bool:
+        """Whether this fault is about the given request."""
+        if self.times is not None and self.fired >= self.times:
+            return False
+        if self.operation is not None and self.operation != request.operation:
+            return False
+        return self.where is None or self.where(request)
+
+
+class FaultBoard:
+    """The faults that are active; the first that strikes a request decides."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self.active: list[Fault] = []
+
+    def add(self, *faults: Fault) -> None:
+        """Activate faults."""
+        self.active = [*self.active, *faults]
+
+    def clear(self) -> None:
+        """Deactivate all faults."""
+        self.active = []
+
+    def draw(self, request: Request) -> Fault | None:
+        """Return the fault that strikes this request, if one does."""
+        for fault in self.active:
+            if not fault.matches(request):
+                continue
+            if fault.skip > 0:
+                fault.skip -= 1
+                continue
+            if fault.probability < 1 and self._rng.random() >= fault.probability:
+                continue
+            fault.fired += 1
+            return fault
+        return None
+
+
+def fault_from_json(data: Mapping[str, Any]) -> Fault:
+    """
+    Build a fault from JSON; the keys are the arguments of ``Fault``, without ``where``.
+
+    :raises ValueError: a key or the kind is unknown.
+    """
+    known = {each.name for each in fields(Fault)} - {"where", "fired"}
+    unknown = set(data) - known
+    if unknown or "kind" not in data:
+        raise ValueError(f"Unknown or missing keys of a fault: {', '.join(sorted(unknown)) or 'kind'}")
+    return Fault(**data)
+
+
+def faults_from_json(data: Any) -> Iterable[Fault]:
+    """Build faults from a JSON object or a list of them."""
+    return [fault_from_json(item) for item in (data if isinstance(data, list) else [data])]
+
+
+def substitute(fault: Fault, version: str) -> Reply | None:
+    """Return the reply that stands in for the real one, or None when the kind only damages the real one."""
+    if fault.kind == "reset_before":
+        return Reply(reset=True)
+    if fault.kind == "redirect":
+        status = fault.status if 300 <= fault.status < 400 else 307
+        return Reply(status, content=b"", headers={"Location": fault.location, **fault.headers})
+    if fault.kind == "not_json":
+        page = (fault.body or "<html><body>Please log in to the network</body></html>").encode()
+        return Reply(200, content=page, content_type=fault.content_type, headers=dict(fault.headers))
+    if fault.kind == "status":
+        return _status_reply(fault, version)
+    return None
+
+
+def _status_reply(fault: Fault, version: str) -> Reply:
+    headers = dict(fault.headers)
+    if fault.retry_after is not None:
+        headers["Retry-After"] = f"{fault.retry_after:g}"
+    if fault.body is not None:
+        return Reply(
+            fault.status, content=fault.body.encode(), content_type=fault.content_type, headers=headers
+        )
+    code, message = _CODES.get(fault.status, (fault.code, fault.code))
+    code, message = fault.code or code, fault.message or message
+    if code is None:
+        page = _PROXY_PAGE % fault.status
+        return Reply(fault.status, content=page, content_type=fault.content_type, headers=headers)
+    return ApiError(fault.status, code, message or code, headers=headers).reply(version)
+
+
+def damage(fault: Fault, reply: Reply, request: Request) -> Reply:
+    """Return the real reply with the damage that the fault does to it."""
+    if fault.kind == "reset_after":
+        reply.reset = True
+    elif fault.kind == "truncate" and reply.chunks is None:
+        reply.cut_after = len(reply.body()) // 2 if fault.after_bytes is None else fault.after_bytes
+        reply.without_length = fault.chunked
+        reply.reset = fault.reset
+    elif fault.kind == "truncate_json" and reply.chunks is None:
+        reply.content = reply.body()[: len(reply.body()) // 2]
+    elif fault.kind == "drip":
+        reply.drip_bytes, reply.drip_seconds = fault.chunk_size, fault.seconds
+    elif fault.kind == "stale":
+        reply.stale_after = True
+    elif isinstance(reply.payload, dict) and isinstance(reply.payload.get("data"), list):
+        reply.payload = _damaged_page(fault, reply.payload, request)
+    return reply
+
+
+def _damaged_page(fault: Fault, page: dict[str, Any], request: Request) -> dict[str, Any]:
+    pagination = dict(page.get("pagination", {}))
+    data = page["data"]
+    if fault.kind == "repeat_cursor":
+        pagination.update(cursor=request.query.get("cursor") or pagination.get("cursor"), hasMore=True)
+    elif fault.kind == "wrong_total":
+        pagination["total"] = pagination.get("total", len(data)) + fault.amount
+    elif fault.kind == "drop_items":
+        data = data[: max(0, len(data) - fault.amount)]
+    elif fault.kind == "empty_page" and pagination.get("cursor"):
+        data = []
+    return {**page, "data": data, "pagination": pagination}

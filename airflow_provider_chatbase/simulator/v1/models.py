@@ -1,0 +1,37 @@
+"""Models that API v1 accepts."""
+
+from __future__ import annotations
+
+MODELS = (
+    "gpt-4o",
+    "gpt-4o-mini",
+    "o4-mini",
+    "gpt-oss-120b",
+    "gpt-oss-20b",
+    "gpt-5",
+    "gpt-5.1",
+    "gpt-5.2",
+    "gpt-5.4",
+    "gpt-5.4-mini",
+    "gpt-5.4-nano",
+    "gpt-5-mini",
+    "gpt-5-nano",
+    "claude-opus-4-6",
+    "claude-sonnet-4-6",
+    "claude-opus-4-5",
+    "claude-haiku-4-5",
+    "claude-sonnet-4-5",
+    "gemini-2.5-flash",
+    "gemini-2.5-pro",
+    "gemini-3-flash",
+    "gemini-3.1-flash-lite",
+    "gemini-3.1-pro",
+    "grok-3",
+    "grok-3-mini",
+    "grok-4",
+    "DeepSeek-V3",
+    "DeepSeek-R1",
+    "Llama-4-Scout-17B-16E-Instruct",
+    "Llama-4-Maverick-17B-128E-Instruct-FP8",
+    "kimi-k2",
+)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import time
+
+import httpx
+import pytest
+
+from airflow_provider_chatbase.simulator import Fault
+
+ASK = {"message": "How long does a refund take?", "stream": False}
+
+
+def test_reset_before_does_no_work(simulator, v2, agent):
+    before = len(simulator.store.conversations(simulator.agent_id))
+    simulator.faults.add(Fault(kind="reset_before", operation="chatWithAgent", times=1))
+    with pytest.raises(httpx.ReadError):
+        v2.post(f"{agent}/chat", json=ASK)
+    assert len(simulator.store.conversations(simulator.agent_id)) == before
+    assert simulator.prompts_charged == 0
+    assert v2.post(f"{agent}/chat", json=ASK).status_code == 200
+
+
+def test_reset_after_has_done_and_charged_the_work(simulator, v2, agent):
+    simulator.faults.add(Fault(kind="reset_after", operation="chatWithAgent", times=1))
+    with pytest.raises(httpx.ReadError):
+        v2.post(f"{agent}/chat", json={**ASK, "userId": "tag-1"})
+    [conversation] = simulator.store.conversations_of_user(simulator.agent_id, "tag-1")
+    assert [message.role for message in conversation.messages] == ["user", "assistant"]
+    assert simulator.prompts_charged == 1
+    assert simulator.requests_for("chatWithAgent")[0].status is None
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_truncated_body_is_a_broken_message(simulator, v2, chunked):
+    simulator.faults.add(Fault(kind="truncate", after_bytes=100, chunked=chunked, times=1))
+    with pytest.raises(httpx.RemoteProtocolError):
+        v2.get("/agents")
+    assert v2.get("/agents").status_code == 200
+
+
+def test_truncated_json_is_a_whole_message(simulator, v2):
+    simulator.faults.add(Fault(kind="truncate_json"))
+    reply = v2.get("/agents")
+    assert reply.status_code == 200
+    with pytest.raises(json.JSONDecodeError):
+        reply.json()
+
+
+def test_status_fault_without_work(simulator, v2, agent):
+    simulator.faults.add(Fault(kind="status", status=503, code="SERVICE_UNDER_MAINTENANCE", retry_after=2))
+    reply = v2.post(f"{agent}/chat", json=ASK)
+    assert reply.status_code == 503
+    assert reply.json()["error"]["code"] == "SERVICE_UNDER_MAINTENANCE"
+    assert reply.headers["Retry-After"] == "2"
+    assert reply.headers["x-request-id"].startswith("req_")
+    assert simulator.prompts_charged == 0
+
+
+def test_status_fault_after_the_work(simulator, v2, agent):
+    simulator.faults.add(Fault(kind="status", status=502, after=True))
+    reply = v2.post(f"{agent}/chat", json=ASK)
+    assert reply.status_code == 502
+    assert reply.headers["content-type"].startswith("text/html")
+    assert simulator.prompts_charged == 1
+
+
+def test_first_matching_fault_decides_and_counts(simulator, v2):
+    simulator.faults.add(
+        Fault(kind="status", status=500, operation="getAgent"),
+        Fault(kind="status", status=429, operation="listAgents", skip=1, times=2, retry_after=1),
+    )
+    assert [v2.get("/agents").status_code for _ in range(4)] == [200, 429, 429, 200]
+    simulator.faults.clear()
+    assert v2.get(f"/agents/{simulator.agent_id}").status_code == 200
+
+
+def test_condition_on_the_request(simulator, v2):
+    simulator.faults.add(Fault(kind="status", where=lambda request: request.query.get("limit") == "3"))
+    assert v2.get("/agents", params={"limit": 2}).status_code == 200
+    assert v2.get("/agents", params={"limit": 3}).status_code == 500
+
+
+def test_probability_is_decided_by_the_seed(start, connect):
+    def statuses() -> list[int]:
+        simulator = start(seed=3)
+        simulator.faults.add(Fault(kind="status", probability=0.3))
+        client = connect(simulator)
+        return [client.get("/agents").status_code for _ in range(40)]
+
+    first = statuses()
+    assert first == statuses()
+    assert 4 <= first.count(500) <= 22
+
+
+def test_slow_reply_comes_after_the_work(simulator, v2, agent):
+    simulator.faults.add(Fault(kind="slow", seconds=0.6, times=1))
+    with pytest.raises(httpx.ReadTimeout):
+        v2.post(f"{agent}/chat", json=ASK, timeout=0.2)
+    assert simulator.prompts_charged == 1
+
+
+def test_slow_before_the_work_is_dropped_when_the_caller_hangs_up(simulator, v2, agent):
+    simulator.faults.add(Fault(kind="slow", seconds=0.3, after=False, times=1))
+    with pytest.raises(httpx.ReadTimeout):
+        v2.post(f"{agent}/chat", json=ASK, timeout=0.1)
+    deadline = time.monotonic() + 5
+    while not simulator._app.log.counts and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert simulator._app.log.counts == {("chatWithAgent", None): 1}
+    assert simulator.prompts_charged == 0
+
+
+def test_drip_feeds_the_whole_body(simulator, v2):
+    simulator.faults.add(Fault(kind="drip", chunk_size=200, seconds=0.02))
+    began = time.monotonic()
+    assert v2.get("/agents").json()["data"]
+    assert time.monotonic() - began > 0.06
+
+
+def test_stale_connection_breaks_the_next_request(simulator, v2):
+    simulator.faults.add(Fault(kind="stale", times=1))
+    assert v2.get("/agents").status_code == 200
+    with pytest.raises(httpx.TransportError):
+        v2.get("/agents")
+    assert v2.get("/agents").status_code == 200
+    assert len(simulator.requests) == 2
+
+
+def test_redirect_and_html(simulator, v2):
+    simulator.faults.add(Fault(kind="redirect", location="http://elsewhere.test/x", times=1))
+    reply = v2.get("/agents")
+    assert (reply.status_code, reply.headers["location"]) == (307, "http://elsewhere.test/x")
+    simulator.faults.add(Fault(kind="not_json"))
+    reply = v2.get("/agents")
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
+def test_faults_of_pages(simulator, v2, agent):
+    def page(fault: Fault, **query: str) -> dict:
+        simulator.faults.clear()
+        simulator.faults.add(fault)
+        return v2.get(f"{agent}/conversations/export", params=query).json()
+
+    honest = page(Fault(kind="slow", seconds=0))
+    assert (
+        page(Fault(kind="wrong_total", amount=2))["pagination"]["total"] == honest["pagination"]["total"] + 2
+    )
+    assert page(Fault(kind="drop_items", amount=3))["data"] == honest["data"][:-3]
+    empty = page(Fault(kind="empty_page"))
+    assert (empty["data"], empty["pagination"]) == ([], honest["pagination"])
+    cursor = honest["pagination"]["cursor"]
+    assert page(Fault(kind="repeat_cursor"), cursor=cursor)["pagination"]["cursor"] == cursor
+
+
+def test_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="Unknown fault kind 'explode'"):
+        Fault(kind="explode")
