@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_chatbase.client.errors import (
+    ChatbaseAmbiguousError,
     ChatbaseAnswerError,
     ChatbaseApiError,
     ChatbaseAuthenticationError,
@@ -24,6 +25,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseDamagedReplyError,
     ChatbaseError,
     ChatbaseInputError,
+    ChatbaseInterruptedAnswerError,
     ChatbaseMaintenanceError,
     ChatbaseNotFoundError,
     ChatbasePagingError,
@@ -33,6 +35,8 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseReplyError,
     ChatbaseServerError,
     ChatbaseTimeoutError,
+    ChatbaseToolCallError,
+    ChatbaseUnansweredError,
     ChatbaseUnreachableError,
     ChatbaseUnsupportedError,
     ChatbaseValidationError,
@@ -44,6 +48,7 @@ from airflow_provider_chatbase.exports.errors import (
 )
 
 __all__ = [
+    "ChatbaseAmbiguousError",
     "ChatbaseAnswerError",
     "ChatbaseApiError",
     "ChatbaseAuthenticationError",
@@ -57,6 +62,7 @@ __all__ = [
     "ChatbaseExportError",
     "ChatbaseIncompleteExportError",
     "ChatbaseInputError",
+    "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
     "ChatbaseNotFoundError",
     "ChatbaseOutputError",
@@ -68,24 +74,14 @@ __all__ = [
     "ChatbaseReplyError",
     "ChatbaseServerError",
     "ChatbaseTimeoutError",
+    "ChatbaseToolCallError",
     "ChatbaseTrainingError",
+    "ChatbaseUnansweredError",
     "ChatbaseUnreachableError",
     "ChatbaseUnsupportedError",
     "ChatbaseValidationError",
     "fail_at_once",
 ]
-
-PERMANENT = (
-    ChatbaseInputError,
-    ChatbaseConfigurationError,
-    ChatbaseValidationError,
-    ChatbaseAuthenticationError,
-    ChatbasePermissionError,
-    ChatbasePlanError,
-    ChatbaseCreditsError,
-    ChatbaseNotFoundError,
-)
-"""Errors that a retry of the task cannot mend: somebody has to change something first."""
 
 
 class ChatbasePermanentError(ChatbaseError, AirflowFailException):
@@ -94,6 +90,8 @@ class ChatbasePermanentError(ChatbaseError, AirflowFailException):
 
     The error it stands for is its ``__cause__``; status, code and request id are copied from it.
     """
+
+    permanent = True
 
     def __init__(self, error: ChatbaseError) -> None:
         super().__init__(
@@ -109,6 +107,8 @@ class ChatbasePermanentError(ChatbaseError, AirflowFailException):
 class ChatbaseTrainingError(ChatbaseError, AirflowFailException):
     """Training failed; waiting longer or trying the wait again cannot help."""
 
+    permanent = True
+
 
 @contextmanager
 def fail_at_once() -> Iterator[None]:
@@ -119,5 +119,7 @@ def fail_at_once() -> Iterator[None]:
     """
     try:
         yield
-    except PERMANENT as error:
-        raise ChatbasePermanentError(error) from error
+    except ChatbaseError as error:
+        if error.permanent and not isinstance(error, AirflowFailException):
+            raise ChatbasePermanentError(error) from error
+        raise

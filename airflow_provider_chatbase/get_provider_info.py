@@ -59,4 +59,7 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {"integration-name": "Chatbase", "python-modules": [f"{_PACKAGE}.triggers.training"]},
         ],
+        "task-decorators": [
+            {"name": "chatbase", "class-name": f"{_PACKAGE}.decorators.chat.chatbase_task"},
+        ],
     }

@@ -56,20 +56,19 @@ use_pip_settings_for_uv() {
   eval "$("$INSTALLER/bin/python" "$CHECKOUT/scripts/_pip_settings_for_uv.py")"
 }
 
-# pip is always at hand, and ten times slower than uv: it brings uv, and replaces it where uv cannot be had.
+# pip is always at hand, but slow: it brings uv, and stands in for it where uv cannot be had.
 make_installer() {
-  local constraints=$1
+  local install=("$INSTALLER/bin/python" -m pip install --quiet --only-binary :all: --constraint "$1")
   rm -rf "$INSTALLER"
   python3 -m venv "$INSTALLER" || fail 'python3 -m venv failed; on Debian it needs the package python3-venv'
-  "$INSTALLER/bin/python" -m pip install --quiet --constraint "$constraints" pip ||
-    fail 'pip could not install from the package registry; see its message above'
-  "$INSTALLER/bin/python" -m pip install --quiet --only-binary :all: --constraint "$constraints" uv ||
-    say 'uv cannot be installed here; going on with pip, which is slower'
+  "${install[@]}" pip uv && return
+  say 'uv cannot be installed here; going on with pip, which is slower'
+  "${install[@]}" pip || fail 'pip could not install from the package registry; see its message above'
 }
 
 ensure_installer() {
-  [ -x "$INSTALLER/bin/python" ] && "$INSTALLER/bin/python" -m pip --version >/dev/null 2>&1 && return
-  timed 'Installing uv' make_installer "$1"
+  [ -e "$INSTALLER/complete" ] && "$INSTALLER/bin/python" -c '' 2>/dev/null && return
+  timed 'Installing uv' make_installer "$1" && touch "$INSTALLER/complete"
 }
 
 # install_into VENV PIP-ARGUMENTS...

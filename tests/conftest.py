@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
 
+pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin"]
+
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 
 
@@ -94,14 +96,11 @@ def run_dag(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 def _serialize_where_airflow_asks_for_it(dag: DAG) -> None:
-    # Since 3.1 dag.test() looks up the serialized DAG, which is otherwise made from a file in a bundle.
+    # Later than 3.0, dag.test() looks up the serialized DAG, which is otherwise made from a file in a bundle.
     try:
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     except ImportError:
-        try:
-            from airflow.models.dagbag import DagBag, sync_bag_to_db  # 3.1
-        except ImportError:
-            return
+        return
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
     DagBundlesManager().sync_bundles_to_db()

@@ -6,9 +6,18 @@ how to read the reply, and whether it is safe to repeat. :class:`ChatbaseClient`
 :class:`AsyncChatbaseClient` run such values under one retry policy.
 """
 
-from airflow_provider_chatbase.client.client import AsyncChatbaseClient, ChatbaseClient, Steps
+from airflow_provider_chatbase.client.client import AsyncChatbaseClient, ChatbaseClient
 from airflow_provider_chatbase.client.request import Request
 from airflow_provider_chatbase.client.retry import RetryPolicy
 from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.client.steps import Pause, Steps
 
-__all__ = ["AsyncChatbaseClient", "ChatbaseClient", "ClientSettings", "Request", "RetryPolicy", "Steps"]
+__all__ = [
+    "AsyncChatbaseClient",
+    "ChatbaseClient",
+    "ClientSettings",
+    "Pause",
+    "Request",
+    "RetryPolicy",
+    "Steps",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from airflow_provider_chatbase.client.errors import ChatbaseAnswerError
 from airflow_provider_chatbase.client.request import Json, JsonObject
@@ -11,15 +11,15 @@ from airflow_provider_chatbase.client.shapes import data_object
 
 def read_answer(reply: Json) -> JsonObject:
     """
-    Read an answer into our names.
+    Read an answer of API v2 into our names.
 
     :param reply: ``{"data": {"id", "parts", "metadata"}}``.
     :return: ``text``, ``conversation_id``, ``message_id``, ``user_message_id``, ``user_id``, ``credits``,
-        ``finish_reason`` and ``tool_calls``; what the reply does not say is ``None``.
+        ``finish_reason`` and ``tool_calls`` (those without a result); what it does not say is ``None``.
     :raises UnexpectedShapeError: when there is no ``data`` object.
     """
     data = data_object(reply)
-    metadata = _mapping(data.get("metadata"))
+    metadata = as_mapping(data.get("metadata"))
     parts = message_parts(data)
     return {
         "text": parts_text(parts),
@@ -27,9 +27,9 @@ def read_answer(reply: Json) -> JsonObject:
         "message_id": data.get("id"),
         "user_message_id": metadata.get("userMessageId"),
         "user_id": metadata.get("userId"),
-        "credits": _mapping(metadata.get("usage")).get("credits"),
+        "credits": as_mapping(metadata.get("usage")).get("credits"),
         "finish_reason": metadata.get("finishReason"),
-        "tool_calls": [_tool_call(part) for part in parts if part.get("type") == "tool-call"],
+        "tool_calls": pending_tool_calls(parts),
     }
 
 
@@ -37,7 +37,7 @@ def require_answer(answer: JsonObject) -> JsonObject:
     """
     Refuse a reply that came with HTTP 200 and is no answer.
 
-    :param answer: from :func:`read_answer`.
+    :param answer: from :func:`read_answer` or a stream.
     :return: the same answer.
     :raises ChatbaseAnswerError: when the agent failed, or said nothing and asked for no tool.
     """
@@ -60,7 +60,7 @@ def require_answer(answer: JsonObject) -> JsonObject:
     return answer
 
 
-def message_parts(message: JsonObject) -> list[JsonObject]:
+def message_parts(message: Mapping[str, Json]) -> list[JsonObject]:
     """
     Return a message's parts, those of unknown types too.
 
@@ -70,7 +70,7 @@ def message_parts(message: JsonObject) -> list[JsonObject]:
     return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
 
-def parts_text(parts: list[JsonObject]) -> str:
+def parts_text(parts: Sequence[JsonObject]) -> str:
     """
     Return the text of a message.
 
@@ -80,9 +80,25 @@ def parts_text(parts: list[JsonObject]) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _tool_call(part: JsonObject) -> JsonObject:
-    return {"id": part.get("toolCallId"), "name": part.get("toolName"), "input": part.get("input")}
+def pending_tool_calls(parts: Sequence[JsonObject]) -> list[JsonObject]:
+    """
+    Return the tool calls that have no result yet.
+
+    :param parts: a message's parts.
+    :return: ``id``, ``name`` and ``input`` of each.
+    """
+    results = {part.get("toolCallId") for part in parts if part.get("type") == "tool-result"}
+    return [
+        {"id": part.get("toolCallId"), "name": part.get("toolName"), "input": part.get("input")}
+        for part in parts
+        if part.get("type") == "tool-call" and part.get("toolCallId") not in results
+    ]
 
 
-def _mapping(value: Json) -> Mapping[str, Json]:
+def as_mapping(value: Json) -> Mapping[str, Json]:
+    """
+    Return a JSON object, or an empty one in place of anything else.
+
+    :param value: decoded JSON.
+    """
     return value if isinstance(value, dict) else {}

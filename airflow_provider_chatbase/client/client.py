@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -11,34 +12,17 @@ import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from airflow_provider_chatbase.client import transport
+from airflow_provider_chatbase.client.attempts import Attempts, Whole
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.paging import PageWalk
-from airflow_provider_chatbase.client.replies import read_reply
-from airflow_provider_chatbase.client.request import JsonObject, Request
-from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments, settled
-from airflow_provider_chatbase.client.settings import ClientSettings, require_version
+from airflow_provider_chatbase.client.rate_limiter import wait_for_place, wait_for_place_async
+from airflow_provider_chatbase.client.request import JsonObject, Request, StreamReader
+from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
+from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.shapes import Page
+from airflow_provider_chatbase.client.steps import Pause, Steps
 
 Result = TypeVar("Result")
-
-Steps = Generator[Request[Any], Any, Result]
-"""Several requests that belong together: yields each, is sent its result, returns the outcome."""
-
-
-class _Attempts:
-    """What the attempts at one request have in common: the fate of the earlier ones."""
-
-    def __init__(self, request: Request[Any]) -> None:
-        self.request = request
-        self.fate_unknown = False
-
-    def result_of(self, error: ChatbaseError) -> Any:
-        """Return the result when a refusal means that the work is done; else raise it."""
-        code = settled(self.request, error, earlier_fate_unknown=self.fate_unknown)
-        if code is None:
-            self.fate_unknown = self.fate_unknown or error.ambiguous
-            raise error
-        return {**self.request.means_done_on_repeat, **self.request.means_done}[code]
 
 
 class ChatbaseClient:
@@ -56,24 +40,76 @@ class ChatbaseClient:
 
     def send(self, request: Request[Result]) -> Result:
         """
-        Send a request, repeat it where that is safe, and read the reply.
+        Send a request, repeat it where that is safe, and read the reply, a streamed one to its end.
 
         :param request: from one of the endpoint modules.
         :return: what the request's reader makes of the reply.
         :raises ChatbaseError: one of its tree, see :mod:`~airflow_provider_chatbase.client.errors`.
         """
-        require_version(self.settings, request)
-        attempts = _Attempts(request)
+        if request.stream is not None:
+            return self._send_streamed(request, request.stream())
+        attempts = Attempts(self.settings, self.policy.hold, request)
 
         def attempt() -> Result:
-            try:
-                reply = transport.send(self._http, self.settings, request)
-                return read_reply(request, reply, time.time())
-            except ChatbaseError as error:
-                result: Result = attempts.result_of(error)
-                return result
+            wait_for_place(attempts.limiter)
+            with attempts.noted():
+                return attempts.read(transport.send(self._http, self.settings, request))
 
-        return Retrying(**retry_arguments(self.policy, request))(attempt)
+        try:
+            return Retrying(**retry_arguments(self.policy, request))(attempt)
+        except ChatbaseError as error:
+            return attempts.settled_by(error)
+
+    def stream(self, request: Request[Result], reader: StreamReader[Result]) -> Iterator[str]:
+        """
+        Send a request and return the texts of its reply as they arrive.
+
+        It is repeated where that is safe until the reply begins, and not after.
+
+        :param request: from one of the endpoint modules, asked for as a stream.
+        :param reader: has the result, when all texts were taken.
+        :return: the texts.
+        :raises ChatbaseError: one of its tree; what breaks the stream is raised while iterating.
+        """
+        attempts = Attempts(self.settings, self.policy.hold, request)
+
+        def attempt() -> transport.StreamedReply | Whole[Result]:
+            wait_for_place(attempts.limiter)
+            with attempts.noted():
+                return self._open_stream(request, attempts)
+
+        reply = Retrying(**retry_arguments(self.policy, request))(attempt)
+        if isinstance(reply, Whole):
+            yield reader.take_whole(reply.result)
+            return
+        try:
+            for piece in reply.pieces():
+                if text := reader.take(piece):
+                    yield text
+        except transport.StreamBrokenError as broken:
+            raise reader.interrupted(str(broken)) from broken
+        finally:
+            reply.close()
+
+    def run(self, steps: Steps[Result]) -> Result:
+        """
+        Send the requests of several steps, one after the other.
+
+        :param steps: yields requests; an error is raised inside it, at the request that failed.
+        :return: what the steps return.
+        """
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = self._take(step)
+                except ChatbaseError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as end:
+            outcome: Result = end.value
+            return outcome
 
     def pages(self, first: Request[Page]) -> Iterator[Page]:
         """
@@ -98,26 +134,6 @@ class ChatbaseClient:
         for page in self.pages(first):
             yield from page.items
 
-    def run(self, steps: Steps[Result]) -> Result:
-        """
-        Send the requests of several steps, one after the other.
-
-        :param steps: yields requests; an error is raised inside it, at the request that failed.
-        :return: what the steps return.
-        """
-        try:
-            request = next(steps)
-            while True:
-                try:
-                    result = self.send(request)
-                except ChatbaseError as error:
-                    request = steps.throw(error)
-                else:
-                    request = steps.send(result)
-        except StopIteration as end:
-            outcome: Result = end.value
-            return outcome
-
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -131,6 +147,29 @@ class ChatbaseClient:
     ) -> None:
         """Close the connections."""
         self.close()
+
+    def _take(self, step: Request[Any] | Pause) -> Any:
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        return self.send(step)
+
+    def _send_streamed(self, request: Request[Result], reader: StreamReader[Result]) -> Result:
+        for text in self.stream(request, reader):
+            if request.on_text is not None:
+                request.on_text(text)
+        return reader.result()
+
+    def _open_stream(
+        self, request: Request[Result], attempts: Attempts[Result]
+    ) -> transport.StreamedReply | Whole[Result]:
+        reply = transport.open_stream(self._http, self.settings, request)
+        if reply.streams:
+            attempts.limiter.learn(reply.headers)
+            return reply
+        try:
+            return Whole(attempts.read(reply.whole()))
+        finally:
+            reply.close()
 
 
 class AsyncChatbaseClient:
@@ -148,24 +187,77 @@ class AsyncChatbaseClient:
 
     async def send(self, request: Request[Result]) -> Result:
         """
-        Send a request, repeat it where that is safe, and read the reply.
+        Send a request, repeat it where that is safe, and read the reply, a streamed one to its end.
 
         :param request: from one of the endpoint modules.
         :return: what the request's reader makes of the reply.
         :raises ChatbaseError: one of its tree, see :mod:`~airflow_provider_chatbase.client.errors`.
         """
-        require_version(self.settings, request)
-        attempts = _Attempts(request)
+        if request.stream is not None:
+            return await self._send_streamed(request, request.stream())
+        attempts = Attempts(self.settings, self.policy.hold, request)
 
         async def attempt() -> Result:
-            try:
-                reply = await transport.send_async(self._http, self.settings, request)
-                return read_reply(request, reply, time.time())
-            except ChatbaseError as error:
-                result: Result = attempts.result_of(error)
-                return result
+            await wait_for_place_async(attempts.limiter)
+            with attempts.noted():
+                return attempts.read(await transport.send_async(self._http, self.settings, request))
 
-        return await AsyncRetrying(**retry_arguments(self.policy, request))(attempt)
+        try:
+            return await AsyncRetrying(**retry_arguments(self.policy, request))(attempt)
+        except ChatbaseError as error:
+            return attempts.settled_by(error)
+
+    async def stream(self, request: Request[Result], reader: StreamReader[Result]) -> AsyncIterator[str]:
+        """
+        Send a request and return the texts of its reply as they arrive.
+
+        It is repeated where that is safe until the reply begins, and not after.
+
+        :param request: from one of the endpoint modules, asked for as a stream.
+        :param reader: has the result, when all texts were taken.
+        :return: the texts.
+        :raises ChatbaseError: one of its tree; what breaks the stream is raised while iterating.
+        """
+        attempts = Attempts(self.settings, self.policy.hold, request)
+
+        async def attempt() -> transport.StreamedReply | Whole[Result]:
+            await wait_for_place_async(attempts.limiter)
+            with attempts.noted():
+                return await self._open_stream(request, attempts)
+
+        retrying = AsyncRetrying(**retry_arguments(self.policy, request))
+        reply: transport.StreamedReply | Whole[Result] = await retrying(attempt)
+        if isinstance(reply, Whole):
+            yield reader.take_whole(reply.result)
+            return
+        try:
+            async for piece in reply.pieces_async():
+                if text := reader.take(piece):
+                    yield text
+        except transport.StreamBrokenError as broken:
+            raise reader.interrupted(str(broken)) from broken
+        finally:
+            await reply.close_async()
+
+    async def run(self, steps: Steps[Result]) -> Result:
+        """
+        Send the requests of several steps, one after the other.
+
+        :param steps: yields requests; an error is raised inside it, at the request that failed.
+        :return: what the steps return.
+        """
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = await self._take(step)
+                except ChatbaseError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as end:
+            outcome: Result = end.value
+            return outcome
 
     async def pages(self, first: Request[Page]) -> AsyncIterator[Page]:
         """
@@ -191,26 +283,6 @@ class AsyncChatbaseClient:
             for item in page.items:
                 yield item
 
-    async def run(self, steps: Steps[Result]) -> Result:
-        """
-        Send the requests of several steps, one after the other.
-
-        :param steps: yields requests; an error is raised inside it, at the request that failed.
-        :return: what the steps return.
-        """
-        try:
-            request = next(steps)
-            while True:
-                try:
-                    result = await self.send(request)
-                except ChatbaseError as error:
-                    request = steps.throw(error)
-                else:
-                    request = steps.send(result)
-        except StopIteration as end:
-            outcome: Result = end.value
-            return outcome
-
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
@@ -224,3 +296,26 @@ class AsyncChatbaseClient:
     ) -> None:
         """Close the connections."""
         await self.close()
+
+    async def _take(self, step: Request[Any] | Pause) -> Any:
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        return await self.send(step)
+
+    async def _send_streamed(self, request: Request[Result], reader: StreamReader[Result]) -> Result:
+        async for text in self.stream(request, reader):
+            if request.on_text is not None:
+                request.on_text(text)
+        return reader.result()
+
+    async def _open_stream(
+        self, request: Request[Result], attempts: Attempts[Result]
+    ) -> transport.StreamedReply | Whole[Result]:
+        reply = await transport.open_stream_async(self._http, self.settings, request)
+        if reply.streams:
+            attempts.limiter.learn(reply.headers)
+            return reply
+        try:
+            return Whole(attempts.read(await reply.whole_async()))
+        finally:
+            await reply.close_async()

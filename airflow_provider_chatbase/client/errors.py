@@ -12,8 +12,12 @@
     │   └── ChatbaseConnectionLostError … the connection broke; the work may have been done
     ├── ChatbaseReplyError              a reply that is not the promised JSON
     │   └── ChatbaseDamagedReplyError   … because it was cut on the way
+    ├── ChatbaseAmbiguousError          it is unknown whether the work was done, and it may not be repeated
     ├── ChatbasePagingError             a listing that does not move forward
     ├── ChatbaseAnswerError             the agent gave no usable answer
+    │   ├── ChatbaseInterruptedAnswerError  … since the stream broke; it may be there all the same
+    │   ├── ChatbaseUnansweredError     … though the message arrived
+    │   └── ChatbaseToolCallError       … but asked for tools that nobody runs
     └── ChatbaseApiError                Chatbase refused; by the API's ``code``
         ├── ChatbaseValidationError     VALIDATION_…, unsupported values
         ├── ChatbaseAuthenticationError AUTH_…: missing, unknown or expired key
@@ -26,8 +30,9 @@
         ├── ChatbaseMaintenanceError    refused before any read or write
         └── ChatbaseServerError         any other 5xx; the work may have been done
 
-Two attributes of every class say what a caller may do about it: ``transient`` (a later try may
-succeed) and ``ambiguous`` (the work may have been done, so a write must not be repeated blindly).
+Three attributes of every class say what a caller may do about it: ``transient`` (the same request may
+succeed a moment later), ``ambiguous`` (the work may have been done, so a write must not be repeated blindly)
+and ``permanent`` (somebody has to change something first, so a retry of the task is of no use).
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "ChatbaseAmbiguousError",
     "ChatbaseAnswerError",
     "ChatbaseApiError",
     "ChatbaseAuthenticationError",
@@ -47,6 +53,7 @@ __all__ = [
     "ChatbaseDamagedReplyError",
     "ChatbaseError",
     "ChatbaseInputError",
+    "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
     "ChatbaseNotFoundError",
     "ChatbasePagingError",
@@ -56,6 +63,8 @@ __all__ = [
     "ChatbaseReplyError",
     "ChatbaseServerError",
     "ChatbaseTimeoutError",
+    "ChatbaseToolCallError",
+    "ChatbaseUnansweredError",
     "ChatbaseUnreachableError",
     "ChatbaseUnsupportedError",
     "ChatbaseValidationError",
@@ -77,6 +86,7 @@ class ChatbaseError(Exception):
 
     transient: ClassVar[bool] = False
     ambiguous: ClassVar[bool] = False
+    permanent: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -109,9 +119,13 @@ class ChatbaseError(Exception):
 class ChatbaseInputError(ChatbaseError, ValueError):
     """An argument is wrong; nothing was sent."""
 
+    permanent = True
+
 
 class ChatbaseConfigurationError(ChatbaseError):
     """The connection's settings are wrong; nothing was sent."""
+
+    permanent = True
 
 
 class ChatbaseUnsupportedError(ChatbaseConfigurationError):
@@ -151,6 +165,12 @@ class ChatbaseDamagedReplyError(ChatbaseReplyError):
     transient = True
 
 
+class ChatbaseAmbiguousError(ChatbaseError):
+    """It is unknown whether a message was answered and charged, and it may not be sent again."""
+
+    permanent = True
+
+
 class ChatbasePagingError(ChatbaseError):
     """A listing that does not move forward; it was stopped."""
 
@@ -163,12 +183,31 @@ class ChatbaseAnswerError(ChatbaseError):
     :param conversation_id: the conversation, when known.
     """
 
+    permanent = True
+
     def __init__(
         self, message: str, *, text: str = "", conversation_id: str | None = None, **reply: Any
     ) -> None:
         super().__init__(message, **reply)
         self.text = text
         self.conversation_id = conversation_id
+
+
+class ChatbaseInterruptedAnswerError(ChatbaseAnswerError):
+    """The answer broke off while it was streamed; Chatbase may have it whole."""
+
+    ambiguous = True
+    permanent = False
+
+
+class ChatbaseUnansweredError(ChatbaseAnswerError):
+    """The message arrived, and there is no answer to it; sending it again may be charged twice."""
+
+    permanent = False
+
+
+class ChatbaseToolCallError(ChatbaseAnswerError):
+    """The agent asks for tools that nobody runs, or for too many rounds of them."""
 
 
 class ChatbaseApiError(ChatbaseError):
@@ -178,25 +217,37 @@ class ChatbaseApiError(ChatbaseError):
 class ChatbaseValidationError(ChatbaseApiError):
     """Chatbase refused a value."""
 
+    permanent = True
+
 
 class ChatbaseAuthenticationError(ChatbaseApiError):
     """The API key is missing, unknown or expired."""
+
+    permanent = True
 
 
 class ChatbasePermissionError(ChatbaseApiError):
     """The API key lacks the right to do this."""
 
+    permanent = True
+
 
 class ChatbasePlanError(ChatbaseApiError):
     """The workspace's plan does not include this."""
+
+    permanent = True
 
 
 class ChatbaseCreditsError(ChatbaseApiError):
     """The workspace's or the agent's message credits are used up."""
 
+    permanent = True
+
 
 class ChatbaseNotFoundError(ChatbaseApiError):
     """There is no such thing in this workspace."""
+
+    permanent = True
 
 
 class ChatbaseConflictError(ChatbaseApiError):

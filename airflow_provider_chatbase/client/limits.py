@@ -10,16 +10,18 @@ MILLISECONDS_FROM = 1e11
 """``X-RateLimit-Reset`` at or above this is in milliseconds: in seconds it would be the year 5138."""
 
 
-def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
+def asked_wait(headers: Mapping[str, str], now: float, *, rate_limited: bool) -> float | None:
     """
     Return the seconds that a reply asks to wait: ``Retry-After``, else ``X-RateLimit-Reset``.
 
     :param headers: the reply's headers, with lower-case names.
     :param now: the present, in seconds since the epoch.
+    :param rate_limited: whether the request was refused for the number of requests. Every reply says when
+        the window of the rate limit ends; only then does it matter.
     :return: the seconds, or ``None`` where the reply does not say, or speaks of the past.
     """
     wait = _retry_after(headers.get("retry-after", ""), now)
-    if wait is None:
+    if wait is None and rate_limited:
         wait = _until_reset(headers.get("x-ratelimit-reset", ""), now)
     return wait
 

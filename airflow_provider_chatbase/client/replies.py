@@ -11,6 +11,7 @@ from airflow_provider_chatbase.client.error_codes import advice, error_class
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseDamagedReplyError,
+    ChatbaseRateLimitError,
     ChatbaseReplyError,
 )
 from airflow_provider_chatbase.client.limits import asked_wait
@@ -103,7 +104,7 @@ def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseApiEr
         code=code,
         request_id=reply.request_id,
         details=details,
-        retry_after=asked_wait(reply.headers, now),
+        retry_after=asked_wait(reply.headers, now, rate_limited=issubclass(cls, ChatbaseRateLimitError)),
     )
 
 

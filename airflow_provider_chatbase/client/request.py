@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -20,9 +20,45 @@ Host = Literal["main", "files"]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 Result = TypeVar("Result")
+Streamed = TypeVar("Streamed")
 
 CHAT_PATIENCE = 180.0
 """Seconds of silence allowed while an answer is written, unless the connection says otherwise."""
+
+
+class StreamReader(Protocol[Streamed]):
+    """Reads a reply that comes in pieces. Pure: it is handed the pieces."""
+
+    def take(self, piece: str) -> str:
+        """
+        Take the next piece: the data of a server-sent event, or a chunk of text.
+
+        :param piece: the piece.
+        :return: the text it adds to the answer; often none.
+        :raises ChatbaseAnswerError: when it says that the answer failed.
+        """
+
+    def take_whole(self, result: Streamed) -> str:
+        """
+        Take a reply that came as one document, although a stream was asked for.
+
+        :param result: what the request's reader made of it.
+        :return: its text.
+        """
+
+    def interrupted(self, why: str) -> Exception:
+        """
+        Return the error of a stream that broke, with the text received so far.
+
+        :param why: how it broke.
+        """
+
+    def result(self) -> Streamed:
+        """
+        Return the result, at the end of the stream.
+
+        :raises ChatbaseAnswerError: when the stream ended without its end marker.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +79,8 @@ class Request(Generic[Result]):
         is known to be slow and the connection sets no timeout of its own.
     :param means_done: error codes that say the wanted state is reached, with the result to return.
     :param means_done_on_repeat: error codes that say so only after an attempt whose fate is unknown.
+    :param stream: makes a reader, where the reply is asked for as a stream.
+    :param on_text: told each text of a stream as it arrives.
     """
 
     operation: str
@@ -57,6 +95,8 @@ class Request(Generic[Result]):
     patience: float | None = None
     means_done: Mapping[str, Result] = field(default_factory=dict)
     means_done_on_repeat: Mapping[str, Result] = field(default_factory=dict)
+    stream: Callable[[], StreamReader[Result]] | None = None
+    on_text: Callable[[str], None] | None = None
 
     def with_query(self, **query: str | int | None) -> Self:
         """

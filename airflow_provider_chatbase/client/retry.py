@@ -12,7 +12,7 @@ from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, sto
 from tenacity.retry import retry_base
 from tenacity.stop import stop_base
 
-from airflow_provider_chatbase.client.errors import ChatbaseApiError, ChatbaseError
+from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.request import Request
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,14 @@ class RetryPolicy:
         backoff = min(self.first_wait * 2.0 ** (attempt - 1), self.longest_backoff)
         return min(backoff * (0.5 + 0.5 * jitter), self.max_wait)
 
+    def hold(self, error: ChatbaseError) -> float:
+        """
+        Return the seconds for which all requests of the key hold, when one was refused for their number.
+
+        :param error: the refusal.
+        """
+        return min(self.first_wait if error.retry_after is None else error.retry_after, self.max_wait)
+
 
 class RetryArguments(TypedDict):
     """What tenacity's ``Retrying`` and ``AsyncRetrying`` take, the same for both."""
@@ -113,24 +121,6 @@ def retry_arguments(policy: RetryPolicy, request: Request[Any]) -> RetryArgument
         before_sleep=report,
         retry_error_callback=give_up,
     )
-
-
-def settled(request: Request[Any], error: ChatbaseError, *, earlier_fate_unknown: bool) -> str | None:
-    """
-    Return the code of a refusal which says that the wanted state is already there.
-
-    :param request: what was sent.
-    :param error: how it was refused.
-    :param earlier_fate_unknown: whether an earlier attempt may have done the work.
-    :return: the code, a key of the request's ``means_done`` or ``means_done_on_repeat``; else ``None``.
-    """
-    if not isinstance(error, ChatbaseApiError) or error.code is None:
-        return None
-    if error.code in request.means_done:
-        return error.code
-    if earlier_fate_unknown and error.code in request.means_done_on_repeat:
-        return error.code
-    return None
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, ChatbaseUnsupportedError
 from airflow_provider_chatbase.client.request import ApiVersion, Host, Request
@@ -90,26 +91,25 @@ def base_url(name: str, value: str) -> str:
     :return: the URL without a trailing slash or API path.
     :raises ChatbaseConfigurationError: when it is no http(s) URL, or plain http to another machine.
     """
-    text = value.strip().rstrip("/")
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    host = _hostname(parts.netloc and parts.hostname)
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise ChatbaseConfigurationError(
-            f"The connection's {name} {value!r} is no base URL. Give one like {DEFAULT_HOST}."
-        )
-    if parts.username or parts.password:
+    text = value.strip()
+    url = text if "://" in text else f"https://{text}"
+    if "@" in _authority(url):
         raise ChatbaseConfigurationError(
             f"The connection's {name} holds a user name or a password. "
             "Put the API key into the connection's password field."
+        )
+    parts = _split(url)
+    host = _hostname(parts and parts.hostname)
+    if parts is None or parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        raise ChatbaseConfigurationError(
+            f"The connection's {name} {value!r} is no base URL. Give one like {DEFAULT_HOST}."
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise ChatbaseConfigurationError(
             f"The connection's {name} {value!r} is plain http, which would send the API key in clear. "
             "Use https; http is allowed to this machine only."
         )
-    path = parts.path.rstrip("/")
-    for suffix in ("/v1", "/v2", "/api"):
-        path = path.removesuffix(suffix)
+    path = re.sub(r"/api(/v[12])?$", "", parts.path.rstrip("/"))
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
@@ -141,6 +141,20 @@ def require_version(settings: ClientSettings, request: Request[Any]) -> None:
             "Set api_version to v2 in the connection, if the Chatbase plan has API v2. Nothing was sent.",
             operation=request.operation,
         )
+
+
+def _authority(url: str) -> str:
+    return re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
+
+
+def _split(url: str) -> SplitResult | None:
+    """Split a URL; ``None`` where its host or its port cannot be one."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:
+        return None
+    return parts if valid else None
 
 
 def _hostname(hostname: str | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
 import httpx
+from httpx_sse import EventSource
 
 from airflow_provider_chatbase import __version__
 from airflow_provider_chatbase.client.errors import (
@@ -96,13 +97,130 @@ async def send_async(client: httpx.AsyncClient, settings: ClientSettings, reques
         return _reply(await client.send(_build(client, settings, request)))
 
 
+class StreamedReply:
+    """
+    A reply whose body is still coming.
+
+    :param response: the HTTP library's response, open.
+    :param settings: where it came from.
+    :param request: what it answers.
+    """
+
+    def __init__(self, response: httpx.Response, settings: ClientSettings, request: Request[Any]) -> None:
+        self._response = response
+        self._settings = settings
+        self._request = request
+        self.headers = _headers(response)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the body is a stream, and no refusal or document of another kind."""
+        kind = self.headers.get("content-type", "").lower()
+        known = "text/event-stream" in kind or "text/plain" in kind
+        return known and 200 <= self._response.status_code < 300
+
+    def pieces(self) -> Iterator[str]:
+        """
+        Return the data of each server-sent event, or the chunks of a plain text, as they come.
+
+        :raises StreamBrokenError: when the connection breaks.
+        """
+        with _broken():
+            if self._sends_events:
+                for event in EventSource(self._response).iter_sse():
+                    yield event.data
+            else:
+                yield from self._response.iter_text()
+
+    async def pieces_async(self) -> AsyncIterator[str]:
+        """
+        Return the data of each server-sent event, or the chunks of a plain text, as they come.
+
+        :raises StreamBrokenError: when the connection breaks.
+        """
+        with _broken():
+            if self._sends_events:
+                async for event in EventSource(self._response).aiter_sse():
+                    yield event.data
+            else:
+                async for text in self._response.aiter_text():
+                    yield text
+
+    def whole(self) -> Reply:
+        """
+        Read the rest of the body and return the reply.
+
+        :raises ChatbaseConnectionError: when no whole reply came.
+        """
+        with _no_reply(self._settings, self._request):
+            self._response.read()
+        return _reply(self._response)
+
+    async def whole_async(self) -> Reply:
+        """
+        Read the rest of the body and return the reply.
+
+        :raises ChatbaseConnectionError: when no whole reply came.
+        """
+        with _no_reply(self._settings, self._request):
+            await self._response.aread()
+        return _reply(self._response)
+
+    def close(self) -> None:
+        """Close the connection, or give it back."""
+        self._response.close()
+
+    async def close_async(self) -> None:
+        """Close the connection, or give it back."""
+        await self._response.aclose()
+
+    @property
+    def _sends_events(self) -> bool:
+        return "text/event-stream" in self.headers.get("content-type", "").lower()
+
+
+class StreamBrokenError(Exception):
+    """The connection broke while a body was coming; its reader knows what that means."""
+
+
+def open_stream(client: httpx.Client, settings: ClientSettings, request: Request[Any]) -> StreamedReply:
+    """
+    Send a request once, and leave the body of the reply to come.
+
+    :param client: from :func:`open_client`.
+    :param settings: where and how.
+    :param request: what to send.
+    :return: the reply; the caller closes it.
+    :raises ChatbaseConnectionError: when no reply began.
+    """
+    with _no_reply(settings, request):
+        return StreamedReply(client.send(_build(client, settings, request), stream=True), settings, request)
+
+
+async def open_stream_async(
+    client: httpx.AsyncClient, settings: ClientSettings, request: Request[Any]
+) -> StreamedReply:
+    """
+    Send a request once, and leave the body of the reply to come.
+
+    :param client: from :func:`open_async_client`.
+    :param settings: where and how.
+    :param request: what to send.
+    :return: the reply; the caller closes it.
+    :raises ChatbaseConnectionError: when no reply began.
+    """
+    with _no_reply(settings, request):
+        response = await client.send(_build(client, settings, request), stream=True)
+        return StreamedReply(response, settings, request)
+
+
 def _client_arguments(settings: ClientSettings) -> _ClientArguments:
     verify: ssl.SSLContext | bool = True
     if settings.ca_bundle:
         verify = ssl.create_default_context(cafile=settings.ca_bundle)
     return _ClientArguments(
         auth=_BearerAuth(settings.api_key),
-        headers={"Accept": "application/json", "User-Agent": USER_AGENT},
+        headers={"Accept": "application/json, text/event-stream, text/plain", "User-Agent": USER_AGENT},
         proxy=settings.proxy,
         verify=verify,
         follow_redirects=False,  # a redirect would carry the key to another host
@@ -126,8 +244,11 @@ def _build(
 
 
 def _reply(response: httpx.Response) -> Reply:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Reply(status=response.status_code, headers=headers, content=response.content)
+    return Reply(status=response.status_code, headers=_headers(response), content=response.content)
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 @contextmanager
@@ -165,6 +286,16 @@ def _connection_error(
         f"The connection to {base} broke during {request.operation}: {why}.{may}",
         operation=request.operation,
     )
+
+
+@contextmanager
+def _broken() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise StreamBrokenError("nothing came for too long") from error
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        raise StreamBrokenError(str(error) or type(error).__name__) from error
 
 
 @contextmanager

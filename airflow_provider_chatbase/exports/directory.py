@@ -169,7 +169,7 @@ class ExportDirectory:
                 self._remove(path)
 
     def _remove(self, path: str) -> None:
-        with suppress(FileNotFoundError):
+        if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
 
     def _join(self, name: str) -> str:

@@ -57,7 +57,7 @@ def choose_window(
     if start in (None, "") and end in (None, ""):
         return _interval_window(interval)
     first = EPOCH if start in (None, "") else parse_moment("start", start)
-    last = now.astimezone(UTC) if end in (None, "") else parse_moment("end", end)
+    last = whole_second(now) if end in (None, "") else parse_moment("end", end)
     if last <= first:
         raise ChatbaseInputError(
             f"The window's end {in_utc(last)} is not after its start {in_utc(first)}. "
@@ -68,27 +68,38 @@ def choose_window(
 
 def parse_moment(name: str, value: Any) -> datetime:
     """
-    Read a moment; without a time zone it is UTC, a date alone is the start of that day.
+    Read a bound; without a time zone it is UTC, a date alone is the start of that day.
 
     :param name: the argument's name, for the error.
     :param value: ISO 8601 text, a date or a datetime.
-    :return: the moment in UTC.
+    :return: the moment in UTC, in whole seconds.
     :raises ChatbaseInputError: when it is none of these.
     """
-    at = value
-    if isinstance(value, str):
-        try:
-            at = datetime.fromisoformat(value.strip())
-        except ValueError:
-            raise ChatbaseInputError(
-                f"{name} {value!r} is no time. Give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z. "
-                "Nothing was exported."
-            ) from None
-    elif isinstance(value, date) and not isinstance(value, datetime):
-        at = datetime.combine(value, time.min)
-    if not isinstance(at, datetime):
+    if isinstance(value, datetime):
+        at = _to_utc(value)
+    elif isinstance(value, date):
+        at = datetime.combine(value, time.min, tzinfo=UTC)
+    elif isinstance(value, str):
+        at = _read_iso(value)
+    else:
         raise ChatbaseInputError(f"{name} must be a time, not {value!r}. Nothing was exported.")
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    if at is None:
+        raise ChatbaseInputError(
+            f"{name} {value!r} is no time. Give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z. "
+            "Nothing was exported."
+        )
+    return whole_second(at)
+
+
+def whole_second(at: datetime) -> datetime:
+    """
+    Cut a bound to its second, in UTC.
+
+    The API shows creation times in whole seconds, so only windows that meet at one miss nothing.
+
+    :param at: the bound, with a time zone.
+    """
+    return at.astimezone(UTC).replace(microsecond=0)
 
 
 def read_moment(value: Any) -> datetime | None:
@@ -105,13 +116,7 @@ def read_moment(value: Any) -> datetime | None:
             return datetime.fromtimestamp(value / 1000 if value >= MILLISECONDS_FROM else value, tz=UTC)
         except (OverflowError, OSError, ValueError):
             return None
-    if isinstance(value, str):
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    return None
+    return _read_iso(value) if isinstance(value, str) else None
 
 
 def in_utc(at: datetime) -> str:
@@ -125,9 +130,23 @@ def in_utc(at: datetime) -> str:
 
 def _interval_window(interval: tuple[datetime | None, datetime | None]) -> Window:
     start, end = interval
-    if start is None or end is None or end <= start:
+    if start is None or end is None or whole_second(end) <= whole_second(start):
         raise ChatbaseInputError(
             "There is no window to export: this run has no data interval. Give start and end, for example "
             "start='2026-01-01', end='2026-02-01' (end is not in it). Nothing was exported."
         )
-    return Window(start.astimezone(UTC), end.astimezone(UTC))
+    return Window(whole_second(start), whole_second(end))
+
+
+def _read_iso(text: str) -> datetime | None:
+    try:
+        return _to_utc(datetime.fromisoformat(text.strip()))
+    except ValueError:
+        return None
+
+
+def _to_utc(at: datetime) -> datetime | None:
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError:  # at the edge of the calendar, in another zone
+        return None

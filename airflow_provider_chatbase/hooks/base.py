@@ -62,7 +62,7 @@ class ConnectedHook(BaseHook):
         """
         if "connection" not in self.__dict__:
             found = await get_async_connection(self.chatbase_conn_id, hook=self)
-            self.__dict__["connection"] = read_connection(found, await get_async_extra_dejson(found))
+            self.__dict__["connection"] = _masked(read_connection(found, await get_async_extra_dejson(found)))
         return AsyncChatbaseClient(self.connection.settings, policy)
 
     def agent_or_default(self, agent_id: str | None) -> str:

@@ -2,13 +2,69 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from airflow_provider_chatbase.client import ChatbaseClient, Request
 from airflow_provider_chatbase.client.answers import require_answer
-from airflow_provider_chatbase.client.v2 import chat
+from airflow_provider_chatbase.client.asking import Question, Rules, ask
+from airflow_provider_chatbase.client.history import (
+    MAX_CHARS,
+    MAX_MESSAGES,
+    chars_of,
+    read_history,
+    trim_history,
+)
+from airflow_provider_chatbase.client.tag import new_tag
+from airflow_provider_chatbase.client.tools import ToolUse
+from airflow_provider_chatbase.client.v2 import chat, messages
 from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
+
+log = logging.getLogger(__name__)
+
+
+class StreamedMessage:
+    """
+    An answer that is being streamed: iterate over its texts, then read ``answer``.
+
+    :param client: sends the request, when the iteration begins.
+    :param request: asks for a stream.
+    """
+
+    def __init__(self, client: ChatbaseClient, request: Request[JsonObject]) -> None:
+        self._client = client
+        self._request = request
+        self._answer: JsonObject | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        """
+        Iterate over the texts as they arrive.
+
+        :raises ChatbaseInterruptedAnswerError: when the stream breaks or ends without its end marker; it has
+            the text received so far.
+        :raises ChatbaseAnswerError: when the agent fails while it answers.
+        """
+        if self._request.stream is None:
+            raise RuntimeError("The request does not ask for a stream.")
+        reader = self._request.stream()
+        yield from self._client.stream(self._request, reader)
+        self._answer = {"history": None, **require_answer(reader.result()), "recovered": False}
+
+    @property
+    def answer(self) -> JsonObject:
+        """
+        Return the whole answer, with the fields of :meth:`MessageCalls.send_message`.
+
+        :raises RuntimeError: when the texts have not been read to their end.
+        """
+        if self._answer is None:
+            raise RuntimeError("The answer is not complete: read its texts to the end first.")
+        return self._answer
 
 
 class MessageCalls(ConnectedHook):
-    """Send messages."""
+    """Send messages, read conversations, rate, retry and pause."""
 
     def send_message(
         self,
@@ -16,19 +72,217 @@ class MessageCalls(ConnectedHook):
         agent_id: str | None = None,
         conversation_id: str | None = None,
         user_id: str | None = None,
+        history: list[dict[str, Any]] | dict[str, Any] | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        stream: bool = False,
+        on_ambiguous: Literal["reconcile", "retry", "fail"] = "reconcile",
+        tool_handlers: dict[str, Callable[..., Any]] | None = None,
+        on_tool_calls: Literal["fail", "return"] = "fail",
+        max_tool_rounds: int = 10,
+        max_history_messages: int = MAX_MESSAGES,
+        max_history_chars: int = MAX_CHARS,
     ) -> JsonObject:
         """
-        Ask an agent and wait for the whole answer: ``chatWithAgent``.
+        Ask an agent and wait for the whole answer: ``chatWithAgent``, or ``chat`` of API v1.
 
         :param message: the question.
         :param agent_id: the agent; by default the connection's.
         :param conversation_id: the conversation to continue; by default a new one.
-        :param user_id: tags a new conversation; letters, digits, dots, underscores and hyphens.
+        :param user_id: tags a new conversation; letters, digits, dots, underscores and hyphens. Without it,
+            a tag of our own is sent, under which the message is found again.
+        :param history: the earlier messages for API v1, or an earlier result to go on from, on both versions.
+        :param model: the model for this answer; API v1 only.
+        :param temperature: from 0 to 1, for this answer; API v1 only.
+        :param stream: have the answer sent as it is written, so that no proxy on the way gets impatient.
+        :param on_ambiguous: what to do when it is unknown whether the message was answered. ``reconcile``
+            looks for it, and sends again only when it never arrived; API v1 cannot look, so there it fails.
+            ``retry`` sends again, ``fail`` fails.
+        :param tool_handlers: what runs the agent's client-side actions, by their names.
+        :param on_tool_calls: ``fail``, or ``return`` the answer with its ``tool_calls``, without a handler.
+        :param max_tool_rounds: how often the agent may ask for tools before it has to answer.
+        :param max_history_messages: the newest earlier messages to send along (API v1).
+        :param max_history_chars: the characters they may have together (API v1).
         :return: ``text``, ``conversation_id``, ``message_id``, ``user_message_id``, ``user_id``,
-            ``credits``, ``finish_reason``, ``tool_calls``.
+            ``credits``, ``finish_reason``, ``tool_calls``, ``tool_rounds``, ``recovered``, ``history``. On
+            API v1 the ids, the credits and the finish reason are ``None``, and ``history`` holds what to send
+            along next time; on v2 ``history`` is ``None``. A recovered answer has no ``credits``.
         :raises ChatbaseAnswerError: when the agent failed or said nothing.
         """
-        request = chat.send_message(
-            self.agent_or_default(agent_id), message, conversation_id=conversation_id, user_id=user_id
+        question = self.question(
+            message,
+            agent_id=agent_id,
+            conversation_id=conversation_id,
+            user_id=user_id,
+            history=history,
+            model=model,
+            temperature=temperature,
+            stream=stream,
+            max_history_messages=max_history_messages,
+            max_history_chars=max_history_chars,
         )
+        tools = ToolUse(tool_handlers or {}, on_tool_calls, max_tool_rounds)
+        version = self.connection.settings.api_version
+        return self.client.run(ask(question, Rules(version, on_ambiguous, tools=tools)))
+
+    def stream_message(
+        self,
+        message: str,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        user_id: str | None = None,
+        history: list[dict[str, Any]] | dict[str, Any] | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+    ) -> StreamedMessage:
+        """
+        Ask an agent and get its answer as it is written: ``chatWithAgent``, or ``chat`` of API v1.
+
+        A stream that breaks is an error with the text so far; it is neither repeated nor looked for here.
+
+        :param message: the question.
+        :param agent_id: the agent; by default the connection's.
+        :param conversation_id: the conversation to continue; by default a new one.
+        :param user_id: tags a new conversation.
+        :param history: the earlier messages for API v1, or an earlier result to go on from, on both versions.
+        :param model: the model for this answer; API v1 only.
+        :param temperature: from 0 to 1, for this answer; API v1 only.
+        :return: iterate over it for the texts; then its ``answer`` is what :meth:`send_message` returns.
+        """
+        question = self.question(
+            message,
+            agent_id=agent_id,
+            conversation_id=conversation_id,
+            user_id=user_id,
+            history=history,
+            model=model,
+            temperature=temperature,
+            stream=True,
+        )
+        return StreamedMessage(self.client, question.request(self.connection.settings.api_version))
+
+    def question(
+        self,
+        message: str,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        user_id: str | None = None,
+        history: Any = None,
+        max_history_messages: int = MAX_MESSAGES,
+        max_history_chars: int = MAX_CHARS,
+        **how: Any,
+    ) -> Question:
+        """
+        Put a message together, with the history kept to its length.
+
+        :param message: the question.
+        :param agent_id: the agent; by default the connection's.
+        :param conversation_id: the conversation to continue; by default that of the earlier result.
+        :param user_id: tags a new conversation.
+        :param history: the earlier messages, or an earlier result.
+        :param max_history_messages: the newest earlier messages to send along.
+        :param max_history_chars: the characters they may have together.
+        :param how: further fields of :class:`~airflow_provider_chatbase.client.asking.Question`.
+        """
+        earlier = history.get("conversation_id") if isinstance(history, dict) else None
+        return Question(
+            agent_id=self.agent_or_default(agent_id),
+            message=message,
+            conversation_id=conversation_id or earlier or None,
+            user_id=user_id or None,
+            history=_trimmed(read_history(history), max_history_messages, max_history_chars),
+            **{"tag": new_tag(), **how},
+        )
+
+    def retry_message(self, conversation_id: str, message_id: str, agent_id: str | None = None) -> JsonObject:
+        """
+        Drop an answer and all after it, and ask for it again: ``retryMessage``. It costs credits again.
+
+        :param conversation_id: the conversation.
+        :param message_id: the assistant's message.
+        :param agent_id: the agent; by default the connection's.
+        :return: the new answer.
+        """
+        request = chat.retry_message(self.agent_or_default(agent_id), conversation_id, message_id)
         return require_answer(self.client.send(request))
+
+    def set_feedback(
+        self,
+        conversation_id: str,
+        message_id: str,
+        feedback: str | None,
+        agent_id: str | None = None,
+    ) -> JsonObject:
+        """
+        Rate an assistant's message: ``updateMessageFeedback``.
+
+        :param conversation_id: the conversation.
+        :param message_id: the assistant's message.
+        :param feedback: ``positive``, ``negative``, or ``None`` to take it back.
+        :param agent_id: the agent; by default the connection's.
+        :return: the message.
+        """
+        agent = self.agent_or_default(agent_id)
+        return self.client.send(messages.set_feedback(agent, conversation_id, message_id, feedback))
+
+    def pause_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
+        """
+        Pause a conversation: messages are recorded, and the agent does not answer: ``updateConversation``.
+
+        :param conversation_id: the conversation.
+        :param agent_id: the agent; by default the connection's.
+        :return: ``{"id", "status"}``.
+        """
+        return self.client.send(
+            messages.set_paused(self.agent_or_default(agent_id), conversation_id, paused=True)
+        )
+
+    def resume_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
+        """
+        Let the agent answer in a paused conversation again: ``updateConversation``.
+
+        :param conversation_id: the conversation.
+        :param agent_id: the agent; by default the connection's.
+        :return: ``{"id", "status"}``.
+        """
+        return self.client.send(
+            messages.set_paused(self.agent_or_default(agent_id), conversation_id, paused=False)
+        )
+
+    def get_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
+        """
+        Return a conversation with its newest messages: ``getConversation``.
+
+        :param conversation_id: a conversation that was created through the API; others are read with
+            ``export_conversations``.
+        :param agent_id: the agent; by default the connection's.
+        """
+        return self.client.send(messages.get_conversation(self.agent_or_default(agent_id), conversation_id))
+
+    def list_messages(self, conversation_id: str, agent_id: str | None = None) -> list[JsonObject]:
+        """
+        Return all messages of a conversation, oldest first: ``listConversationMessages``.
+
+        :param conversation_id: a conversation that was created through the API.
+        :param agent_id: the agent; by default the connection's.
+        """
+        first = messages.list_messages(self.agent_or_default(agent_id), conversation_id)
+        pages = [page.items for page in self.client.pages(first)]
+        return [message for page in reversed(pages) for message in page]
+
+
+def _trimmed(history: list[JsonObject], max_messages: int, max_chars: int) -> list[JsonObject]:
+    kept = trim_history(history, max_messages, max_chars)
+    if len(kept) < len(history):
+        log.info(
+            "History trimmed from %d messages (%d characters) to the newest %d (%d characters): at most %d "
+            "messages and %d characters are sent along.",
+            len(history),
+            chars_of(history),
+            len(kept),
+            chars_of(kept),
+            max_messages,
+            max_chars,
+        )
+    return kept

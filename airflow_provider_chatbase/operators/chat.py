@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.operators.base import ChatbaseOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_chatbase.client.asking import Question, Rules
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+SECONDS_BETWEEN_REPORTS = 5.0
+
 
 class ChatbaseSendMessageOperator(ChatbaseOperator):
     """
-    Sends a message to an agent and returns its answer: ``chatWithAgent``.
+    Sends a message to an agent and returns its answer: ``chatWithAgent``, or ``chat`` of API v1.
 
-    An answer costs credits, so a message is never sent again after a failure that leaves open whether
-    it was answered. An answer with ``finishReason: error`` fails the task.
+    An answer costs credits, so a message is not sent again after a failure that leaves open whether it was
+    answered. On API v2 it is looked for first: without a ``user_id`` it carries a tag of our own, the same
+    for the same task instance and message, so that a retry after a worker's crash finds the answer that is
+    already paid for. Clearing the task finds it, too; a new DAG run asks anew.
 
     Returns plain JSON: ``text``, ``conversation_id``, ``message_id``, ``user_message_id``, ``user_id``,
-    ``credits``, ``finish_reason``, ``tool_calls``.
+    ``credits``, ``finish_reason``, ``tool_calls``, ``tool_rounds``, ``recovered``, ``history``. On API v1 the
+    ids, the credits and the finish reason are ``None``, and ``history`` holds what to go on from; on v2
+    ``history`` is ``None``. A recovered answer has no ``credits``, since Chatbase does not say them again.
 
     :param message: the message.
     :param agent_id: the agent; by default the connection's.
     :param conversation_id: the conversation to continue; by default a new one.
     :param user_id: tags a new conversation; letters, digits, dots, underscores and hyphens.
+    :param history: an earlier result to go on from; for API v1 also a list of ``{"role", "content"}``.
+    :param model: the model for this answer; API v1 only.
+    :param temperature: from 0 to 1, for this answer; API v1 only.
+    :param stream: have the answer sent as it is written, so that no proxy on the way gets impatient.
+    :param on_ambiguous: what to do when it is unknown whether the message was answered. ``reconcile`` looks
+        for it, and sends again only when it never arrived; API v1 cannot look, so there it fails. ``retry``
+        sends again, ``fail`` fails.
+    :param tool_handlers: what runs the agent's client-side actions, by their names. A handler gets the input
+        as keyword arguments, or as one argument where its parameters have other names.
+    :param on_tool_calls: ``fail``, or ``return`` the answer with its ``tool_calls``, without a handler.
+    :param max_tool_rounds: how often the agent may ask for tools before it has to answer.
+    :param max_history_messages: the newest earlier messages to send along; by default 50 (API v1).
+    :param max_history_chars: the characters they may have together; by default 50,000 (API v1).
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
@@ -33,6 +57,8 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         "message",
         "conversation_id",
         "user_id",
+        "history",
+        "model",
     )
 
     def __init__(
@@ -41,12 +67,32 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         message: str,
         conversation_id: str | None = None,
         user_id: str | None = None,
+        history: list[dict[str, Any]] | dict[str, Any] | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        stream: bool = False,
+        on_ambiguous: Literal["reconcile", "retry", "fail"] = "reconcile",
+        tool_handlers: dict[str, Callable[..., Any]] | None = None,
+        on_tool_calls: Literal["fail", "return"] = "fail",
+        max_tool_rounds: int = 10,
+        max_history_messages: int = 50,
+        max_history_chars: int = 50_000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.message = message
         self.conversation_id = conversation_id
         self.user_id = user_id
+        self.history = history
+        self.model = model
+        self.temperature = temperature
+        self.stream = stream
+        self.on_ambiguous = on_ambiguous
+        self.tool_handlers = tool_handlers
+        self.on_tool_calls = on_tool_calls
+        self.max_tool_rounds = max_tool_rounds
+        self.max_history_messages = max_history_messages
+        self.max_history_chars = max_history_chars
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -55,20 +101,80 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         :param context: the task's context.
         :return: the answer.
         :raises ChatbaseAnswerError: when the agent failed or said nothing.
+        :raises ChatbaseUnansweredError: when the message arrived and stays without an answer.
         """
+        from airflow_provider_chatbase.client.asking import ask
+
         with self.hook() as hook:
-            answer = hook.send_message(
-                self.message,
-                agent_id=self.agent_id,
-                conversation_id=self.conversation_id or None,
-                user_id=self.user_id or None,
-            )
+            question = self._question(hook, context)
+            answer = hook.client.run(ask(question, self._rules(hook, context)))
         self.log.info(
-            "Answered with %d characters for %s credits: conversation %s, message %s, finish reason %s.",
+            "Answered with %d characters for %s credits: conversation %s, message %s, finish reason %s%s.",
             len(answer["text"]),
             answer["credits"],
             answer["conversation_id"],
             answer["message_id"],
             answer["finish_reason"],
+            ", recovered" if answer["recovered"] else "",
         )
         return answer
+
+    def _question(self, hook: ChatbaseHook, context: Context) -> Question:
+        return hook.question(
+            self.message,
+            agent_id=self.agent_id,
+            conversation_id=self.conversation_id,
+            user_id=self.user_id,
+            history=self.history,
+            max_history_messages=self.max_history_messages,
+            max_history_chars=self.max_history_chars,
+            model=self.model or None,
+            temperature=self.temperature,
+            stream=self.stream,
+            on_text=_Progress(self.log.info) if self.stream else None,
+            tag=self._tag(hook, context),
+        )
+
+    def _rules(self, hook: ChatbaseHook, context: Context) -> Rules:
+        from airflow_provider_chatbase.client.asking import Rules
+        from airflow_provider_chatbase.client.tools import ToolUse
+
+        ti = context.get("ti")
+        return Rules(
+            version=hook.connection.settings.api_version,
+            on_ambiguous=self.on_ambiguous,
+            look_first=ti is not None and int(ti.try_number) > 1,
+            not_before=_run_began(context),
+            tools=ToolUse(self.tool_handlers or {}, self.on_tool_calls, self.max_tool_rounds),
+        )
+
+    def _tag(self, hook: ChatbaseHook, context: Context) -> str:
+        from airflow_provider_chatbase.client.tag import new_tag, tag_of
+
+        ti = context.get("ti")
+        if ti is None:
+            return new_tag()
+        agent_id = hook.agent_or_default(self.agent_id)
+        return tag_of(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, agent_id, self.message)
+
+
+class _Progress:
+    """Reports now and then how much of an answer has come; never what it says."""
+
+    def __init__(self, report: Callable[..., None]) -> None:
+        self._report = report
+        self._chars = 0
+        self._reported = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        self._chars += len(text)
+        if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
+            self._reported = time.monotonic()
+            self._report("%d characters of the answer so far.", self._chars)
+
+
+def _run_began(context: Context) -> float:
+    """Return when a message of this run was sent at the earliest, in seconds since the epoch."""
+    dag_run = context.get("dag_run")
+    began = getattr(dag_run, "start_date", None)
+    return began.timestamp() if isinstance(began, datetime) else time.time()

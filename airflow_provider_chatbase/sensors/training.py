@@ -11,7 +11,6 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, conf
 from airflow.sdk import BaseSensorOperator
 
 from airflow_provider_chatbase.exceptions import (
-    PERMANENT,
     ChatbaseError,
     ChatbasePermanentError,
     ChatbaseTrainingError,
@@ -156,7 +155,7 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
             return client.run(poll_training(agent_id, self._source_ids()))
 
     def _tolerate(self, failures: PollFailures, error: ChatbaseError) -> bool:
-        if isinstance(error, PERMANENT):
+        if error.permanent:
             raise self._unskippable(error) from error
         self.log.warning(failures.tolerate(error))
         return False

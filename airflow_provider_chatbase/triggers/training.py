@@ -11,7 +11,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.exceptions import PERMANENT
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 from airflow_provider_chatbase.training import POLL_POLICY, Outcome, PollFailures, Verdict, poll_training
 
@@ -75,8 +74,7 @@ class ChatbaseTrainingTrigger(BaseTrigger):
         except TimeoutError:
             yield TriggerEvent({"outcome": "timeout", "reason": self._seen})
         except ChatbaseError as error:
-            permanent = isinstance(error, PERMANENT)
-            yield TriggerEvent({"outcome": "error", "reason": str(error), "permanent": permanent})
+            yield TriggerEvent({"outcome": "error", "reason": str(error), "permanent": error.permanent})
         else:
             yield TriggerEvent({"outcome": verdict.outcome.value, "reason": verdict.reason})
 

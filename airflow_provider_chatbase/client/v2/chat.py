@@ -1,17 +1,35 @@
-"""Asking an agent."""
+"""Asking an agent, retrying an answer, and handing in the results of tools."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from typing import Any
+
+from airflow_provider_chatbase.client.answer_stream import EventStreamReader
 from airflow_provider_chatbase.client.answers import read_answer
 from airflow_provider_chatbase.client.checks import require_text, require_user_id
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import CHAT_PATIENCE, JsonObject, Request, segment
+from airflow_provider_chatbase.client.shapes import data_object
+
+TOOL_RESULT_BYTES = 20_000
+"""The most that a tool's result may have; stated for the vendor's SDKs, and planned for here."""
+
+OnText = Callable[[str], None]
 
 
 def send_message(
-    agent_id: str, message: str, *, conversation_id: str | None = None, user_id: str | None = None
+    agent_id: str,
+    message: str,
+    *,
+    conversation_id: str | None = None,
+    user_id: str | None = None,
+    stream: bool = False,
+    on_text: OnText | None = None,
 ) -> Request[JsonObject]:
     """
-    Ask an agent and wait for the whole answer: ``chatWithAgent``.
+    Ask an agent: ``chatWithAgent``.
 
     An answer costs credits and there is no idempotency key, so it is never repeated blindly.
 
@@ -19,21 +37,114 @@ def send_message(
     :param message: the question.
     :param conversation_id: the conversation to continue; ``None`` begins a new one.
     :param user_id: tags a new conversation; the API ignores it for one that exists.
+    :param stream: have the answer sent as it is written.
+    :param on_text: told each text of the stream.
     :return: a request for the answer, see :func:`~airflow_provider_chatbase.client.answers.read_answer`.
     :raises ChatbaseInputError: when the message is empty or the user id has other characters than
         letters, digits, dots, underscores and hyphens.
     """
-    body: JsonObject = {"message": require_text("message", message), "stream": False}
+    body: JsonObject = {"message": require_text("message", message)}
     if conversation_id is not None:
         body["conversationId"] = require_text("conversation_id", conversation_id)
     if user_id is not None:
         body["userId"] = require_user_id(user_id)
+    return _answered("chatWithAgent", _chat(agent_id), body, stream=stream, on_text=on_text)
+
+
+def continue_conversation(
+    agent_id: str, conversation_id: str, *, stream: bool = False, on_text: OnText | None = None
+) -> Request[JsonObject]:
+    """
+    Let an agent go on after the results of its tools: ``chatWithAgent`` without a message.
+
+    :param agent_id: the agent.
+    :param conversation_id: the conversation.
+    :param stream: have the answer sent as it is written.
+    :param on_text: told each text of the stream.
+    :return: a request for the answer.
+    :raises ChatbaseInputError: when an id is empty.
+    """
+    body = {"conversationId": require_text("conversation_id", conversation_id)}
+    return _answered("chatWithAgent", _chat(agent_id), body, stream=stream, on_text=on_text)
+
+
+def retry_message(
+    agent_id: str,
+    conversation_id: str,
+    message_id: str,
+    *,
+    stream: bool = False,
+    on_text: OnText | None = None,
+) -> Request[JsonObject]:
+    """
+    Drop an answer and all after it, and ask for it again: ``retryMessage``. It costs credits again.
+
+    :param agent_id: the agent.
+    :param conversation_id: the conversation.
+    :param message_id: the assistant's message.
+    :param stream: have the answer sent as it is written.
+    :param on_text: told each text of the stream.
+    :return: a request for the new answer.
+    :raises ChatbaseInputError: when an id is empty.
+    """
+    path = f"{_conversation(agent_id, conversation_id)}/retry"
+    body = {"messageId": require_text("message_id", message_id)}
+    return _answered("retryMessage", path, body, stream=stream, on_text=on_text)
+
+
+def submit_tool_result(
+    agent_id: str, conversation_id: str, tool_call_id: str, output: Any
+) -> Request[JsonObject]:
+    """
+    Hand in what a tool returned: ``submitToolResult``. A second time changes nothing.
+
+    :param agent_id: the agent.
+    :param conversation_id: the conversation.
+    :param tool_call_id: the call, from the answer's ``tool_calls``.
+    :param output: any JSON, at most 20,000 bytes.
+    :return: a request for ``{"success": true}``.
+    :raises ChatbaseInputError: when an id is empty, or the output is no JSON or too large.
+    """
+    try:
+        size = len(json.dumps(output).encode())
+    except (TypeError, ValueError) as error:
+        raise ChatbaseInputError(f"The tool's result is no JSON: {error}. Nothing was sent.") from error
+    if size > TOOL_RESULT_BYTES:
+        raise ChatbaseInputError(
+            f"The tool's result has {size:,} bytes; Chatbase takes at most {TOOL_RESULT_BYTES:,}. "
+            "Nothing was sent."
+        )
     return Request(
-        operation="chatWithAgent",
+        operation="submitToolResult",
         method="POST",
-        path=f"/agents/{segment('agent_id', agent_id)}/chat",
-        body=body,
+        path=f"{_conversation(agent_id, conversation_id)}/tool-result",
+        body={"toolCallId": require_text("tool_call_id", tool_call_id), "output": output},
+        read=data_object,
+        means_done_on_repeat={"RESOURCE_TOOL_CALL_NOT_FOUND": {"success": True}},
+    )
+
+
+def _answered(
+    operation: str, path: str, body: JsonObject, *, stream: bool, on_text: OnText | None
+) -> Request[JsonObject]:
+    return Request(
+        operation=operation,
+        method="POST",
+        path=path,
+        body={**body, "stream": stream},  # the API's default is to stream
         read=read_answer,
         repeatable=False,
         patience=CHAT_PATIENCE,
+        stream=EventStreamReader if stream else None,
+        on_text=on_text,
+    )
+
+
+def _chat(agent_id: str) -> str:
+    return f"/agents/{segment('agent_id', agent_id)}/chat"
+
+
+def _conversation(agent_id: str, conversation_id: str) -> str:
+    return (
+        f"/agents/{segment('agent_id', agent_id)}/conversations/{segment('conversation_id', conversation_id)}"
     )

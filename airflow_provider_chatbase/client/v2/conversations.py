@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from airflow_provider_chatbase.client.checks import require_page_limit
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -43,7 +43,7 @@ def export_conversations(
         query={
             "limit": require_page_limit(limit, EXPORT_PAGE),
             "startDate": _timestamp("start", start),
-            "endDate": _timestamp("end", end),
+            "endDate": _timestamp("end", end, up=True),
             "conversationId": conversation_id,
             "source": ",".join(sources) or None,
             "include": "summary" if summary else None,
@@ -52,11 +52,14 @@ def export_conversations(
     )
 
 
-def _timestamp(name: str, at: datetime | None) -> str | None:
+def _timestamp(name: str, at: datetime | None, *, up: bool = False) -> str | None:
+    """Write a time to the millisecond, rounded outwards: what lies within it is never cut off."""
     if at is None:
         return None
     if at.tzinfo is None:
         raise ChatbaseInputError(f"{name} has no time zone. Nothing was sent.")
     utc = at.astimezone(UTC)
+    beyond = timedelta(microseconds=utc.microsecond % 1000)
+    utc += timedelta(milliseconds=1) - beyond if up and beyond else -beyond
     precision = "milliseconds" if utc.microsecond else "seconds"
     return utc.isoformat(timespec=precision).replace("+00:00", "Z")

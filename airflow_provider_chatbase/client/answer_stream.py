@@ -1,0 +1,203 @@
+"""Reading an answer as it is streamed. Pure: pieces in, text and in the end the answer out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from airflow_provider_chatbase.client.answers import as_mapping
+from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, ChatbaseInterruptedAnswerError
+from airflow_provider_chatbase.client.request import JsonObject
+
+END = "[DONE]"
+
+
+class EventStreamReader:
+    """
+    Reads the server-sent events of ``chatWithAgent`` and ``retryMessage``.
+
+    Events of unknown types are passed over. The stream is whole when ``[DONE]`` came.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[str]] = {}
+        self._tool_calls: dict[str, JsonObject] = {}
+        self._answered_tool_calls: set[str] = set()
+        self._metadata: JsonObject = {}
+        self._message_id: str | None = None
+        self._finish_reason: str | None = None
+        self._ended = False
+        self._whole: JsonObject | None = None
+        self._events: dict[str, Callable[[JsonObject], str | None]] = {
+            "start": self._start,
+            "message-start": self._start,
+            "text-delta": self._text_delta,
+            "tool-input-available": self._tool_call,
+            "tool-output-available": self._tool_output,
+            "tool-output-error": self._tool_output,
+            "message-metadata": self._note_metadata,
+            "finish": self._finish,
+            "error": self._error,
+        }
+
+    def take(self, piece: str) -> str:
+        """
+        Take the data of the next event.
+
+        :param piece: JSON whose ``type`` names the event, or the end marker.
+        :return: the text it adds to the answer; often none.
+        :raises ChatbaseAnswerError: for an ``error`` event.
+        :raises ChatbaseInterruptedAnswerError: for data that is no JSON object.
+        """
+        if self._ended or not piece.strip():
+            return ""
+        if piece.strip() == END:
+            self._ended = True
+            return ""
+        try:
+            event = json.loads(piece)
+        except ValueError:
+            raise self.interrupted("an event is no JSON") from None
+        if not isinstance(event, dict):
+            raise self.interrupted("an event is no JSON object")
+        read = self._events.get(str(event.get("type")))
+        return (read(event) if read is not None else None) or ""
+
+    def take_whole(self, result: JsonObject) -> str:
+        """
+        Take an answer that came as one document, although a stream was asked for.
+
+        :param result: the answer.
+        :return: its text.
+        """
+        self._whole = result
+        return str(result["text"])
+
+    def interrupted(self, why: str) -> ChatbaseInterruptedAnswerError:
+        """
+        Return the error of a stream that broke, with the text received so far.
+
+        :param why: how it broke.
+        """
+        text = self._text()
+        return ChatbaseInterruptedAnswerError(
+            f"The answer broke off after {len(text):,} characters: {why}. "
+            "Chatbase may have the whole answer, and has charged for it then.",
+            operation="chatWithAgent",
+            text=text,
+            conversation_id=self._metadata.get("conversationId"),
+        )
+
+    def result(self) -> JsonObject:
+        """
+        Return the answer, as :func:`~airflow_provider_chatbase.client.answers.read_answer` does.
+
+        :raises ChatbaseInterruptedAnswerError: when the end marker has not come.
+        """
+        if self._whole is not None:
+            return self._whole
+        if not self._ended:
+            raise self.interrupted("the stream ended without its end marker")
+        metadata = self._metadata
+        pending = [call for key, call in self._tool_calls.items() if key not in self._answered_tool_calls]
+        return {
+            "text": self._text(),
+            "conversation_id": metadata.get("conversationId"),
+            "message_id": metadata.get("messageId") or self._message_id,
+            "user_message_id": metadata.get("userMessageId"),
+            "user_id": metadata.get("userId"),
+            "credits": as_mapping(metadata.get("usage")).get("credits"),
+            "finish_reason": self._finish_reason or metadata.get("finishReason"),
+            "tool_calls": pending,
+        }
+
+    def _text(self) -> str:
+        return "".join("".join(deltas) for deltas in self._texts.values())
+
+    def _start(self, event: JsonObject) -> None:
+        self._message_id = event.get("messageId") or self._message_id
+        self._note_metadata({"messageMetadata": event.get("messageMetadata")})
+
+    def _text_delta(self, event: JsonObject) -> str:
+        delta = event.get("delta")
+        if not isinstance(delta, str):
+            return ""
+        self._texts.setdefault(str(event.get("id")), []).append(delta)
+        return delta
+
+    def _tool_call(self, event: JsonObject) -> None:
+        key = str(event.get("toolCallId"))
+        self._tool_calls[key] = {"id": key, "name": event.get("toolName"), "input": event.get("input")}
+
+    def _tool_output(self, event: JsonObject) -> None:
+        self._answered_tool_calls.add(str(event.get("toolCallId")))
+
+    def _note_metadata(self, event: JsonObject) -> None:
+        nested = event.get("messageMetadata") or event.get("metadata")
+        found = nested if isinstance(nested, dict) else {k: v for k, v in event.items() if k != "type"}
+        self._metadata.update({name: value for name, value in found.items() if value is not None})
+
+    def _finish(self, event: JsonObject) -> None:
+        self._note_metadata(event)
+        reason = event.get("finishReason")
+        self._finish_reason = reason if isinstance(reason, str) else self._finish_reason
+
+    def _error(self, event: JsonObject) -> None:
+        why = event.get("errorText") or as_mapping(event.get("error")).get("message") or "no reason given"
+        raise ChatbaseAnswerError(
+            f"The agent failed while it answered, after {len(self._text()):,} characters: {why}. "
+            "Look at the conversation in Chatbase; sending again is charged again.",
+            operation="chatWithAgent",
+            text=self._text(),
+            conversation_id=self._metadata.get("conversationId"),
+        )
+
+
+class TextStreamReader:
+    """
+    Reads the plain text chunks of v1's ``chat``. They have no end marker: the connection's end is the end.
+
+    :param make_answer: makes the answer of the whole text.
+    """
+
+    def __init__(self, make_answer: Callable[[str], JsonObject]) -> None:
+        self._make_answer = make_answer
+        self._chunks: list[str] = []
+
+    def take(self, piece: str) -> str:
+        """
+        Take the next chunk.
+
+        :param piece: the chunk.
+        :return: the same chunk, but for an end marker, which some documents of v1 mention.
+        """
+        if piece.strip() == END:
+            return ""
+        self._chunks.append(piece)
+        return piece
+
+    def take_whole(self, result: JsonObject) -> str:
+        """
+        Take an answer that came as one document, although a stream was asked for.
+
+        :param result: the answer.
+        :return: its text.
+        """
+        return self.take(str(result["text"]))
+
+    def interrupted(self, why: str) -> ChatbaseInterruptedAnswerError:
+        """
+        Return the error of a stream that broke, with the text received so far.
+
+        :param why: how it broke.
+        """
+        text = "".join(self._chunks)
+        return ChatbaseInterruptedAnswerError(
+            f"The answer broke off after {len(text):,} characters: {why}. Chatbase has charged for it.",
+            operation="chat",
+            text=text,
+        )
+
+    def result(self) -> JsonObject:
+        """Return the answer."""
+        return self._make_answer("".join(self._chunks))

@@ -1,0 +1,116 @@
+"""Running the tools that an agent asks for."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
+from airflow_provider_chatbase.client.request import JsonObject, Request
+from airflow_provider_chatbase.client.v2.chat import submit_tool_result
+
+log = logging.getLogger(__name__)
+
+MAX_ROUNDS = 10
+
+ToolHandlers = Mapping[str, Callable[..., Any]]
+OnToolCalls = Literal["fail", "return"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """
+    What to do when an agent asks for tools.
+
+    :param handlers: what runs a tool, by the tool's name.
+    :param without_handler: ``fail``, or ``return`` the answer as it is, when a tool has no handler.
+    :param max_rounds: how often the agent may ask for tools before it has to answer.
+    """
+
+    handlers: ToolHandlers = field(default_factory=dict)
+    without_handler: OnToolCalls = "fail"
+    max_rounds: int = MAX_ROUNDS
+
+    def runs(self, answer: JsonObject) -> bool:
+        """
+        Say whether to run tools and go on.
+
+        :param answer: the answer.
+        :raises ChatbaseToolCallError: when it asks for a tool without a handler, and that is to fail.
+        """
+        if answer["finish_reason"] != "tool-calls" and not answer["tool_calls"]:
+            return False
+        missing = sorted({str(call["name"]) for call in answer["tool_calls"]} - set(self.handlers))
+        if not missing and (self.handlers or answer["tool_calls"]):
+            return True
+        if self.without_handler == "return":
+            return False
+        raise self._failed(
+            answer,
+            f"The agent asks for tools without a handler: {', '.join(missing) or 'unnamed ones'}. "
+            "Give tool_handlers for them, or on_tool_calls='return' to get the calls as the result.",
+        )
+
+    def exhausted(self, answer: JsonObject) -> ChatbaseToolCallError:
+        """
+        Return the error of an agent that goes on asking for tools.
+
+        :param answer: its last answer.
+        """
+        return self._failed(answer, f"The agent asked for tools {self.max_rounds} times without answering.")
+
+    def _failed(self, answer: JsonObject, why: str) -> ChatbaseToolCallError:
+        return ChatbaseToolCallError(
+            f"{why} Conversation {answer['conversation_id']}.",
+            operation="chatWithAgent",
+            text=answer["text"],
+            conversation_id=answer["conversation_id"],
+        )
+
+
+def handed_in(agent_id: str, conversation_id: str, call: JsonObject, output: Any) -> Request[JsonObject]:
+    """
+    Make the request that hands in a tool's result; one that cannot be sent is reported to the agent as such.
+
+    :param agent_id: the agent.
+    :param conversation_id: the conversation.
+    :param call: the tool call.
+    :param output: what the tool returned.
+    """
+    try:
+        return submit_tool_result(agent_id, conversation_id, call["id"], output)
+    except ChatbaseInputError as error:
+        log.warning("The result of the tool %s cannot be sent: %s", call["name"], error)
+        return submit_tool_result(agent_id, conversation_id, call["id"], {"error": str(error)})
+
+
+def run_tool(handlers: ToolHandlers, call: JsonObject) -> Any:
+    """
+    Run a tool; its failure is for the agent to know.
+
+    The handler gets the call's input as keyword arguments when they fit its parameters, else as one argument.
+
+    :param handlers: what runs a tool, by the tool's name.
+    :param call: the tool call.
+    :return: what the handler returned, or ``{"error": …}`` when it failed.
+    """
+    handler, given = handlers[call["name"]], call["input"]
+    try:
+        return handler(**given) if _takes_names(handler, given) else handler(given)
+    except Exception as error:  # whatever it is, the agent is told
+        log.warning("The tool %s failed with %s; the agent is told.", call["name"], type(error).__name__)
+        log.debug("The tool %s failed.", call["name"], exc_info=True)
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _takes_names(handler: Callable[..., Any], given: Any) -> bool:
+    if not isinstance(given, dict):
+        return False
+    try:
+        inspect.signature(handler).bind(**given)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""``@task.chatbase``: a function makes the message, the task returns the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import (
+    SET_DURING_EXECUTION,
+    DecoratedOperator,
+    TaskDecorator,
+    context_merge,
+    determine_kwargs,
+    task_decorator_factory,
+)
+
+from airflow_provider_chatbase.exceptions import ChatbaseInputError, ChatbasePermanentError
+from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SETTABLE = frozenset({*ChatbaseSendMessageOperator.template_fields, "temperature", "stream"})
+"""Arguments of the operator that the function may return."""
+
+
+class _ChatbaseDecoratedOperator(DecoratedOperator, ChatbaseSendMessageOperator):
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *ChatbaseSendMessageOperator.template_fields,
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {**DecoratedOperator.template_fields_renderers}
+    custom_operator_name: str = "@task.chatbase"
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Sequence[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            python_callable=python_callable,
+            op_args=op_args,
+            op_kwargs=op_kwargs,
+            message=SET_DURING_EXECUTION,
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Let the function make the message, and send it.
+
+        :param context: the task's context.
+        :return: the answer.
+        """
+        context_merge(context, self.op_kwargs)
+        arguments = determine_kwargs(self.python_callable, self.op_args, context)
+        self._take(self.python_callable(*self.op_args, **arguments))
+        self.render_template_fields(context)
+        return ChatbaseSendMessageOperator.execute(self, context)
+
+    def _take(self, returned: Any) -> None:
+        if isinstance(returned, str):
+            self.message = returned
+            return
+        unknown = sorted(set(returned) - SETTABLE) if isinstance(returned, dict) else ["no dict"]
+        if unknown or "message" not in returned:
+            error = ChatbaseInputError(
+                "A function under @task.chatbase returns the message, or a dict with message and any of "
+                f"{', '.join(sorted(SETTABLE - {'message'}))}; this one returned "
+                f"{type(returned).__name__} ({', '.join(unknown) or 'message is missing'}). Nothing was sent."
+            )
+            raise ChatbasePermanentError(error) from error
+        for name, value in returned.items():
+            setattr(self, name, value)
+
+
+def chatbase_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """
+    Make a task that sends what a function returns to an agent, and returns the answer.
+
+    The function returns the message, or a dict of arguments with ``message`` among them.
+
+    :param python_callable: the function.
+    :param kwargs: arguments of ``ChatbaseSendMessageOperator``.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable,
+        decorated_operator_class=_ChatbaseDecoratedOperator,
+        **kwargs,
+    )

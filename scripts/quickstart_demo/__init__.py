@@ -1,0 +1,1 @@
+"""Run example_dags/chatbase_quickstart.py in real Airflow, and show what it did."""

@@ -1,0 +1,41 @@
+"""``python -m quickstart_demo CHECKOUT``; see scripts/demo."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from quickstart_demo.demo import Demo
+from quickstart_demo.errors import DemoError
+from quickstart_demo.screen import Screen
+
+
+def main(checkout: Path) -> int:
+    """Run the demo in ``.demo`` of the checkout, made anew, and return the exit code."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _exit)
+    folder = checkout / ".demo"
+    shutil.rmtree(folder, ignore_errors=True)
+    setup_seconds = float(os.environ.get("DEMO_SETUP_SECONDS", 0))
+    with Screen() as screen:
+        try:
+            demo = Demo(folder, checkout / "example_dags" / "chatbase_quickstart.py", screen, setup_seconds)
+            demo.run(os.environ)
+        except DemoError as error:
+            screen.failed(str(error))
+            return 1
+        except KeyboardInterrupt:
+            screen.failed("Interrupted; everything that was started is stopped.")
+            return 128 + signal.SIGINT
+    return 0
+
+
+def _exit(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,136 @@
+"""The demo's course."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from quickstart_demo import report, task_logs
+from quickstart_demo.airflow_api import AirflowApi, TaskState
+from quickstart_demo.airflow_instance import AirflowInstance
+from quickstart_demo.chatbase_service import (
+    ChatbaseService,
+    check_that_it_answers,
+    service_of,
+    start_simulator,
+)
+from quickstart_demo.child_processes import ChildProcesses
+from quickstart_demo.dag_run import DAG_ID, DagRun, wait_until_parsed
+from quickstart_demo.errors import DemoError
+from quickstart_demo.screen import Screen
+from quickstart_demo.sections import Sections
+from quickstart_demo.stopwatch import Stopwatch
+
+CONNECTION = "chatbase_default"
+TASK_NEWS = {
+    "running": "is running",
+    "deferred": "is deferred: it waits in the triggerer and takes no worker",
+    "up_for_retry": "failed and will be tried again",
+    "success": "succeeded",
+    "failed": "failed",
+    "upstream_failed": "does not run, as a task before it failed",
+}
+
+
+class Demo:
+    """
+    Run the example DAG in a real Airflow against a Chatbase, and show what it did.
+
+    :param folder: holds everything that the demo writes.
+    :param dag_file: the example DAG.
+    :param setup_seconds: what the set-up before this program took.
+    """
+
+    def __init__(self, folder: Path, dag_file: Path, screen: Screen, setup_seconds: float) -> None:
+        self._folder = folder
+        self._dag_file = dag_file
+        self._screen = screen
+        self._stopwatch = Stopwatch()
+        self._task_seconds: dict[str, float] = {}
+        self._stopwatch.add("setup", setup_seconds)
+        (folder / "logs").mkdir(parents=True)
+        self._children = ChildProcesses(folder / "logs")
+
+    def run(self, environment: Mapping[str, str]) -> None:
+        """
+        Run the demo; nothing that it started runs on after it.
+
+        :raises DemoError: something failed, and the message says what.
+        """
+        try:
+            service = self._service(environment)
+            airflow = self._airflow(service)
+            with self._stopwatch.phase(report.DAG_RUN), airflow.api() as api:
+                self._run_dag(api, service, airflow)
+        finally:
+            self._screen.waiting_for("Stopping what was started")
+            with self._stopwatch.phase("stop"):
+                self._children.stop()
+        self._screen.section(
+            "Where the time went", report.seconds(self._stopwatch.seconds, self._task_seconds)
+        )
+
+    def _service(self, environment: Mapping[str, str]) -> ChatbaseService:
+        service = service_of(environment)
+        if service is not None:
+            check_that_it_answers(service)
+            self._screen.happened(f"Chatbase answers at {service.address}")
+            return service
+        self._screen.waiting_for("Starting the simulator")
+        with self._stopwatch.phase("simulator start"):
+            service = start_simulator(self._children, self._folder, environment)
+        self._screen.happened(f"The simulator stands in for Chatbase, at {service.address}")
+        return service
+
+    def _airflow(self, service: ChatbaseService) -> AirflowInstance:
+        connections = {CONNECTION: service.airflow_connection()}
+        airflow = AirflowInstance(self._folder / "airflow", self._dag_file, connections)
+        with self._stopwatch.phase("Airflow start"):
+            self._screen.waiting_for("Making Airflow's database")
+            airflow.prepare()
+            self._screen.happened("Airflow's database is made")
+            self._screen.waiting_for("Starting Airflow: api-server, scheduler, dag-processor, triggerer")
+            airflow.start(self._children)
+            for component in airflow.components_as_they_become_healthy(self._children):
+                self._screen.happened(f"Airflow's {component.replace('_', '-')} is healthy")
+        return airflow
+
+    def _run_dag(self, api: AirflowApi, service: ChatbaseService, airflow: AirflowInstance) -> None:
+        self._screen.waiting_for(f"Airflow reads {self._dag_file.name}")
+        wait_until_parsed(api, self._children)
+        export_folder = self._folder / "export"
+        conf = {"agent_id": service.agent_id, "output_path": f"file://{export_folder}"}
+        run = DagRun(api, conf)
+        self._screen.happened(f"Airflow has the DAG {DAG_ID} and runs it on agent {service.agent_id}")
+        self._screen.waiting_for("The scheduler starts the first task")
+        sections = Sections(run, airflow.logs, export_folder)
+        failed: list[str] = []
+        for task in run.changes(self._children):
+            self._tell(task)
+            if task.state == "up_for_retry":
+                self._screen.failed(task_logs.error_line(airflow.logs, task.task_id) or "")
+            if task.state == "failed":
+                failed.append(task.task_id)
+            if task.state == "success":
+                for title, content in sections.after(task.task_id):
+                    self._screen.section(title, content)
+        if run.state != "success":
+            raise DemoError(_why(failed, airflow))
+
+    def _tell(self, task: TaskState) -> None:
+        news = TASK_NEWS.get(str(task.state))
+        if news is None:
+            return
+        if task.state in {"success", "failed"} and task.seconds is not None:
+            news += f" after {task.seconds:.1f} s"
+            self._task_seconds[task.task_id] = task.seconds
+        self._screen.happened(f"{task.task_id} {news}")
+        self._screen.waiting_for(f"{task.task_id} {news}")
+
+
+def _why(failed: list[str], airflow: AirflowInstance) -> str:
+    errors = [
+        f"{task_id}: {task_logs.error_line(airflow.logs, task_id) or 'no error in its log'}"
+        for task_id in failed
+    ]
+    return "\n".join(["The DAG run failed.", *errors, f"The logs are in {airflow.logs}"])

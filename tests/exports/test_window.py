@@ -1,0 +1,185 @@
+"""Which stretch of time an export covers."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.exports.window import (
+    EPOCH,
+    Window,
+    choose_window,
+    in_utc,
+    parse_moment,
+    read_moment,
+)
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+JANUARY = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+NO_INTERVAL = (None, None)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "interval", "expected"),
+    [
+        pytest.param("2026-01-01", "2026-02-01", NO_INTERVAL, JANUARY, id="given"),
+        pytest.param("2026-01-01", "2026-02-01", (EPOCH, NOW), JANUARY, id="given, before the interval"),
+        pytest.param(None, None, JANUARY, JANUARY, id="the run's interval"),
+        pytest.param("", "", JANUARY, JANUARY, id="empty parameters mean the run's interval"),
+        pytest.param("2026-01-01", None, JANUARY, (JANUARY[0], NOW), id="until now"),
+        pytest.param("2026-01-01", "", JANUARY, (JANUARY[0], NOW), id="empty end means until now"),
+        pytest.param(None, "2026-02-01", JANUARY, (EPOCH, JANUARY[1]), id="from the beginning"),
+        pytest.param(*JANUARY, NO_INTERVAL, JANUARY, id="as datetimes"),
+        pytest.param(date(2026, 1, 1), date(2026, 2, 1), NO_INTERVAL, JANUARY, id="as dates"),
+    ],
+)
+def test_the_window_that_is_chosen(start, end, interval, expected):
+    window = choose_window(start, end, interval, NOW)
+    assert (window.start, window.end) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2026-02-01", "2026-01-01"),
+        ("2026-01-01", "2026-01-01"),
+        ("2027-01-01", None),
+        ("2026-01-01T00:00:00+02:00", "2025-12-31T22:00:00Z"),
+        (None, "1969-12-31"),
+    ],
+    ids=[
+        "inverted",
+        "empty",
+        "from the future until now",
+        "the same moment in two zones",
+        "before the epoch",
+    ],
+)
+def test_an_end_that_is_not_after_the_start_is_refused(start, end):
+    with pytest.raises(ChatbaseInputError, match=r"is not after its start .+ Nothing was exported\.$"):
+        choose_window(start, end, JANUARY, NOW)
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [NO_INTERVAL, (NOW, None), (None, NOW), (NOW, NOW), JANUARY[::-1]],
+    ids=["none", "no end", "no start", "empty", "inverted"],
+)
+def test_a_run_without_an_interval_is_told_what_to_give(interval):
+    with pytest.raises(ChatbaseInputError, match=r"this run has no data interval\. Give start and end"):
+        choose_window(None, None, interval, NOW)
+
+
+PLUS_TWO = timezone(timedelta(hours=2))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        (" 2026-01-31 ", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T12:00:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31 12:00:00.25", datetime(2026, 1, 31, 12, microsecond=250_000, tzinfo=UTC)),
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T12:00:00+02:00", datetime(2026, 1, 31, 10, tzinfo=UTC)),
+        (date(2026, 1, 31), datetime(2026, 1, 31, tzinfo=UTC)),
+        (datetime(2026, 1, 31, 12), datetime(2026, 1, 31, 12, tzinfo=UTC)),  # noqa: DTZ001
+        (datetime(2026, 1, 31, 12, tzinfo=PLUS_TWO), datetime(2026, 1, 31, 10, tzinfo=UTC)),
+    ],
+)
+def test_moments(value, expected):
+    moment = parse_moment("start", value)
+    assert moment == expected
+    assert moment.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "yesterday",
+        "2026-13-01",
+        "None",
+        "{{ ds }}",
+        "31.01.2026",
+        1767225600,
+        True,
+        [],
+        "9999-12-31T23:59:59-02:00",
+        "0001-01-01T00:00:00+02:00",
+    ],
+    ids=repr,
+)
+def test_what_is_no_moment_is_refused_in_one_sentence(value):
+    with pytest.raises(ChatbaseInputError, match=r"^end .+ Nothing was exported\.$"):
+        parse_moment("end", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1_767_225_600, JANUARY[0]),
+        (1_767_225_600.5, JANUARY[0] + timedelta(seconds=0.5)),
+        (1_767_225_600_000, JANUARY[0]),
+        ("2026-01-01T00:00:00.000Z", JANUARY[0]),
+        ("2026-01-01T02:00:00+02:00", JANUARY[0]),
+        ("2026-01-01", JANUARY[0]),
+        (0, EPOCH),
+        (None, None),
+        (True, None),
+        ("", None),
+        ("soon", None),
+        ("9999-12-31T23:59:59-02:00", None),
+        (1e300, None),
+        (float("nan"), None),
+        ([], None),
+    ],
+    ids=repr,
+)
+def test_times_of_the_api(value, expected):
+    assert read_moment(value) == expected
+
+
+WINDOW = Window(*JANUARY)
+START, END = 1_767_225_600, 1_769_904_000
+
+
+@pytest.mark.parametrize(
+    ("created_at", "inside"),
+    [
+        pytest.param(START - 1, False, id="the second before"),
+        pytest.param(START, True, id="the first second"),
+        pytest.param(END - 1, True, id="the last second"),
+        pytest.param(END - 0.001, True, id="the last millisecond"),
+        pytest.param(END, False, id="the end itself"),
+        pytest.param(END * 1000 - 1, True, id="the last millisecond, in milliseconds"),
+        pytest.param(END * 1000, False, id="the end itself, in milliseconds"),
+        pytest.param(None, True, id="unknown, so the API's filter decides"),
+        pytest.param("soon", True, id="no time, so the API's filter decides"),
+    ],
+)
+def test_the_window_holds_its_start_and_not_its_end(created_at, inside):
+    assert WINDOW.holds(created_at) is inside
+
+
+@given(
+    created_at=st.integers(START, START + 1000),
+    cuts=st.lists(st.integers(START, START + 1000), min_size=2, unique=True).map(sorted),
+)
+def test_windows_side_by_side_hold_each_moment_once(created_at, cuts):
+    bounds = [START - 1, *(cut for cut in cuts if cut > START - 1), START + 1001]
+    moments = [EPOCH + timedelta(seconds=bound) for bound in bounds]
+    holding = [Window(a, b).holds(created_at) for a, b in pairwise(moments) if a < b]
+    assert sum(holding) == 1
+
+
+def test_the_window_as_json():
+    assert WINDOW.as_json() == {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"}
+
+
+def test_in_utc_keeps_fractions():
+    assert in_utc(datetime(2026, 1, 1, 2, 0, 0, 5000, tzinfo=PLUS_TWO)) == "2026-01-01T00:00:00.005000Z"
