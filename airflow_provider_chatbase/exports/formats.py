@@ -226,5 +226,5 @@ class _Headed(AbstractContextManager[FileWriter]):
 
 def _csv_line(cells: Sequence[Any]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # quotes a cell with either of them
+    return text.getvalue().removesuffix("\r\n").encode() + b"\n"

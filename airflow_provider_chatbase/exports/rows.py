@@ -151,7 +151,7 @@ def _message_row(conversation_id: str, position: int, message: JsonObject, share
         _message_id(conversation_id, position, message),
         position,
         _text(message.get("role")),
-        parts_text(parts) if "parts" in message else _text(message.get("content")),
+        _sound(parts_text(parts)) if "parts" in message else _text(message.get("content")),
         read_moment(created_at(message)),
         _text(message.get("feedback")),
         _number(score if score is not None else message.get("score")),

@@ -113,7 +113,7 @@ def test_a_schedule_of_moments_goes_from_one_to_the_next(execute, conversations,
 def test_no_window_at_all_is_one_sentence_that_says_what_to_give(execute, conversations, tmp_path):
     from airflow_provider_chatbase.exceptions import ChatbasePermanentError
 
-    with pytest.raises(ChatbasePermanentError, match="Give start and end, for example .* or first_start"):
+    with pytest.raises(ChatbasePermanentError, match=r"Give start and end, for example .* or first_start"):
         execute(conversations, context=interval(None, None, "manual"))
     assert not list(tmp_path.iterdir())
 
@@ -214,9 +214,7 @@ def test_both_versions_of_the_api(execute, conversations, simulator, tmp_path, v
 
 
 def test_what_is_returned_is_small_however_many_files_there_are(execute, conversations, simulate, tmp_path):
-    result = execute(
-        conversations, start=TODAY - 400 * DAY, end=TODAY, file_format="csv", partition_by="day"
-    )
+    result = execute(conversations, start=TODAY - 400 * DAY, end=TODAY, file_format="csv", partition_by="day")
     assert result["file_count"] > 40
     assert len(json.dumps(result)) < 2048
     manifest = json.loads((tmp_path / "out" / "_manifest.json").read_bytes())
