@@ -45,6 +45,8 @@ from airflow_provider_chatbase.exports.errors import (
     ChatbaseExportError,
     ChatbaseIncompleteExportError,
     ChatbaseOutputError,
+    ChatbaseReplacedExportError,
+    ChatbaseStorageError,
 )
 
 __all__ = [
@@ -71,8 +73,10 @@ __all__ = [
     "ChatbasePermissionError",
     "ChatbasePlanError",
     "ChatbaseRateLimitError",
+    "ChatbaseReplacedExportError",
     "ChatbaseReplyError",
     "ChatbaseServerError",
+    "ChatbaseStorageError",
     "ChatbaseTimeoutError",
     "ChatbaseToolCallError",
     "ChatbaseTrainingError",

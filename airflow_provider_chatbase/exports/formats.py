@@ -192,11 +192,11 @@ class Csv:
 
     def writer(self, table: str, stream: IO[bytes]) -> AbstractContextManager[FileWriter]:
         """See :meth:`Format.writer`."""
-        header = _csv_line([column.name for column in self._tables[table].columns])
+        header = csv_line([column.name for column in self._tables[table].columns])
         return _Headed(compressing(stream, self._compression), header)
 
     def _line(self, row: Row) -> bytes:
-        return _csv_line([self._cell(value) for value in row])
+        return csv_line([self._cell(value) for value in row])
 
     def _cell(self, value: Any) -> Any:
         if isinstance(value, datetime):
@@ -224,7 +224,12 @@ class _Headed(AbstractContextManager[FileWriter]):
         self._opened.__exit__(kind, error, trace)
 
 
-def _csv_line(cells: Sequence[Any]) -> bytes:
+def csv_line(cells: Sequence[Any]) -> bytes:
+    """
+    Write a line of CSV.
+
+    :param cells: its values.
+    """
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerow(cells)  # quotes a cell with either of them
     return text.getvalue().removesuffix("\r\n").encode() + b"\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -87,6 +87,17 @@ class Parquet:
             groups.flush()
 
 
+def read_rows(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """
+    Read a Parquet file row by row, a row group at a time.
+
+    :param stream: the file.
+    """
+    file = pq.ParquetFile(stream)
+    for number in range(file.num_row_groups):
+        yield from file.read_row_group(number).to_pylist()
+
+
 class RowGroups:
     """
     Collects rows until a row group is full.
@@ -98,6 +109,7 @@ class RowGroups:
     def __init__(self, file: Any, schema: Any) -> None:
         self._file = file
         self._waiting: list[Any] = []
+        self._rows: list[Mapping[str, Any]] = []
         self._schema = schema
 
     def write(self, piece: bytes) -> None:
@@ -124,8 +136,24 @@ class RowGroups:
                 self._write_group(rows.slice(start, ROW_GROUP))
             self._waiting = [rows.slice(full)]
 
+    def write_row(self, row: Mapping[str, Any]) -> None:
+        """
+        Add a single row.
+
+        :param row: its values by column.
+        """
+        self._rows.append(row)
+        if len(self._rows) >= ROW_GROUP:
+            self._take_rows()
+
+    def _take_rows(self) -> None:
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self.write_table(pa.Table.from_pylist(rows, schema=self._schema))
+
     def flush(self) -> None:
         """Write what is left."""
+        self._take_rows()
         rows = pa.concat_tables(self._waiting) if self._waiting else self._schema.empty_table()
         if rows.num_rows:
             self._write_group(rows)

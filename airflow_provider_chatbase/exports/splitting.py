@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from airflow_provider_chatbase.exports.window import Window, floor_day, whole_second
 
-MOST_IN_PART = 240
+MOST_IN_PART = 320
 LEAST_IN_PART = 80
 TOLERANCE = 1.5
 """How much bigger than wanted a part may be before it is worth a request to cut it again."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow.sdk import BaseOperator
+
 from airflow_provider_chatbase.operators.base import ChatbaseOperator
 
 if TYPE_CHECKING:
@@ -390,6 +392,84 @@ class ChatbaseExportContactsOperator(ExportOperator):
 
     def _first_start(self) -> Moment | None:
         return self.first_start or "1970-01-01"
+
+
+class ChatbaseEraseConversationsOperator(BaseOperator):
+    """
+    Takes the rows of users or conversations out of earlier exports; it does not call Chatbase.
+
+    It works on a directory that :class:`ChatbaseExportConversationsOperator` wrote, of any format. Files
+    without such rows stay as they are, byte by byte. An export that is run again later brings back what is
+    still at Chatbase, so erase it there first.
+
+    Returns ``conversations``, ``rows`` by table, ``files_changed``, ``files_checked`` and ``dry_run``.
+
+    :param output_path: URL of the directory.
+    :param user_ids: erase the conversations of these users.
+    :param conversation_ids: erase these conversations.
+    :param redact_salt: the salt of the exports, where they hash the users' ids.
+    :param dry_run: only count.
+    :param storage_conn_id: the storage's Airflow connection; it may stand in the URL too.
+    """
+
+    template_fields: Sequence[str] = (
+        "output_path",
+        "user_ids",
+        "conversation_ids",
+        "redact_salt",
+        "storage_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        output_path: str,
+        user_ids: Sequence[str] | None = None,
+        conversation_ids: Sequence[str] | None = None,
+        redact_salt: str | None = None,
+        dry_run: bool = False,
+        storage_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.output_path = output_path
+        self.user_ids = user_ids
+        self.conversation_ids = conversation_ids
+        self.redact_salt = redact_salt
+        self.only_count = dry_run
+        self.storage_conn_id = storage_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Erase.
+
+        :param context: the task's context.
+        :return: the report.
+        """
+        from airflow_provider_chatbase.exceptions import fail_at_once
+        from airflow_provider_chatbase.exports.erasure import erase
+        from airflow_provider_chatbase.object_storage import open_directory
+
+        with fail_at_once():
+            report = erase(
+                open_directory(self.output_path, self.storage_conn_id),
+                _names(self.user_ids),
+                _names(self.conversation_ids),
+                self.redact_salt,
+                self.only_count,
+            ).as_json()
+        self.log.info(
+            "%s %d conversations in %d of %d files.",
+            "Would erase" if self.only_count else "Erased",
+            report["conversations"],
+            report["files_changed"],
+            report["files_checked"],
+        )
+        return {**report, "dry_run": self.only_count}
+
+
+def _names(value: Sequence[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) and value else [str(each) for each in value or ()]
 
 
 def _interval(context: Context) -> tuple[datetime | None, datetime | None]:

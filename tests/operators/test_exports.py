@@ -296,3 +296,63 @@ def connection_to(simulator: Simulator) -> dict[str, Any]:
     return {
         "chatbase_default": {"conn_type": "chatbase", "host": simulator.url, "password": simulator.api_key}
     }
+
+
+def test_the_hook_reads_leads_contacts_and_searches(simulator, monkeypatch):
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_CHATBASE_DEFAULT", json.dumps(connection_to(simulator)["chatbase_default"])
+    )
+    with ChatbaseHook() as hook:
+        agent_id = simulator.agent_id
+        assert list(hook.get_leads(agent_id)) == simulator.store.leads(agent_id)
+        assert list(hook.list_contacts(agent_id)) == simulator.store.contacts(agent_id)
+        channel = ["WhatsApp"]
+        found = {each["id"] for each in hook.search_conversations(agent_id, channels=channel)}
+    everyone = simulator.store.conversations(agent_id)
+    assert found == {each.id for each in everyone if each.source == "WhatsApp"}
+    assert found
+
+
+def test_erasing(execute, conversations, simulator, tmp_path):
+    from airflow_provider_chatbase.operators.exports import ChatbaseEraseConversationsOperator
+
+    simulator.create_conversations(at=(TODAY - DAY).timestamp(), user_id="subject")
+    execute(conversations, start=TODAY - 9 * DAY, end=TODAY)
+    arguments = {"task_id": "erase", "output_path": f"file://{tmp_path}/out", "user_ids": ["subject"]}
+    before = (tmp_path / "out" / "_manifest.json").read_bytes()
+    counted = ChatbaseEraseConversationsOperator(dry_run=True, **arguments).execute({})
+    assert (counted["conversations"], counted["dry_run"]) == (1, True)
+    assert (tmp_path / "out" / "_manifest.json").read_bytes() == before
+    report = ChatbaseEraseConversationsOperator(**arguments).execute({})
+    assert report == {**counted, "dry_run": False}
+    assert all(each["userId"] != "subject" for each in objects(tmp_path / "out"))
+
+
+def test_lineage_says_what_was_read_and_written(run_dag, simulator, tmp_path):
+    pytest.importorskip("airflow.providers.openlineage")
+    from airflow.providers.openlineage.extractors.base import DefaultExtractor
+
+    from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
+
+    operator = ChatbaseExportConversationsOperator(task_id="export", output_path="s3://lake@bucket/a/b")
+    assert DefaultExtractor(operator).extract_on_complete(None) is None or not operator.__dict__.get(
+        "_exported"
+    )
+    operator._exported = {
+        "agent_id": "a1",
+        "kind": "conversations",
+        "output_path": "s3://lake@bucket/a/b",
+        "rows": 3,
+        "bytes": 7,
+    }
+    lineage = DefaultExtractor(operator).extract_on_complete(None)
+    [read], [written] = lineage.inputs, lineage.outputs
+    assert (read.namespace, read.name) == ("chatbase://www.chatbase.co", "agents/a1/conversations")
+    assert (written.namespace, written.name) == ("s3://bucket", "a/b")
+    assert written.facets["outputStatistics"].rowCount == 3
+
+
+def test_the_watermark_is_kept_with_the_asset_too(run_dag, simulator, tmp_path):
+    pytest.importorskip("airflow.models.asset_state_store", reason="Airflow before 3.3 has no asset state")
