@@ -337,9 +337,6 @@ def test_lineage_says_what_was_read_and_written(run_dag, simulator, tmp_path):
     from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
 
     operator = ChatbaseExportConversationsOperator(task_id="export", output_path="s3://lake@bucket/a/b")
-    assert DefaultExtractor(operator).extract_on_complete(None) is None or not operator.__dict__.get(
-        "_exported"
-    )
     operator._exported = {
         "agent_id": "a1",
         "kind": "conversations",
@@ -356,3 +353,28 @@ def test_lineage_says_what_was_read_and_written(run_dag, simulator, tmp_path):
 
 def test_the_watermark_is_kept_with_the_asset_too(run_dag, simulator, tmp_path):
     pytest.importorskip("airflow.models.asset_state_store", reason="Airflow before 3.3 has no asset state")
+    from airflow.sdk import DAG, Asset
+
+    from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
+
+    # Each run writes to a path of its own, so there is no manifest to go on from.
+    with DAG("export_apart", schedule=None) as dag:
+        ChatbaseExportConversationsOperator(
+            task_id="export",
+            agent_id=simulator.agent_id,
+            output_path=f"file://{tmp_path}/{{{{ dag_run.conf['to'] }}}}",
+            start="{{ dag_run.conf['start'] }}",
+            end="{{ dag_run.conf['end'] }}",
+            outlets=[Asset("apart")],
+        )
+    _activate(Asset("apart"))
+    given = {"start": str(TODAY - 20 * DAY), "end": str(TODAY - 3 * DAY)}
+    for conf in ({"to": "first", **given}, {"to": "second", "start": "", "end": ""}):
+        finished = run_dag(dag, conf=conf, connections=connection_to(simulator))
+        assert finished.state == "success"
+    assert finished.xcoms["export"]["window"]["start"] == f"{(TODAY - 3 * DAY):%Y-%m-%dT%H:%M:%SZ}"
+    assert ids(tmp_path / "second") == {
+        each.id
+        for each in simulator.store.conversations(simulator.agent_id)
+        if each.created_at >= (TODAY - 3 * DAY).timestamp()
+    }
