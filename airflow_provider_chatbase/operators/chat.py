@@ -42,7 +42,7 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
     :param stream: have the answer sent as it is written, so that no proxy on the way gets impatient.
     :param on_ambiguous: what to do when it is unknown whether the message was answered. ``reconcile`` looks
         for it, and sends again only when it never arrived; API v1 cannot look, so there it fails. ``retry``
-        sends again, ``fail`` fails.
+        sends again, and a second try of the task asks anew; ``fail`` fails.
     :param tool_handlers: what runs the agent's client-side actions, by their names. A handler gets the input
         as keyword arguments, or as one argument where its parameters have other names.
     :param on_tool_calls: ``fail``, or ``return`` the answer with its ``tool_calls``, without a handler.
