@@ -48,6 +48,12 @@ from airflow_provider_chatbase.exports.errors import (
     ChatbaseReplacedExportError,
     ChatbaseStorageError,
 )
+from airflow_provider_chatbase.sync.errors import (
+    ChatbaseDeclarationError,
+    ChatbaseDriftError,
+    ChatbaseIncompleteListingError,
+    ChatbaseSyncError,
+)
 
 __all__ = [
     "ChatbaseAmbiguousError",
@@ -60,9 +66,12 @@ __all__ = [
     "ChatbaseConnectionLostError",
     "ChatbaseCreditsError",
     "ChatbaseDamagedReplyError",
+    "ChatbaseDeclarationError",
+    "ChatbaseDriftError",
     "ChatbaseError",
     "ChatbaseExportError",
     "ChatbaseIncompleteExportError",
+    "ChatbaseIncompleteListingError",
     "ChatbaseInputError",
     "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
@@ -77,9 +86,11 @@ __all__ = [
     "ChatbaseReplyError",
     "ChatbaseServerError",
     "ChatbaseStorageError",
+    "ChatbaseSyncError",
     "ChatbaseTimeoutError",
     "ChatbaseToolCallError",
     "ChatbaseTrainingError",
+    "ChatbaseTrainingTimeoutError",
     "ChatbaseUnansweredError",
     "ChatbaseUnreachableError",
     "ChatbaseUnsupportedError",
@@ -112,6 +123,10 @@ class ChatbaseTrainingError(ChatbaseError, AirflowFailException):
     """Training failed; waiting longer or trying the wait again cannot help."""
 
     permanent = True
+
+
+class ChatbaseTrainingTimeoutError(ChatbaseError):
+    """Training took longer than the task waits; what it wrote is there, and a retry goes on waiting."""
 
 
 @contextmanager

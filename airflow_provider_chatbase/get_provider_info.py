@@ -50,6 +50,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{_PACKAGE}.operators.agents",
                     f"{_PACKAGE}.operators.chat",
                     f"{_PACKAGE}.operators.exports",
+                    f"{_PACKAGE}.operators.sources",
                 ],
             },
         ],

@@ -65,8 +65,8 @@ class Attempts(Generic[Result]):
         return read_reply(self.request, reply, time.time())
 
     @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Take note of how an attempt fails."""
+    def on_its_way(self) -> Iterator[None]:
+        """Send within this block, once the limiter has let it go: takes note of how that ends."""
         try:
             yield
         except ChatbaseRateLimitError as error:
@@ -76,6 +76,8 @@ class Attempts(Generic[Result]):
             if error.ambiguous:
                 self._fate_unknown = True
             raise
+        finally:
+            self.limiter.done()
 
     def settled_by(self, error: ChatbaseError) -> Result:
         """

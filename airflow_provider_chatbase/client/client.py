@@ -15,7 +15,7 @@ from airflow_provider_chatbase.client import transport
 from airflow_provider_chatbase.client.attempts import Attempts, Whole
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.paging import PageWalk, Walk
-from airflow_provider_chatbase.client.rate_limiter import wait_for_place, wait_for_place_async
+from airflow_provider_chatbase.client.rate_limiter import wait_to_go, wait_to_go_async
 from airflow_provider_chatbase.client.request import JsonObject, Request, StreamReader
 from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
 from airflow_provider_chatbase.client.settings import ClientSettings
@@ -51,8 +51,8 @@ class ChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         def attempt() -> Result:
-            wait_for_place(attempts.limiter)
-            with attempts.noted():
+            wait_to_go(attempts.limiter)
+            with attempts.on_its_way():
                 return attempts.read(transport.send(self._http, self.settings, request))
 
         try:
@@ -74,8 +74,8 @@ class ChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         def attempt() -> transport.StreamedReply | Whole[Result]:
-            wait_for_place(attempts.limiter)
-            with attempts.noted():
+            wait_to_go(attempts.limiter)
+            with attempts.on_its_way():
                 return self._open_stream(request, attempts)
 
         reply = Retrying(**retry_arguments(self.policy, request))(attempt)
@@ -192,7 +192,7 @@ class AsyncChatbaseClient:
     def __init__(self, settings: ClientSettings, policy: RetryPolicy | None = None) -> None:
         self.settings = settings
         self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
-        self._http: httpx.AsyncClient = transport.open_async_client(settings)
+        self._http: transport.AsyncPools = transport.open_async_pools(settings)
 
     async def send(self, request: Request[Result]) -> Result:
         """
@@ -207,8 +207,8 @@ class AsyncChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         async def attempt() -> Result:
-            await wait_for_place_async(attempts.limiter)
-            with attempts.noted():
+            await wait_to_go_async(attempts.limiter)
+            with attempts.on_its_way():
                 return attempts.read(await transport.send_async(self._http, self.settings, request))
 
         try:
@@ -230,8 +230,8 @@ class AsyncChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         async def attempt() -> transport.StreamedReply | Whole[Result]:
-            await wait_for_place_async(attempts.limiter)
-            with attempts.noted():
+            await wait_to_go_async(attempts.limiter)
+            with attempts.on_its_way():
                 return await self._open_stream(request, attempts)
 
         retrying = AsyncRetrying(**retry_arguments(self.policy, request))
@@ -304,7 +304,7 @@ class AsyncChatbaseClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await transport.close_async(self._http)
 
     async def __aenter__(self) -> Self:
         """Return the client, which is closed at the end of the block."""

@@ -1,7 +1,8 @@
 """
 Keeps what a process sends with one key below the limit that Chatbase states in its replies.
 
-The limit is learned from each reply's ``X-RateLimit-Limit`` and ``-Remaining``; none is written down here.
+The limit is learned from each reply's ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset``; none is written
+down here.
 """
 
 from __future__ import annotations
@@ -13,23 +14,25 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 
+from airflow_provider_chatbase.client.limits import until_reset
 from airflow_provider_chatbase.client.request import Host
 from airflow_provider_chatbase.client.settings import ClientSettings
 
 WINDOW = 10.0
-"""Seconds over which Chatbase counts, sliding. With a longer window, ``-Remaining`` slows us down."""
+"""Seconds over which Chatbase's documents say it counts, sliding. Of another window, the replies tell."""
 
 MARGIN = 0.3
 """Seconds to stay clear of the window's edge: a request arrives a little later than it is sent."""
 
 FIRST_BURST = 20
-"""Requests to send before the first reply has said what the limit is."""
+"""Requests to have on their way before the first reply has said what the limit is."""
 
-PATIENCE_FOR_FIRST_REPLY = 0.02
-"""Seconds between two looks for that first reply."""
+LOOK_AGAIN = 0.02
+LONGEST_LOOK = 0.25
+"""Seconds between two looks for a free place, at the least and at the most."""
 
 BACK_OFF = 0.7
-RECOVERY = 1.05
+RECOVERY = 1.3
 LEAST_SHARE = 0.1
 
 
@@ -37,47 +40,57 @@ class RateLimiter:
     """
     Tells each request when it may go. Thread-safe, and used from any number of event loops.
 
+    A request may go when fewer than the limit went in the last window, when the replies say that there is
+    room beyond all that is on its way, or, alone, when the time has come at which they said the limit is
+    reset.
+
     :param clock: seconds that only go forward.
+    :param now: seconds since the epoch, which the replies speak of.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
+    ) -> None:
         self._clock = clock
+        self._now = now
         self._lock = threading.Lock()
-        self._booked: deque[float] = deque()
+        self._sent: deque[float] = deque()
+        self._on_their_way = 0
+        self._room = 0
+        self._room_is_old = True
         self._limit: int | None = None
         self._heard = False
+        self._reset_at = float("inf")
         self._share = 1.0
         self._share_changed = float("-inf")
         self._hold_until = float("-inf")
 
-    def book(self) -> float | None:
+    def try_to_go(self) -> float:
         """
-        Book a place for one request.
+        Take a place for one request, or say when to try again. Who took one calls :meth:`done` in the end.
 
-        :return: when it may go, on the clock; ``None`` asks to try again a moment later.
+        :return: 0 when the request may go; else the seconds after which to try again.
         """
         with self._lock:
             now = self._clock()
             self._forget(now)
-            if not self._heard and len(self._booked) >= FIRST_BURST:
-                return None
-            last = self._booked[-1] if self._booked else now
-            at = max(now, self._hold_until, last, self._free_place())
-            self._booked.append(at)
-            return at
+            wait = self._wait(now)
+            if wait > 0:
+                return wait
+            if self._on_their_way == 0:
+                self._room_is_old = True
+            self._sent.append(now)
+            self._on_their_way += 1
+            return 0.0
 
-    def delay(self, at: float) -> float:
-        """
-        Return the seconds until a booked place comes, later than booked where all have to hold.
-
-        :param at: from :meth:`book`.
-        """
+    def done(self) -> None:
+        """Take note that a request is no longer on its way, however it ended."""
         with self._lock:
-            return max(at, self._hold_until) - self._clock()
+            self._on_their_way -= 1
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """
-        Learn from a reply.
+        Learn from a reply, before its request is :meth:`done`.
 
         :param headers: its headers, with lower-case names.
         """
@@ -92,7 +105,11 @@ class RateLimiter:
             self._forget(now)
             self._recover(now)
             if remaining is not None:
-                self._make_room_for_others(limit - remaining, now)
+                # Replies overtake each other; the smallest one counts all that have come back.
+                self._room = remaining if self._room_is_old else min(self._room, remaining)
+                self._room_is_old = False
+                self._count_others(limit - remaining, now)
+                self._note_reset(headers, remaining, now)
 
     def hold(self, seconds: float) -> None:
         """
@@ -103,27 +120,36 @@ class RateLimiter:
         with self._lock:
             now = self._clock()
             self._heard = True
+            self._room = 0
             self._hold_until = max(self._hold_until, now + seconds)
             if now - self._share_changed >= WINDOW:
                 self._share = max(self._share * BACK_OFF, LEAST_SHARE)
                 self._share_changed = now
 
-    def _free_place(self) -> float:
-        if self._limit is None:
-            return float("-inf")
+    def _wait(self, now: float) -> float:
+        if now < self._hold_until:
+            return self._hold_until - now
+        if not self._heard:
+            return LOOK_AGAIN if self._on_their_way >= FIRST_BURST else 0.0
+        if self._limit is None or self._room > self._on_their_way:
+            return 0.0
         places = max(int(self._limit * self._share), 1)
-        if len(self._booked) < places:
-            return float("-inf")
-        return self._booked[-places] + WINDOW + MARGIN
+        if len(self._sent) < places:
+            return 0.0
+        if now >= self._reset_at and self._on_their_way == 0:
+            self._reset_at = float("inf")
+            return 0.0
+        free_at = min(self._sent[-places] + WINDOW + MARGIN, self._reset_at)
+        return min(max(free_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
 
-    def _make_room_for_others(self, used: int, now: float) -> None:
+    def _note_reset(self, headers: Mapping[str, str], remaining: int, now: float) -> None:
+        wait = until_reset(headers.get("x-ratelimit-reset", ""), self._now())
+        if remaining <= 0 and wait is not None:
+            self._reset_at = now + wait + MARGIN
+
+    def _count_others(self, used: int, now: float) -> None:
         """Count what others sent with the same key: what the server counted beyond all that we sent."""
-        ours = sum(1 for at in self._booked if at <= now)
-        others = used - ours
-        if others > 0:
-            future = [at for at in self._booked if at > now]
-            past = [at for at in self._booked if at <= now]
-            self._booked = deque([*past, *[now] * others, *future])
+        self._sent.extend([now] * (used - len(self._sent)))
 
     def _recover(self, now: float) -> None:
         if self._share < 1.0 and now - self._share_changed >= WINDOW:
@@ -131,8 +157,8 @@ class RateLimiter:
             self._share_changed = now
 
     def _forget(self, now: float) -> None:
-        while self._booked and self._booked[0] <= now - WINDOW - MARGIN:
-            self._booked.popleft()
+        while self._sent and self._sent[0] <= now - WINDOW - MARGIN:
+            self._sent.popleft()
 
 
 _limiters: dict[str, RateLimiter] = {}
@@ -152,27 +178,23 @@ def shared_limiter(settings: ClientSettings, host: Host) -> RateLimiter:
         return _limiters.setdefault(name, RateLimiter())
 
 
-def wait_for_place(limiter: RateLimiter) -> None:
+def wait_to_go(limiter: RateLimiter) -> None:
     """
     Wait until a request may go.
 
     :param limiter: the limiter of its key.
     """
-    while (at := limiter.book()) is None:
-        time.sleep(PATIENCE_FOR_FIRST_REPLY)
-    while (seconds := limiter.delay(at)) > 0:
+    while (seconds := limiter.try_to_go()) > 0:
         time.sleep(seconds)
 
 
-async def wait_for_place_async(limiter: RateLimiter) -> None:
+async def wait_to_go_async(limiter: RateLimiter) -> None:
     """
     Wait until a request may go, without blocking the event loop.
 
     :param limiter: the limiter of its key.
     """
-    while (at := limiter.book()) is None:
-        await asyncio.sleep(PATIENCE_FOR_FIRST_REPLY)
-    while (seconds := limiter.delay(at)) > 0:
+    while (seconds := limiter.try_to_go()) > 0:
         await asyncio.sleep(seconds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -48,17 +49,11 @@ def read_connection(connection: AirflowConnection, extra: Mapping[str, Any]) -> 
     :return: the settings and the default agent.
     :raises ChatbaseConfigurationError: when a field is missing or wrong; the message names it.
     """
-    api_key = (connection.password or "").strip()
-    if not api_key:
-        raise ChatbaseConfigurationError(
-            f"The connection {connection.conn_id!r} has no API key. Put it into the password field; "
-            "it comes from Chatbase, Workspace settings, API keys."
-        )
     host = _host(connection)
     files_host = _text(extra, "files_host")
     return ChatbaseConnection(
         settings=ClientSettings(
-            api_key=api_key,
+            api_key=_api_key(connection),
             host=base_url("base URL (host)", host or DEFAULT_HOST),
             files_host=base_url("files_host", files_host or host or DEFAULT_FILES_HOST),
             api_version=_api_version(extra),
@@ -71,16 +66,33 @@ def read_connection(connection: AirflowConnection, extra: Mapping[str, Any]) -> 
     )
 
 
+def _api_key(connection: AirflowConnection) -> str:
+    api_key = (connection.password or "").strip()
+    if not api_key:
+        raise ChatbaseConfigurationError(
+            f"The connection {connection.conn_id!r} has no API key. Put it into the password field; "
+            "it comes from Chatbase, Workspace settings, API keys."
+        )
+    if not re.fullmatch(r"[!-~]+", api_key):  # the HTTP library would show it in its own error
+        raise ChatbaseConfigurationError(
+            f"The password of the connection {connection.conn_id!r} is no API key: it holds a space, a line "
+            "end or a character outside ASCII. Copy the key again, without anything around it."
+        )
+    return api_key
+
+
 def _host(connection: AirflowConnection) -> str | None:
     """Return the base URL; a connection given as a URI keeps its scheme and port in fields of their own."""
     host = (connection.host or "").strip()
     if not host:
         return None
-    if "://" not in host and connection.schema in ("http", "https"):
-        host = f"{connection.schema}://{host}"
-    if connection.port:
-        host = f"{host}:{connection.port}"
-    return host
+    scheme, separator, rest = host.rpartition("://")
+    if not separator:
+        scheme = connection.schema if connection.schema in ("http", "https") else "https"
+    authority, slash, path = rest.partition("/")
+    if connection.port and not re.search(r":\d+$", authority):
+        authority = f"{authority}:{connection.port}"
+    return f"{scheme}://{authority}{slash}{path}"
 
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:

@@ -55,6 +55,7 @@ class Conversation:
     recipe: Callable[[Conversation], list[Message]] | None = field(default=None, repr=False)
     sentiment: str | None = None
     topic: str | None = None
+    visible_at: float = 0.0
 
     @property
     def messages(self) -> list[Message]:
@@ -129,7 +130,7 @@ class ConversationIndex:
         self.created_by_v2 = SortedPositions()
         self._by_user: defaultdict[str, dict[str, Conversation]] = defaultdict(dict)
         self._activity_shown: dict[str, int] = {}
-        self._hidden: list[tuple[float, Conversation]] = []
+        self._hidden: list[Conversation] = []
         self._unsearchable: list[tuple[float, Conversation]] = []
 
     def load(self, conversations: Iterable[Conversation]) -> None:
@@ -153,20 +154,20 @@ class ConversationIndex:
         for source, positions in by_source.items():
             self.by_source[source].load(positions)
 
-    def add(self, conversation: Conversation, visible_at: float, searchable_at: float) -> None:
-        """Add one that lists show from ``visible_at`` on, and search from ``searchable_at`` on."""
+    def add(self, conversation: Conversation, searchable_at: float) -> None:
+        """Add one that lists show from its ``visible_at`` on, and search from ``searchable_at`` on."""
         self.by_id[conversation.id] = conversation
-        self._hidden.append((visible_at, conversation))
-        self._unsearchable.append((searchable_at, conversation))
+        self._hidden.append(conversation)
+        self.touched(conversation, searchable_at)
 
     def touched(self, conversation: Conversation, searchable_at: float) -> None:
         """Note that the last activity of a conversation has changed."""
-        self._unsearchable.append((searchable_at, conversation))
+        self._unsearchable.append((max(searchable_at, conversation.visible_at), conversation))
 
     def settle(self, now: float) -> None:
         """Show everything whose time has come."""
         if self._hidden:
-            self._hidden = [entry for entry in self._hidden if not self._show(entry, now)]
+            self._hidden = [each for each in self._hidden if not self._show(each, now)]
         if self._unsearchable:
             self._unsearchable = [entry for entry in self._unsearchable if not self._index(entry, now)]
 
@@ -175,9 +176,8 @@ class ConversationIndex:
         found = self._by_user.get(user_id, {}).values()
         return sorted(found, key=lambda each: (each.updated_at, each.id), reverse=True)
 
-    def _show(self, entry: tuple[float, Conversation], now: float) -> bool:
-        visible_at, conversation = entry
-        if visible_at > now:
+    def _show(self, conversation: Conversation, now: float) -> bool:
+        if conversation.visible_at > now:
             return False
         position = (conversation.created_at, conversation.id)
         self.by_creation.add(position)

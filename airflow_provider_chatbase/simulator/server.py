@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import math
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -102,7 +103,8 @@ class Connection:
         head = h11.Response(status_code=reply.status, headers=headers)
         if reply.drip_bytes:
             self._write(head)
-            await self._drip(body, reply)
+            for part in _pieces(body, reply.drip_bytes):
+                await self._send_piece(part, reply.drip_seconds, alone=True)
             self._write(h11.EndOfMessage())
         else:
             self._write(head, h11.Data(body), h11.EndOfMessage())
@@ -126,29 +128,30 @@ class Connection:
 
     async def _send_stream(self, reply: Reply, chunks: AsyncIterator[bytes]) -> bool:
         self._write(h11.Response(status_code=reply.status, headers=self._headers(reply)))
-        piece = self._app.world.settings.split_stream
+        piece = reply.drip_bytes or self._app.world.settings.split_stream
+        left = math.inf if reply.cut_after is None else reply.cut_after
         async for chunk in chunks:
-            if self._is_gone():
-                return False
-            for part in _pieces(chunk, piece):
-                self._write(h11.Data(part))
-                await self._writer.drain()
-                if piece:
-                    await asyncio.sleep(0)
+            for part in _pieces(chunk if len(chunk) <= left else chunk[: int(left)], piece):
+                await self._send_piece(part, reply.drip_seconds, alone=bool(piece))
+            left -= len(chunk)
+            if left <= 0:
+                break
         if reply.reset:
             self._reset()
+        if reply.reset or reply.cut_after is not None:
             return False
         self._write(h11.EndOfMessage())
         await self._writer.drain()
         return self._h11.our_state is not h11.MUST_CLOSE
 
-    async def _drip(self, body: bytes, reply: Reply) -> None:
-        for part in _pieces(body, reply.drip_bytes):
-            if self._is_gone():
-                raise ConnectionResetError
-            self._write(h11.Data(part))
-            await self._writer.drain()
-            await asyncio.sleep(reply.drip_seconds)
+    async def _send_piece(self, part: bytes, pause: float, *, alone: bool) -> None:
+        """Send a piece of a body; ``alone`` lets it leave before the next one is written."""
+        if self._is_gone():
+            raise ConnectionResetError
+        self._write(h11.Data(part))
+        await self._writer.drain()
+        if alone:
+            await asyncio.sleep(pause)
 
     def _headers(self, reply: Reply) -> list[tuple[str, str]]:
         return [("Content-Type", reply.content_type), *reply.headers.items()]

@@ -185,12 +185,15 @@ class Simulator:
 
     async def _serve(self, listening: Future[int]) -> None:
         self._loop = asyncio.get_running_loop()
-        connections: set[asyncio.Task[None]] = set()
+        connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if self._stopping.is_set():
+                writer.transport.abort()
+                return
             task = asyncio.ensure_future(Connection(self._app, reader, writer).serve())
-            connections.add(task)
-            task.add_done_callback(connections.discard)
+            connections[task] = writer
+            task.add_done_callback(connections.pop)
 
         try:
             server = await asyncio.start_server(accept, self.settings.host, self._port, backlog=_BACKLOG)
@@ -199,7 +202,12 @@ class Simulator:
             return
         listening.set_result(server.sockets[0].getsockname()[1])
         await self._stopping.wait()
+        for listener in server.sockets:
+            self._loop.remove_reader(listener.fileno())
+        await asyncio.sleep(0)  # a server that is closed in the middle of an accept leaks the connection
         server.close()
-        for task in list(connections):
+        for task, writer in list(connections.items()):
             task.cancel()
+            writer.transport.abort()
         await asyncio.gather(*connections, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports close their sockets in the next round of the loop

@@ -54,7 +54,7 @@ class Store:
 
     def conversations(self, agent_id: str) -> list[Conversation]:
         """Return every conversation of an agent, visible or not, newest first."""
-        found = self.agents[agent_id].conversations.by_id.values()
+        found = list(self.agents[agent_id].conversations.by_id.values())
         return sorted(found, key=lambda each: (each.created_at, each.id), reverse=True)
 
     def conversation(self, agent_id: str, conversation_id: str) -> Conversation | None:
@@ -104,9 +104,9 @@ class Store:
             source=source,
             created_by_v2=created_by_v2,
             stored=[],
+            visible_at=now + self._settings.visibility_delay,
         )
-        delay = self._settings.visibility_delay
-        agent.conversations.add(conversation, now + delay, now + max(delay, self._settings.search_delay))
+        agent.conversations.add(conversation, now + self._settings.search_delay)
         return conversation
 
     def append(self, agent: Agent, conversation: Conversation, message: Message) -> None:

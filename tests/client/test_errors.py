@@ -45,14 +45,6 @@ def test_a_wrong_argument_is_a_value_error_too():
     assert issubclass(errors.ChatbaseInputError, ValueError)
 
 
-AMBIGUOUS = {
-    errors.ChatbaseConnectionError,
-    errors.ChatbaseTimeoutError,
-    errors.ChatbaseConnectionLostError,
-    errors.ChatbaseReplyError,
-    errors.ChatbaseDamagedReplyError,
-    errors.ChatbaseServerError,
-}
 TRANSIENT = {
     errors.ChatbaseConnectionError,
     errors.ChatbaseUnreachableError,
@@ -63,8 +55,33 @@ TRANSIENT = {
     errors.ChatbaseMaintenanceError,
     errors.ChatbaseServerError,
 }
+AMBIGUOUS = {
+    errors.ChatbaseConnectionError,
+    errors.ChatbaseTimeoutError,
+    errors.ChatbaseConnectionLostError,
+    errors.ChatbaseReplyError,
+    errors.ChatbaseDamagedReplyError,
+    errors.ChatbaseInterruptedAnswerError,
+    errors.ChatbaseServerError,
+}
+PERMANENT = {
+    errors.ChatbaseInputError,
+    errors.ChatbaseConfigurationError,
+    errors.ChatbaseUnsupportedError,
+    errors.ChatbaseAmbiguousError,
+    errors.ChatbaseAnswerError,
+    errors.ChatbaseToolCallError,
+    errors.ChatbaseValidationError,
+    errors.ChatbaseAuthenticationError,
+    errors.ChatbasePermissionError,
+    errors.ChatbasePlanError,
+    errors.ChatbaseCreditsError,
+    errors.ChatbaseNotFoundError,
+}
 
 
 @pytest.mark.parametrize("error", ALL)
 def test_what_a_caller_may_do_about_it(error):
-    assert (error.transient, error.ambiguous) == (error in TRANSIENT, error in AMBIGUOUS)
+    assert error.transient is (error in TRANSIENT)
+    assert error.ambiguous is (error in AMBIGUOUS)
+    assert error.permanent is (error in PERMANENT)

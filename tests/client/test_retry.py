@@ -9,7 +9,7 @@ from tenacity import Retrying
 
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.request import Request
-from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments, settled
+from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
 
 POLICY = RetryPolicy()
 
@@ -40,8 +40,12 @@ DECISIONS = {
     errors.ChatbaseConnectionLostError: WHERE_REPEATABLE,
     errors.ChatbaseReplyError: NEVER,
     errors.ChatbaseDamagedReplyError: WHERE_REPEATABLE,
+    errors.ChatbaseAmbiguousError: NEVER,
     errors.ChatbasePagingError: NEVER,
     errors.ChatbaseAnswerError: NEVER,
+    errors.ChatbaseInterruptedAnswerError: NEVER,
+    errors.ChatbaseUnansweredError: NEVER,
+    errors.ChatbaseToolCallError: NEVER,
     errors.ChatbaseApiError: NEVER,
     errors.ChatbaseValidationError: NEVER,
     errors.ChatbaseAuthenticationError: NEVER,
@@ -105,6 +109,11 @@ def test_never_waits_less_than_asked():
 
 def test_a_cap_below_the_backoff_holds_for_it_too():
     assert RetryPolicy(max_wait=0.1).wait(None, 9, 1.0) == 0.1
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 0.5), (0.0, 0.0), (3.0, 3.0), (3600.0, 60.0)])
+def test_all_requests_of_a_key_hold_as_long_as_one_is_asked_to_wait(asked, expected):
+    assert POLICY.hold(refusal(asked)) == expected
 
 
 class Time:
@@ -181,34 +190,3 @@ def test_says_in_the_log_what_it_waits_for(time, caplog):
     [line] = caplog.text.splitlines()
     assert "doThing failed (attempt 1 of 2); trying again in 5." in line
     assert line.endswith("s: Wait.")
-
-
-DELETE = request(
-    repeatable=True,
-    means_done={"ALREADY_GOING": {"status": "going"}},
-    means_done_on_repeat={"THING_NOT_FOUND": {"status": "gone"}},
-)
-
-
-@pytest.mark.parametrize(
-    ("error", "earlier_fate_unknown", "expected"),
-    [
-        pytest.param(
-            errors.ChatbaseConflictError("", code="ALREADY_GOING"), False, "ALREADY_GOING", id="already so"
-        ),
-        pytest.param(
-            errors.ChatbaseNotFoundError("", code="THING_NOT_FOUND"),
-            True,
-            "THING_NOT_FOUND",
-            id="gone after an attempt whose fate is unknown",
-        ),
-        pytest.param(
-            errors.ChatbaseNotFoundError("", code="THING_NOT_FOUND"), False, None, id="never was there"
-        ),
-        pytest.param(errors.ChatbaseNotFoundError("", code="OTHER_NOT_FOUND"), True, None, id="another code"),
-        pytest.param(errors.ChatbaseNotFoundError("", status=404), True, None, id="a proxy's 404"),
-        pytest.param(errors.ChatbaseTimeoutError("", code="ALREADY_GOING"), True, None, id="no refusal"),
-    ],
-)
-def test_a_refusal_that_means_done(error, earlier_fate_unknown, expected):
-    assert settled(DELETE, error, earlier_fate_unknown=earlier_fate_unknown) == expected

@@ -69,6 +69,14 @@ def test_an_end_that_is_not_after_the_start_is_refused(start, end):
         choose_window(start, end, JANUARY, NOW)
 
 
+def test_every_bound_is_a_whole_second_so_that_windows_meet_where_the_api_counts():
+    late = NOW.replace(microsecond=900_000)
+    assert choose_window("2026-01-01", None, NO_INTERVAL, late).end == NOW
+    interval = (JANUARY[0].replace(microsecond=1), late)
+    window = choose_window(None, None, interval, late)
+    assert (window.start, window.end) == (JANUARY[0], NOW)
+
+
 @pytest.mark.parametrize(
     "interval",
     [NO_INTERVAL, (NOW, None), (None, NOW), (NOW, NOW), JANUARY[::-1]],
@@ -135,6 +143,7 @@ PLUS_TWO = timezone(timedelta(hours=2))
         ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
         (" 2026-01-31 ", datetime(2026, 1, 31, tzinfo=UTC)),
         ("2026-01-31T12:00:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31 12:00:00.999999", datetime(2026, 1, 31, 12, tzinfo=UTC)),
         ("2026-01-31 12:00:00.25", datetime(2026, 1, 31, 12, tzinfo=UTC)),
         ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
         ("2026-01-31T12:00:00+02:00", datetime(2026, 1, 31, 10, tzinfo=UTC)),

@@ -17,7 +17,7 @@ POSITIVE_OR_NULL: Schema = {"type": ["integer", "null"], "exclusiveMinimum": 0}
 STRINGS: Schema = {"type": "array", "items": STRING}
 COLOR: Schema = {"type": "string", "pattern": "^#([0-9A-Fa-f]{3}){1,2}$"}
 THEME: Schema = {"enum": ["light", "dark"]}
-USER_ID = "^[a-zA-Z0-9._-]+$"
+USER_ID = r"^[a-zA-Z0-9._-]+\Z"
 URL: Schema = {"type": "string", "pattern": r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/]+\S*$"}
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
 

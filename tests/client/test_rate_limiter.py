@@ -1,0 +1,167 @@
+"""The limiter against a server that counts, on a clock of its own: no network and no waiting."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from airflow_provider_chatbase.client.rate_limiter import RateLimiter, shared_limiter
+from airflow_provider_chatbase.client.settings import ClientSettings
+
+
+@dataclass
+class Clock:
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Server:
+    """Counts requests in a sliding window, as they arrive."""
+
+    limit: int
+    window: float
+    says_when: bool = True
+    arrivals: deque[float] = field(default_factory=deque)
+    refused: int = 0
+
+    def take(self, at: float) -> dict[str, str]:
+        while self.arrivals and self.arrivals[0] <= at - self.window:
+            self.arrivals.popleft()
+        headers = {"x-ratelimit-limit": str(self.limit)}
+        if len(self.arrivals) >= self.limit:
+            self.refused += 1
+            headers["retry-after"] = str(self.arrivals[0] + self.window - at)
+        else:
+            self.arrivals.append(at)
+        headers["x-ratelimit-remaining"] = str(self.limit - len(self.arrivals))
+        if self.says_when:
+            headers["x-ratelimit-reset"] = str(self.arrivals[0] + self.window)
+        return headers
+
+
+def run(server: Server, *, requests: int, workers: int, latency: float) -> float:
+    """Send requests with several workers at once, each of them again when refused; return the seconds."""
+    clock, rng = Clock(), random.Random(1)
+    limiter = RateLimiter(clock=clock, now=clock)
+    began, left = clock.now, requests
+    order = itertools.count()
+    events: list[tuple[float, int, str, dict[str, str]]] = []
+
+    def later(seconds: float, what: str, headers: dict[str, str] | None = None) -> None:
+        heapq.heappush(events, (clock.now + seconds, next(order), what, headers or {}))
+
+    for _ in range(workers):
+        later(0, "ready")
+    while events:
+        clock.now, _, what, headers = heapq.heappop(events)
+        there = min(latency, 0.2) * rng.uniform(0.2, 0.8)  # the way; the rest is the server's work
+        if what == "arrive":
+            later(latency * rng.uniform(0.5, 1.0), "reply", server.take(clock.now))
+            continue
+        if what == "reply":
+            limiter.learn(headers)
+            limiter.done()
+            if "retry-after" in headers:
+                limiter.hold(float(headers["retry-after"]))
+                left += 1
+        if left > 0:
+            wait = limiter.try_to_go()
+            left -= wait == 0
+            later(wait or there, "ready" if wait else "arrive")
+    return clock.now - began
+
+
+@pytest.mark.parametrize("latency", [0.01, 0.15, 2.0])
+@pytest.mark.parametrize("says_when", [True, False], ids=["with reset", "without reset"])
+@pytest.mark.parametrize(("limit", "workers"), [(100, 20), (100, 100), (1000, 100), (1000, 1000)])
+def test_alone_it_is_never_refused_and_close_to_the_limit(limit, workers, says_when, latency):
+    server = Server(limit, window=10.0, says_when=says_when)
+    seconds = run(server, requests=limit * 6, workers=workers, latency=latency)
+    assert server.refused == 0
+    by_limit = 5 * 10.0 + limit / workers * latency
+    by_workers = limit * 6 / workers * latency
+    assert seconds < max(by_limit, by_workers) * 1.05 + 2 * latency
+
+
+@pytest.mark.parametrize("window", [1.0, 2.0])
+def test_a_shorter_window_than_documented_is_learned_from_the_replies(window):
+    server = Server(50, window)
+    seconds = run(server, requests=400, workers=20, latency=0.05)
+    assert server.refused == 0
+    assert seconds < 7 * (window + 0.5)
+
+
+def test_a_longer_window_than_documented_is_learned_from_a_refusal():
+    server = Server(50, window=60.0)
+    run(server, requests=150, workers=20, latency=0.05)
+    assert server.refused <= 2 * 20
+
+
+def test_a_limit_below_the_first_burst_costs_one_round_of_refusals():
+    server = Server(5, window=10.0)
+    run(server, requests=30, workers=20, latency=0.1)
+    assert server.refused <= 20
+
+
+def test_what_others_send_with_the_key_is_counted():
+    clock = Clock()
+    limiter = RateLimiter(clock=clock, now=clock)
+    assert limiter.try_to_go() == 0
+    limiter.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "2"})
+    limiter.done()
+    assert [limiter.try_to_go() > 0 for _ in range(3)] == [False, False, True]
+
+
+def test_all_hold_when_one_is_told_to_and_go_on_more_slowly():
+    clock = Clock()
+    limiter = RateLimiter(clock=clock, now=clock)
+    assert limiter.try_to_go() == 0
+    limiter.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "99"})
+    limiter.hold(3.0)
+    assert limiter.try_to_go() == pytest.approx(3.0)
+    clock.now += 3.0
+    went = sum(1 for _ in range(200) if limiter.try_to_go() == 0)
+    assert went == 69  # 70 of 100 in a window, and one went before
+    clock.now += 11
+    limiter.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "100"})
+    assert sum(1 for _ in range(200) if limiter.try_to_go() == 0) > 85
+
+
+def test_before_the_first_reply_only_a_few_are_on_their_way():
+    clock = Clock()
+    limiter = RateLimiter(clock=clock, now=clock)
+    assert sum(1 for _ in range(100) if limiter.try_to_go() == 0) == 20
+    limiter.done()  # the first failed without a reply: the next may try
+    assert limiter.try_to_go() == 0
+
+
+def test_without_a_stated_limit_there_is_none():
+    clock = Clock()
+    limiter = RateLimiter(clock=clock, now=clock)
+    assert limiter.try_to_go() == 0
+    limiter.learn({})
+    assert all(limiter.try_to_go() == 0 for _ in range(5_000))
+
+
+@pytest.mark.parametrize("value", ["", "many", "nan", "inf", "-1", "0"])
+def test_a_limit_that_is_no_number_is_none(value):
+    clock = Clock()
+    limiter = RateLimiter(clock=clock, now=clock)
+    limiter.learn({"x-ratelimit-limit": value, "x-ratelimit-remaining": value})
+    assert all(limiter.try_to_go() == 0 for _ in range(100))
+
+
+def test_one_limiter_for_all_that_is_sent_with_a_key():
+    ours = ClientSettings(api_key="sk-one", host="https://a.example", files_host="https://a.example")
+    theirs = ClientSettings(api_key="sk-two", host="https://a.example", files_host="https://a.example")
+    assert shared_limiter(ours, "main") is shared_limiter(ours, "main")
+    assert shared_limiter(ours, "main") is not shared_limiter(theirs, "main")
+    assert shared_limiter(ours, "main") is not shared_limiter(ours, "files")
