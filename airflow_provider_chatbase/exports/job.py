@@ -6,10 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import cycle, groupby
+from itertools import groupby
 from typing import Any
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
@@ -41,9 +41,6 @@ from airflow_provider_chatbase.exports.window import Window, read_moment, read_w
 log = logging.getLogger(__name__)
 
 IDS_IN_PART = 25
-
-CONNECTIONS_OF_A_CLIENT = 8
-"""For each request httpx looks at every connection of a pool: small pools cost less than a big one."""
 
 SECONDS_BETWEEN_REPORTS = 10.0
 
@@ -80,10 +77,8 @@ def export(open_client: OpenClient, directory: ExportDirectory, spec: ExportSpec
     """
 
     async def run() -> Outcome:
-        async with AsyncExitStack() as opened:
-            count = -(-spec.concurrency // CONNECTIONS_OF_A_CLIENT)
-            clients = [await opened.enter_async_context(await open_client()) for _ in range(count)]
-            return await Export(clients, directory, spec).run()
+        async with await open_client() as client:
+            return await Export(client, directory, spec).run()
 
     with storage_errors(directory.url):
         return asyncio.run(run())
@@ -93,15 +88,13 @@ class Export:
     """
     One attempt at an export.
 
-    :param clients: async clients, which are used in turn.
+    :param client: an async client.
     :param directory: where to.
     :param spec: what.
     """
 
-    def __init__(
-        self, clients: list[AsyncChatbaseClient], directory: ExportDirectory, spec: ExportSpec
-    ) -> None:
-        self._clients = cycle(clients)
+    def __init__(self, client: AsyncChatbaseClient, directory: ExportDirectory, spec: ExportSpec) -> None:
+        self._client = client
         self._directory = directory
         self._staging = Staging(directory, spec.fingerprint())
         self._plan = self._staging.plan() or {}
@@ -182,17 +175,16 @@ class Export:
     async def _read_changed(self, window: Window) -> None:
         found = self._plan.get("changed")
         if found is None:
-            found = await changed_since(
-                next(self._clients), self._spec.layout.agent_id, window, self._spec.channels
-            )
+            found = await changed_since(self._client, self._spec.layout.agent_id, window, self._spec.channels)
         self._begin(changed=found)
+        reader = self._conversations()
         done = {part.key for part in self._finished}
         batches = [found[start : start + IDS_IN_PART] for start in range(0, len(found), IDS_IN_PART)]
         slots = asyncio.Semaphore(max(self._spec.concurrency, 1))
 
         async def one(conversation_id: str) -> list[JsonObject]:
             async with slots:
-                return await self._conversations().one(conversation_id)
+                return await reader.one(conversation_id)
 
         async def batch(key: str, ids: list[str]) -> None:
             read = await _all_of(one(each) for each in ids)
@@ -218,30 +210,29 @@ class Export:
                 missing = split_evenly(window, probed.total or 0, size, newest)
         self._begin()
         firsts = [each for part in missing for each in reader.first_parts(part, self._spec.concurrency)]
-        await _all_of(self._read_part(part, size) for part in firsts)
+        await _all_of(self._read_part(reader, part, size) for part in firsts)
 
     def _reader(self) -> Reader:
         layout = self._spec.layout
         if layout.kind == "leads":
-            return readers.leads(next(self._clients), layout.agent_id)
+            return readers.leads(self._client, layout.agent_id)
         if layout.kind == "contacts":
-            return readers.contacts(next(self._clients), layout.agent_id)
+            return readers.contacts(self._client, layout.agent_id)
         if self._spec.api_version == "v1":
-            return readers.conversations_v1(next(self._clients), layout.agent_id, self._spec.channels)
+            return readers.conversations_v1(self._client, layout.agent_id, self._spec.channels)
         return self._conversations()
 
     def _conversations(self) -> ConversationsV2:
         spec = self._spec
-        return ConversationsV2(next(self._clients), spec.layout.agent_id, spec.channels, spec.summary)
+        return ConversationsV2(self._client, spec.layout.agent_id, spec.channels, spec.summary)
 
     def _begin(self, **plan: Any) -> None:
         window = self._spec.window
         self._staging.begin({**plan, "window": window.as_json() if window else None})
         self._begun = True
 
-    async def _read_part(self, window: Window, size: int) -> None:
+    async def _read_part(self, reader: Reader, window: Window, size: int) -> None:
         most = int(size * TOLERANCE) if window.seconds > 1 else None
-        reader = self._reader()
         async with self._slots:
             found = await read_part(reader, window, self._encode, most)
             if isinstance(found, TooMany):
@@ -251,7 +242,7 @@ class Export:
             if isinstance(found, PartRows):
                 await self._finish(window.name, found)
                 return
-        await _all_of(self._read_part(piece, size) for piece in pieces)
+        await _all_of(self._read_part(reader, piece, size) for piece in pieces)
 
     def _encode(self, item: JsonObject) -> Encoded:
         at, identity = read_moment(created_at(item)), identity_of(item)
