@@ -53,6 +53,8 @@ class Question:
     :param temperature: the temperature for this answer, for API v1.
     :param stream: have the answer sent as it is written.
     :param on_text: told each text of a stream.
+    :param after_message_id: the last message known to be in the conversation before this one.
+    :param other_conversations: conversations of the same user that other messages are known to have begun.
     """
 
     agent_id: str
@@ -65,6 +67,8 @@ class Question:
     temperature: float | None = None
     stream: bool = False
     on_text: Callable[[str], None] | None = None
+    after_message_id: str | None = None
+    other_conversations: frozenset[str] = frozenset()
 
     def request(self, version: ApiVersion) -> Request[JsonObject]:
         """
@@ -89,6 +93,8 @@ class Question:
             conversation_id=self.conversation_id,
             not_before=not_before,
             own_tag=self.user_id is None and self.conversation_id is None,
+            other_conversations=self.other_conversations,
+            newer_than=self.after_message_id,
         )
 
     def _request_v1(self) -> Request[JsonObject]:
@@ -139,6 +145,7 @@ class Rules:
     :param tools: what to do when the agent asks for tools.
     :param patience: seconds after which a message that is not found counts as never arrived.
     :param patience_after_timeout: the same, where the agent may still be writing its answer.
+    :param patience_at_first: the same, for the look before sending, where the earlier try was long ago.
     """
 
     version: ApiVersion = "v2"
@@ -148,6 +155,7 @@ class Rules:
     tools: ToolUse = field(default_factory=ToolUse)
     patience: float = PATIENCE
     patience_after_timeout: float = PATIENCE_AFTER_TIMEOUT
+    patience_at_first: float | None = None
 
 
 def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
@@ -170,7 +178,8 @@ def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
     sought = question.sought(rules.not_before)
     answer = None
     if rules.look_first and rules.version == "v2":
-        answer = _recovered((yield from look_until_sure(sought, rules.patience, time.time)))
+        patience = rules.patience if rules.patience_at_first is None else rules.patience_at_first
+        answer = _recovered((yield from look_until_sure(sought, patience, time.time)))
     if answer is None:
         answer = yield from _send(request, sought, rules)
     return (yield from _use_tools(question, answer, rules))
@@ -254,6 +263,7 @@ def _use_tools(question: Question, answer: JsonObject, rules: Rules) -> Steps[Js
             conversation_id=conversation_id,
             after_message_id=answer["message_id"],
             own_tag=False,
+            newer_than=None,
         )
         following = yield from _send(request, sought, rules)
         answer = {**following, "credits": _sum(answer["credits"], following["credits"])}

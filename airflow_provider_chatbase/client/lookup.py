@@ -72,6 +72,8 @@ class Sought:
     :param not_before: when it was sent at the earliest, in seconds since the epoch.
     :param after_message_id: the message that a continuation follows.
     :param own_tag: whether nobody else uses the tag, so that what is there can only be this message.
+    :param other_conversations: conversations of the same user that other messages are known to have begun.
+    :param newer_than: a message of the conversation that is known to be older.
     """
 
     agent_id: str
@@ -81,6 +83,8 @@ class Sought:
     not_before: float
     after_message_id: str | None = None
     own_tag: bool = False
+    other_conversations: frozenset[str] = frozenset()
+    newer_than: str | None = None
 
 
 def look_until_sure(sought: Sought, patience: float, clock: Callable[[], float]) -> Steps[Finding]:
@@ -122,6 +126,8 @@ def look(sought: Sought) -> Steps[Finding]:
         for conversation in page.items:
             if not sought.own_tag and _time(conversation, "updatedAt") < sought.not_before - CLOCK_SKEW:
                 return NOTHING  # the last active come first: the rest is older still
+            if conversation.get("id") in sought.other_conversations:
+                continue
             finding = yield from _look_in(sought, str(conversation.get("id")))
             if finding.fate is not Fate.NOT_FOUND:
                 return finding
@@ -179,6 +185,8 @@ def _give_up_at(conversation: JsonObject, question: JsonObject) -> float:
 def _position(sought: Sought, messages: list[JsonObject]) -> int | None:
     for at in range(len(messages) - 1, -1, -1):
         message = messages[at]
+        if sought.newer_than is not None and message.get("id") == sought.newer_than:
+            return None
         if sought.message is None:
             if message.get("id") == sought.after_message_id:
                 return at
