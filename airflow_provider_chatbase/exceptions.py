@@ -12,6 +12,13 @@ from contextlib import contextmanager
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_chatbase.batch.errors import (
+    ChatbaseBatchError,
+    ChatbaseBatchLimitError,
+    ChatbaseBatchStorageError,
+    ChatbaseExpectationsError,
+    ChatbaseOutputBusyError,
+)
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseAnswerError,
@@ -52,6 +59,9 @@ __all__ = [
     "ChatbaseAnswerError",
     "ChatbaseApiError",
     "ChatbaseAuthenticationError",
+    "ChatbaseBatchError",
+    "ChatbaseBatchLimitError",
+    "ChatbaseBatchStorageError",
     "ChatbaseConfigurationError",
     "ChatbaseConflictError",
     "ChatbaseConnectionError",
@@ -59,12 +69,14 @@ __all__ = [
     "ChatbaseCreditsError",
     "ChatbaseDamagedReplyError",
     "ChatbaseError",
+    "ChatbaseExpectationsError",
     "ChatbaseExportError",
     "ChatbaseIncompleteExportError",
     "ChatbaseInputError",
     "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
     "ChatbaseNotFoundError",
+    "ChatbaseOutputBusyError",
     "ChatbaseOutputError",
     "ChatbasePagingError",
     "ChatbasePermanentError",
