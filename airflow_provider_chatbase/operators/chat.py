@@ -8,12 +8,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.operators.base import ChatbaseOperator
+from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_chatbase.client.asking import Question, Rules
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+__all__ = ["ChatbaseBatchPromptOperator", "ChatbaseSendMessageOperator"]
 
 SECONDS_BETWEEN_REPORTS = 5.0
 
