@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -50,6 +51,11 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "_checkpoint"
 RUN = "run.json"
 VERSION = 1
+
+PROMPTS_A_CLIENT = 10
+"""The HTTP library looks at every connection of a pool for every request: many small pools are faster."""
+
+_WORDY = ("httpx", "airflow_provider_chatbase.client.retry", "airflow_provider_chatbase.client.asking")
 
 ANSWERING_SETTINGS = ("instructions", "model", "temp")
 """The agent's settings that decide its answers; others change by themselves, such as ``creditsUsed``."""
@@ -169,9 +175,15 @@ class Batch:
         if self._asked_to_stop is not None:
             dispatcher.stop(self._asked_to_stop)
         asker = Asker(self.agent_id, self.connection.api_version, self._key(intake, agent))
-        sender = Sender(asker, self.settings, lambda: dispatcher.sends and lock.held)
-        async with AsyncChatbaseClient(self.connection, before_send=sender.before_send) as client:
-            await dispatcher.run(client, sender)
+        sender = Sender(asker, self.settings, dispatcher.progress, lambda: dispatcher.sends and lock.held)
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(
+                    AsyncChatbaseClient(self.connection, before_send=sender.before_send)
+                )
+                for _ in range(math.ceil(self.settings.concurrency / PROMPTS_A_CLIENT))
+            ]
+            await dispatcher.run(clients, sender)
         return dispatcher
 
     def _conclude(
@@ -358,11 +370,13 @@ def _answering(agent: JsonObject) -> JsonObject:
 
 @contextmanager
 def _quiet_http() -> Iterator[None]:
-    """Keep the HTTP library from writing a line for each of thousands of requests."""
-    logger = logging.getLogger("httpx")
-    before = logger.level
-    logger.setLevel(max(before, logging.WARNING))
+    """Keep the log from a line for each of thousands of requests and repeats: progress has their numbers."""
+    loggers = [logging.getLogger(name) for name in _WORDY]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(max(logger.level, logging.ERROR))
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -85,7 +85,7 @@ class Dispatcher:
         self._settings = settings
         self._cache = cache
         self._schema = schema
-        self._progress = progress
+        self.progress = progress
         self._lanes = Lanes()
         self._jobs = self._unsettled()
         self._hurried = asyncio.Event()
@@ -115,15 +115,18 @@ class Dispatcher:
         if reason in (StopReason.KILLED, StopReason.LOCK_LOST):
             self._hurried.set()
 
-    async def run(self, client: AsyncChatbaseClient, sender: Sender) -> None:
+    async def run(self, clients: Sequence[AsyncChatbaseClient], sender: Sender) -> None:
         """
         Send all that is not settled, until all is, or the batch is stopped.
 
-        :param client: sends the requests.
+        :param clients: send the requests; each serves some of the prompts that are on their way.
         :param sender: sends one prompt.
         :raises ChatbaseBatchStorageError: when the checkpoint cannot be written.
         """
-        workers = [asyncio.create_task(self._work(client, sender)) for _ in range(self._settings.concurrency)]
+        workers = [
+            asyncio.create_task(self._work(clients[number % len(clients)], sender))
+            for number in range(self._settings.concurrency)
+        ]
         reporter = asyncio.create_task(self._report())
         hurried = asyncio.create_task(self._hurried.wait())
         try:
@@ -234,7 +237,7 @@ class Dispatcher:
         return Outcome.ANSWERED if problem is None else Outcome.INVALID_OUTPUT
 
     def _count(self, item: Item) -> None:
-        progress = self._progress
+        progress = self.progress
         progress.done += 1
         progress.credits = self.budget.estimate
         self._note_outage(item)
@@ -276,7 +279,7 @@ class Dispatcher:
                 lane.learn(answered)
             if prompt.expect.min_score is None or answered.scored or answered.outcome != Outcome.ANSWERED:
                 return None
-            self._progress.done -= 1
+            self.progress.done -= 1
         elif self._settings.dedupe and self._intake.first_like(prompt)[0] != index:
             return None
         return Job(
@@ -286,4 +289,4 @@ class Dispatcher:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(self._settings.seconds_between_reports)
-            log.info("%s", self._progress.line)
+            log.info("%s", self.progress.line)

@@ -17,6 +17,7 @@ class Progress:
     :param done: how many are settled.
     :param failed: how many of them failed.
     :param credits: what they cost.
+    :param repeats: how often a prompt had to be sent again, mostly since it was refused for a moment.
     :param clock: seconds that only go forward.
     """
 
@@ -24,6 +25,7 @@ class Progress:
     done: int = 0
     failed: int = 0
     credits: Decimal = Decimal(0)
+    repeats: int = 0
     clock: Callable[[], float] = time.monotonic
     _began: float = field(init=False)
     _done_before: int = field(init=False)
@@ -38,8 +40,8 @@ class Progress:
         rate = self._rate()
         left = f"about {_duration((self.total - self.done) / rate)} left" if rate else "time left unknown"
         return (
-            f"{self.done:,} of {self.total:,} prompts done, {self.failed:,} failed; {rate:.1f} a second, "
-            f"{_plain(self.credits)} credits, {left}."
+            f"{self.done:,} of {self.total:,} prompts done, {self.failed:,} failed, {self.repeats:,} "
+            f"repeats; {rate:.1f} a second, {_plain(self.credits)} credits, {left}."
         )
 
     def _rate(self) -> float:

@@ -13,6 +13,7 @@ from airflow_provider_chatbase.batch.checkpoint import Sent
 from airflow_provider_chatbase.batch.item import Item
 from airflow_provider_chatbase.batch.lanes import Lane
 from airflow_provider_chatbase.batch.outcomes import Outcome, StopReason
+from airflow_provider_chatbase.batch.progress import Progress
 from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, Request
@@ -113,12 +114,16 @@ class Sender:
 
     :param asker: whose questions to which agent.
     :param settings: how the batch is to run.
+    :param progress: told of each repeat.
     :param may_send: whether prompts may still go out.
     """
 
-    def __init__(self, asker: Asker, settings: BatchSettings, may_send: Callable[[], bool]) -> None:
+    def __init__(
+        self, asker: Asker, settings: BatchSettings, progress: Progress, may_send: Callable[[], bool]
+    ) -> None:
         self._asker = asker
         self._settings = settings
+        self._progress = progress
         self._may_send = may_send
 
     def before_send(self, request: Request[Any]) -> None:
@@ -132,7 +137,9 @@ class Sender:
             return
         if not self._may_send():
             raise NotSentError
-        _trial.get().goes_out()
+        trial = _trial.get()
+        trial.goes_out()
+        self._progress.repeats += trial.attempts > 1
 
     async def send(
         self, client: AsyncChatbaseClient, prompt: Prompt, lane: Lane | None, sent_before: Sent | None

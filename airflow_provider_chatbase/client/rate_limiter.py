@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 
 from airflow_provider_chatbase.client.request import Host
@@ -19,8 +20,11 @@ from airflow_provider_chatbase.client.settings import ClientSettings
 WINDOW = 10.0
 """Seconds over which Chatbase counts, sliding. With a longer window, ``-Remaining`` slows us down."""
 
-MARGIN = 0.3
+MARGIN = 0.2
 """Seconds to stay clear of the window's edge: a request arrives a little later than it is sent."""
+
+LATE = 0.01
+"""Seconds after which a request that goes later than booked is counted from then on."""
 
 FIRST_BURST = 20
 """Requests to send before the first reply has said what the limit is."""
@@ -73,7 +77,11 @@ class RateLimiter:
         :param at: from :meth:`book`.
         """
         with self._lock:
-            return max(at, self._hold_until) - self._clock()
+            now = self._clock()
+            seconds = max(at, self._hold_until) - now
+            if seconds <= 0 and now - at > LATE:
+                self._rebook(at, now)
+            return seconds
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """
@@ -108,6 +116,21 @@ class RateLimiter:
                 self._share = max(self._share * BACK_OFF, LEAST_SHARE)
                 self._share_changed = now
 
+    def _rebook(self, at: float, now: float) -> None:
+        """Count a request from when it really goes: Chatbase does so, too."""
+        future = self._take_future(now)
+        with suppress(ValueError):  # so late that it was forgotten
+            self._booked.remove(at)
+        self._booked.append(now)
+        self._booked.extend(future)
+
+    def _take_future(self, now: float) -> list[float]:
+        """Take out the places that are booked for later, the earliest first."""
+        future: deque[float] = deque()
+        while self._booked and self._booked[-1] > now:
+            future.appendleft(self._booked.pop())
+        return list(future)
+
     def _free_place(self) -> float:
         if self._limit is None:
             return float("-inf")
@@ -118,12 +141,10 @@ class RateLimiter:
 
     def _make_room_for_others(self, used: int, now: float) -> None:
         """Count what others sent with the same key: what the server counted beyond all that we sent."""
-        ours = sum(1 for at in self._booked if at <= now)
-        others = used - ours
-        if others > 0:
-            future = [at for at in self._booked if at > now]
-            past = [at for at in self._booked if at <= now]
-            self._booked = deque([*past, *[now] * others, *future])
+        future = self._take_future(now)
+        others = used - len(self._booked)
+        self._booked.extend([now] * max(others, 0))
+        self._booked.extend(future)
 
     def _recover(self, now: float) -> None:
         if self._share < 1.0 and now - self._share_changed >= WINDOW:
