@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from airflow_provider_chatbase.batch.agent import answering_settings, read_agent
 from airflow_provider_chatbase.batch.cache import AnswerCache
 from airflow_provider_chatbase.batch.checkpoint import Checkpoint
 from airflow_provider_chatbase.batch.dispatch import Dispatcher
@@ -27,6 +28,7 @@ from airflow_provider_chatbase.batch.output import (
     write_manifest,
     write_results,
 )
+from airflow_provider_chatbase.batch.plan import count_prompts, estimate
 from airflow_provider_chatbase.batch.progress import Progress
 from airflow_provider_chatbase.batch.rows import Columns, results
 from airflow_provider_chatbase.batch.segments import SegmentLog
@@ -36,15 +38,10 @@ from airflow_provider_chatbase.batch.storage import Storage
 from airflow_provider_chatbase.batch.structured import AnswerSchema
 from airflow_provider_chatbase.batch.tally import Tally
 from airflow_provider_chatbase.batch.writers import require_format
-from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
-from airflow_provider_chatbase.client.errors import (
-    ChatbaseError,
-    ChatbaseInputError,
-    ChatbasePermissionError,
-)
+from airflow_provider_chatbase.client import AsyncChatbaseClient
+from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.v2.agents import get_agent
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +53,6 @@ PROMPTS_A_CLIENT = 10
 """The HTTP library looks at every connection of a pool for every request: many small pools are faster."""
 
 _WORDY = ("httpx", "airflow_provider_chatbase.client.retry", "airflow_provider_chatbase.client.asking")
-
-ANSWERING_SETTINGS = ("instructions", "model", "temp")
-"""The agent's settings that decide its answers; others change by themselves, such as ``creditsUsed``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +109,7 @@ class Batch:
         schema = self._checked_schema()
         with Intake(given) as intake, OutputLock(self.storage, self.run, self.settings.lock_times) as lock:
             lock.on_lost = lambda: self.stop(StopReason.LOCK_LOST)
-            agent = self._answering_agent()
+            agent = answering_settings(read_agent(self.connection, self.agent_id))
             folder = self._folder(intake, agent)
             report_other_run(self.storage, self.run)
             self._begin(folder)
@@ -137,10 +131,23 @@ class Batch:
         """
         self._checked_schema()
         with Intake(given) as intake:
-            agent = self._agent()
-            answering = None if agent is None else _answering(agent)
-            checkpoint = Checkpoint(SegmentLog(self.storage, self._folder(intake, answering)), intake.count)
-            return self._plan(intake, checkpoint, agent, answering)
+            agent = read_agent(self.connection, self.agent_id)
+            answering = answering_settings(agent)
+            segments = SegmentLog(self.storage, self._folder(intake, answering))
+            counts = count_prompts(
+                intake,
+                Checkpoint(segments, intake.count),
+                self._answer_cache(answering),
+                dedupe=self.settings.dedupe,
+            )
+            return {
+                "plan_only": True,
+                **counts,
+                **estimate(counts["to_send"], self.storage, self.agent_id),
+                "agent_id": self.agent_id,
+                "agent_credit_limit": agent.get("creditLimit") if agent else None,
+                "agent_credits_used": agent.get("creditsUsed") if agent else None,
+            }
 
     def stop(self, reason: StopReason = StopReason.KILLED) -> None:
         """
@@ -224,51 +231,6 @@ class Batch:
             "files": [results_file(self.settings.file_format)],
         }
 
-    def _plan(
-        self,
-        intake: Intake,
-        checkpoint: Checkpoint,
-        agent: JsonObject | None,
-        answering: JsonObject | None,
-    ) -> dict[str, Any]:
-        cache = self._answer_cache(answering)
-        settled = cached = to_send = 0
-        for prompt in intake:
-            if prompt.problem is not None or checkpoint.is_final(prompt.index):
-                settled += checkpoint.is_final(prompt.index)
-            elif self.settings.dedupe and intake.first_like(prompt)[0] != prompt.index:
-                continue
-            elif cache is not None and cache.get(prompt) is not None:
-                cached += 1
-            else:
-                to_send += 1
-        each, basis = self._expected_price()
-        return {
-            "plan_only": True,
-            "items": intake.count,
-            "invalid": intake.invalid,
-            "duplicates": intake.duplicates,
-            "answered_before": settled,
-            "cached": cached,
-            "to_send": to_send,
-            "estimated_credits": round(to_send * each, 6),
-            "estimate_basis": basis,
-            "agent_id": self.agent_id,
-            "agent_credit_limit": agent.get("creditLimit") if agent else None,
-            "agent_credits_used": agent.get("creditsUsed") if agent else None,
-        }
-
-    def _expected_price(self) -> tuple[float, str]:
-        from airflow_provider_chatbase.exports.manifest import MANIFEST
-
-        earlier = self.storage.read_json(MANIFEST) or {}
-        outcomes, spent = earlier.get("outcomes"), earlier.get("credits")
-        answered = outcomes.get("answered", 0) if isinstance(outcomes, dict) else 0
-        priced = answered - sum(earlier.get(n) or 0 for n in ("credits_unknown", "cached", "duplicates"))
-        if earlier.get("agent_id") == self.agent_id and spent and priced > 0:
-            return spent / priced, "the average of the earlier results at this path"
-        return 1.0, "1 credit an answer; many models cost more"
-
     def _checked_schema(self) -> AnswerSchema | None:
         require_format(self.settings.file_format)
         if self.settings.max_credits is not None and self.connection.api_version == "v1":
@@ -278,21 +240,6 @@ class Batch:
             )
         schema = self.settings.json_schema
         return None if schema is None else AnswerSchema(dict(schema))
-
-    def _agent(self) -> JsonObject | None:
-        """Return the agent, or ``None`` where the key or the API version does not show it."""
-        if self.connection.api_version == "v1":
-            return None
-        with ChatbaseClient(self.connection) as client:
-            try:
-                return client.send(get_agent(self.agent_id))
-            except ChatbasePermissionError as error:
-                log.warning("The agent's settings cannot be read: %s", error)
-                return None
-
-    def _answering_agent(self) -> JsonObject | None:
-        agent = self._agent()
-        return None if agent is None else _answering(agent)
 
     def _answer_cache(self, agent: JsonObject | None) -> AnswerCache | None:
         if self.cache is None:
@@ -362,10 +309,6 @@ class Batch:
                 "The task was told to end. What was answered is kept; running the task again goes on from "
                 "there."
             )
-
-
-def _answering(agent: JsonObject) -> JsonObject:
-    return {name: agent.get(name) for name in ANSWERING_SETTINGS}
 
 
 @contextmanager

@@ -85,6 +85,7 @@ class Tally:
             "outcomes": {str(outcome): self.outcomes[outcome] for outcome in Outcome},
             "error_codes": {_short(code): n for code, n in self.error_codes.most_common(NAMED)},
             "credits": float(self.credits),
+            "credits_per_answer": None if self.average is None else float(round(self.average, 6)),
             "credits_unknown": self.credits_unknown,
             "credits_estimated": float(round(estimated, 6)),
             "recovered": self.recovered,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -51,6 +51,7 @@ class Attempts(Generic[Result]):
         require_version(settings, request)
         self.request = request
         self.limiter = shared_limiter(settings, request.host)
+        self.went_at: float | None = None
         self._hold = hold
         self._fate_unknown = False
 
@@ -61,8 +62,16 @@ class Attempts(Generic[Result]):
         :param reply: what came back.
         :raises ChatbaseError: when it is no success.
         """
-        self.limiter.learn(reply.headers)
+        self.learn(reply.headers)
         return read_reply(self.request, reply, time.time())
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """
+        Let the limiter learn from the beginning of a reply.
+
+        :param headers: its headers, with lower-case names.
+        """
+        self.limiter.learn(headers, self.went_at)
 
     @contextmanager
     def noted(self) -> Iterator[None]:

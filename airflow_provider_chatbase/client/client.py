@@ -51,7 +51,7 @@ class ChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         def attempt() -> Result:
-            wait_for_place(attempts.limiter)
+            attempts.went_at = wait_for_place(attempts.limiter)
             with attempts.noted():
                 return attempts.read(transport.send(self._http, self.settings, request))
 
@@ -74,7 +74,7 @@ class ChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         def attempt() -> transport.StreamedReply | Whole[Result]:
-            wait_for_place(attempts.limiter)
+            attempts.went_at = wait_for_place(attempts.limiter)
             with attempts.noted():
                 return self._open_stream(request, attempts)
 
@@ -164,7 +164,7 @@ class ChatbaseClient:
     ) -> transport.StreamedReply | Whole[Result]:
         reply = transport.open_stream(self._http, self.settings, request)
         if reply.streams:
-            attempts.limiter.learn(reply.headers)
+            attempts.learn(reply.headers)
             return reply
         try:
             return Whole(attempts.read(reply.whole()))
@@ -206,7 +206,7 @@ class AsyncChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         async def attempt() -> Result:
-            await wait_for_place_async(attempts.limiter)
+            attempts.went_at = await wait_for_place_async(attempts.limiter)
             self._before_send(request)
             with attempts.noted():
                 return attempts.read(await transport.send_async(self._http, self.settings, request))
@@ -230,7 +230,7 @@ class AsyncChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         async def attempt() -> transport.StreamedReply | Whole[Result]:
-            await wait_for_place_async(attempts.limiter)
+            attempts.went_at = await wait_for_place_async(attempts.limiter)
             self._before_send(request)
             with attempts.noted():
                 return await self._open_stream(request, attempts)
@@ -323,7 +323,7 @@ class AsyncChatbaseClient:
     ) -> transport.StreamedReply | Whole[Result]:
         reply = await transport.open_stream_async(self._http, self.settings, request)
         if reply.streams:
-            attempts.limiter.learn(reply.headers)
+            attempts.learn(reply.headers)
             return reply
         try:
             return Whole(attempts.read(await reply.whole_async()))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from hashlib import sha256
 
 from airflow_provider_chatbase.client.request import Host
@@ -20,11 +19,21 @@ from airflow_provider_chatbase.client.settings import ClientSettings
 WINDOW = 10.0
 """Seconds over which Chatbase counts, sliding. With a longer window, ``-Remaining`` slows us down."""
 
-MARGIN = 0.2
-"""Seconds to stay clear of the window's edge: a request arrives a little later than it is sent."""
+ON_THE_WAY = 0.3
+"""Seconds that a request may need to get there, before its reply says more of it."""
+
+LEAST_ON_THE_WAY = 0.05
+LONGEST_DELAY = 0.5
+"""Seconds by which a request may come later than others; a reply that took longer was long in the making."""
+
+CLOCKS = 0.02
+"""Seconds to stay clear of the window's edge: the clocks of both sides do not run alike."""
 
 LATE = 0.01
 """Seconds after which a request that goes later than booked is counted from then on."""
+
+BURST = 20
+"""How many times faster than on average requests may go. All at once, they would hold up each other."""
 
 FIRST_BURST = 20
 """Requests to send before the first reply has said what the limit is."""
@@ -41,15 +50,20 @@ class RateLimiter:
     """
     Tells each request when it may go. Thread-safe, and used from any number of event loops.
 
+    For each request of the last window it keeps when Chatbase counted it at the latest: at first the time it
+    goes plus what it may need on the way, then what the time of its reply tells.
+
     :param clock: seconds that only go forward.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._booked: deque[float] = deque()
+        self._counted: list[float] = []
+        self._last_booked = float("-inf")
         self._limit: int | None = None
         self._heard = False
+        self._fastest = float("inf")
         self._share = 1.0
         self._share_changed = float("-inf")
         self._hold_until = float("-inf")
@@ -63,11 +77,11 @@ class RateLimiter:
         with self._lock:
             now = self._clock()
             self._forget(now)
-            if not self._heard and len(self._booked) >= FIRST_BURST:
+            if not self._heard and len(self._counted) >= FIRST_BURST:
                 return None
-            last = self._booked[-1] if self._booked else now
-            at = max(now, self._hold_until, last, self._free_place())
-            self._booked.append(at)
+            at = max(now, self._hold_until, self._last_booked + self._spacing(), self._free_place())
+            self._last_booked = at
+            insort(self._counted, at + ON_THE_WAY)
             return at
 
     def delay(self, at: float) -> float:
@@ -77,26 +91,39 @@ class RateLimiter:
         :param at: from :meth:`book`.
         """
         with self._lock:
-            now = self._clock()
-            seconds = max(at, self._hold_until) - now
-            if seconds <= 0 and now - at > LATE:
-                self._rebook(at, now)
-            return seconds
+            return max(at, self._hold_until) - self._clock()
 
-    def learn(self, headers: Mapping[str, str]) -> None:
+    def leave(self, at: float) -> float:
+        """
+        Take note that a request goes now.
+
+        :param at: from :meth:`book`.
+        :return: what to tell :meth:`learn` with its reply.
+        """
+        with self._lock:
+            now = self._clock()
+            if now - at <= LATE:
+                return at
+            self._move(at + ON_THE_WAY, now + ON_THE_WAY)
+            return now
+
+    def learn(self, headers: Mapping[str, str], at: float | None = None) -> None:
         """
         Learn from a reply.
 
         :param headers: its headers, with lower-case names.
+        :param at: when its request went, from :meth:`leave`.
         """
         limit = _whole(headers.get("x-ratelimit-limit"))
         remaining = _whole(headers.get("x-ratelimit-remaining"))
         with self._lock:
             self._heard = True
+            now = self._clock()
+            if at is not None:
+                self._move(at + ON_THE_WAY, self._counted_by(at, now))
             if limit is None or limit < 1:
                 return
             self._limit = limit
-            now = self._clock()
             self._forget(now)
             self._recover(now)
             if remaining is not None:
@@ -116,35 +143,34 @@ class RateLimiter:
                 self._share = max(self._share * BACK_OFF, LEAST_SHARE)
                 self._share_changed = now
 
-    def _rebook(self, at: float, now: float) -> None:
-        """Count a request from when it really goes: Chatbase does so, too."""
-        future = self._take_future(now)
-        with suppress(ValueError):  # so late that it was forgotten
-            self._booked.remove(at)
-        self._booked.append(now)
-        self._booked.extend(future)
+    def _counted_by(self, at: float, replied: float) -> float:
+        """Return when a request was counted at the latest: one that took longer may have come later."""
+        self._fastest = min(self._fastest, replied - at)
+        delay = replied - at - self._fastest
+        return min(replied, at + LEAST_ON_THE_WAY + min(delay, LONGEST_DELAY))
 
-    def _take_future(self, now: float) -> list[float]:
-        """Take out the places that are booked for later, the earliest first."""
-        future: deque[float] = deque()
-        while self._booked and self._booked[-1] > now:
-            future.appendleft(self._booked.pop())
-        return list(future)
+    def _spacing(self) -> float:
+        return 0.0 if self._limit is None else WINDOW / self._limit / BURST
 
     def _free_place(self) -> float:
         if self._limit is None:
             return float("-inf")
         places = max(int(self._limit * self._share), 1)
-        if len(self._booked) < places:
+        if len(self._counted) < places:
             return float("-inf")
-        return self._booked[-places] + WINDOW + MARGIN
+        return self._counted[-places] + WINDOW + CLOCKS
 
     def _make_room_for_others(self, used: int, now: float) -> None:
         """Count what others sent with the same key: what the server counted beyond all that we sent."""
-        future = self._take_future(now)
-        others = used - len(self._booked)
-        self._booked.extend([now] * max(others, 0))
-        self._booked.extend(future)
+        ours = bisect_right(self._counted, now + ON_THE_WAY)
+        for _ in range(used - ours):
+            insort(self._counted, now)
+
+    def _move(self, before: float, after: float) -> None:
+        place = bisect_left(self._counted, before)
+        if place < len(self._counted) and self._counted[place] == before:
+            del self._counted[place]
+            insort(self._counted, after)
 
     def _recover(self, now: float) -> None:
         if self._share < 1.0 and now - self._share_changed >= WINDOW:
@@ -152,8 +178,7 @@ class RateLimiter:
             self._share_changed = now
 
     def _forget(self, now: float) -> None:
-        while self._booked and self._booked[0] <= now - WINDOW - MARGIN:
-            self._booked.popleft()
+        del self._counted[: bisect_right(self._counted, now - WINDOW - CLOCKS)]
 
 
 _limiters: dict[str, RateLimiter] = {}
@@ -173,28 +198,32 @@ def shared_limiter(settings: ClientSettings, host: Host) -> RateLimiter:
         return _limiters.setdefault(name, RateLimiter())
 
 
-def wait_for_place(limiter: RateLimiter) -> None:
+def wait_for_place(limiter: RateLimiter) -> float:
     """
     Wait until a request may go.
 
     :param limiter: the limiter of its key.
+    :return: when it goes, for :meth:`RateLimiter.learn`.
     """
     while (at := limiter.book()) is None:
         time.sleep(PATIENCE_FOR_FIRST_REPLY)
     while (seconds := limiter.delay(at)) > 0:
         time.sleep(seconds)
+    return limiter.leave(at)
 
 
-async def wait_for_place_async(limiter: RateLimiter) -> None:
+async def wait_for_place_async(limiter: RateLimiter) -> float:
     """
     Wait until a request may go, without blocking the event loop.
 
     :param limiter: the limiter of its key.
+    :return: when it goes, for :meth:`RateLimiter.learn`.
     """
     while (at := limiter.book()) is None:
         await asyncio.sleep(PATIENCE_FOR_FIRST_REPLY)
     while (seconds := limiter.delay(at)) > 0:
         await asyncio.sleep(seconds)
+    return limiter.leave(at)
 
 
 def _whole(value: str | None) -> int | None:
