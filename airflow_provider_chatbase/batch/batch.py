@@ -56,7 +56,7 @@ _WORDY = ("httpx", "airflow_provider_chatbase.client.retry", "airflow_provider_c
 
 
 @dataclass(frozen=True, slots=True)
-class Outcomes:
+class Ended:
     """
     How a batch ended.
 
@@ -95,7 +95,7 @@ class Batch:
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _dispatcher: Dispatcher | None = field(default=None, init=False)
 
-    def ask_all(self, given: Iterable[Any]) -> Outcomes:
+    def ask_all(self, given: Iterable[Any]) -> Ended:
         """
         Ask what is not answered yet, and write the results.
 
@@ -201,7 +201,7 @@ class Batch:
         schema: AnswerSchema | None,
         folder: str,
         began: float,
-    ) -> Outcomes:
+    ) -> Ended:
         columns = Columns(
             parsed=schema is not None,
             expectations=intake.expecting > 0,
@@ -214,7 +214,7 @@ class Batch:
         write_manifest(self.storage, manifest)
         if manifest["status"] == "complete":
             self._describe(folder, complete=True)
-        return Outcomes(manifest, tally, dispatcher.stopped, dispatcher.error)
+        return Ended(manifest, tally, dispatcher.stopped, dispatcher.error)
 
     def _manifest(self, tally: Tally, stopped: StopReason | None, seconds: float) -> dict[str, Any]:
         left = tally.outcomes[Outcome.NOT_SENT]

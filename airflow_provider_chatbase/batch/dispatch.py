@@ -18,7 +18,7 @@ from airflow_provider_chatbase.batch.intake import Intake
 from airflow_provider_chatbase.batch.item import Item
 from airflow_provider_chatbase.batch.journal import Journal
 from airflow_provider_chatbase.batch.lanes import Lane, Lanes
-from airflow_provider_chatbase.batch.outcomes import FAILURES, Outcome, StopReason
+from airflow_provider_chatbase.batch.outcomes import FAILURES, LIMITS, Outcome, StopReason
 from airflow_provider_chatbase.batch.progress import Progress
 from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.sender import NotSentError, Sender, StopSendingError
@@ -97,9 +97,14 @@ class Dispatcher:
         self.error: ChatbaseError | None = None
 
     @property
-    def sends(self) -> bool:
-        """Whether prompts may still go out."""
+    def admits(self) -> bool:
+        """Whether further prompts may be sent."""
         return self.stopped is None
+
+    @property
+    def sends(self) -> bool:
+        """Whether those that were admitted may still go out: a limit counts them in."""
+        return self.stopped is None or self.stopped in LIMITS
 
     def stop(self, reason: StopReason, error: ChatbaseError | None = None) -> None:
         """
@@ -143,7 +148,7 @@ class Dispatcher:
             await self._journal.flush()
 
     async def _work(self, client: AsyncChatbaseClient, sender: Sender) -> None:
-        while self.sends:
+        while self.admits:
             job = next(self._jobs, None)
             if job is None:
                 return
@@ -197,7 +202,7 @@ class Dispatcher:
         return item
 
     async def _admitted(self, *, again: bool) -> None:
-        while self.sends:
+        while self.admits:
             admission = self.budget.admit(again=again)
             if admission is Admission.GO:
                 self.budget.begin(again=again)

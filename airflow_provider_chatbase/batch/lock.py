@@ -89,22 +89,22 @@ class OutputLock:
             self._thread.join()
         if not self._lost:
             with suppress(ChatbaseBatchError):
-                if self._is_ours(self._storage.read_json(LOCK)):
+                if self._is_ours(self._read()):
                     self._storage.remove(LOCK)
 
     def _take(self) -> bool:
-        found = self._storage.read_json(LOCK)
+        found = self._read()
         if found is not None:
             self._require_dead(found)
-            if not _same(self._storage.read_json(LOCK), found):
+            if not _same(self._read(), found):
                 return False
             self._storage.remove(LOCK)
         self._alive_at = time.monotonic()
         created = self._storage.create(LOCK, self._content())
         if not self._storage.local or found is not None:
             time.sleep(self._times.settle)
-        if not created or not self._is_ours(self._storage.read_json(LOCK)):
-            raise self._busy(self._storage.read_json(LOCK) or {})
+        if not created or not self._is_ours(self._read()):
+            raise self._busy(self._read() or {})
         return True
 
     def _require_dead(self, found: dict[str, Any]) -> None:
@@ -121,7 +121,7 @@ class OutputLock:
         until = time.monotonic() + patience
         while time.monotonic() < until:
             time.sleep(min(1.0, self._times.beat / 2))
-            now = self._storage.read_json(LOCK)
+            now = self._read()
             if now is None:
                 return
             if not _same(now, found):
@@ -131,7 +131,7 @@ class OutputLock:
     def _beat(self) -> None:
         while not self._ended.wait(self._times.beat):
             try:
-                if not self._is_ours(self._storage.read_json(LOCK)):
+                if not self._is_ours(self._read()):
                     break
                 self._storage.write(LOCK, self._content())
                 self._alive_at = time.monotonic()
@@ -143,6 +143,13 @@ class OutputLock:
             return
         self._lost = True
         self.on_lost()
+
+    def _read(self) -> dict[str, Any] | None:
+        """Return the lock; an unreadable one is empty, and gives no sign of life."""
+        content = self._storage.read(LOCK)
+        if content is None:
+            return None
+        return self._storage.read_json(LOCK) or {}
 
     def _is_ours(self, found: dict[str, Any] | None) -> bool:
         return found is not None and found.get("owner") == self._owner["owner"]

@@ -150,14 +150,17 @@ class Storage:
         if not self.local:
             self.write(name, content)
             return True
-        self.make_folder(name)
-        with self.errors("it cannot be written"):
+        folder = self.make_folder(name)
+        with (
+            self.errors("it cannot be written"),
+            tempfile.NamedTemporaryFile(dir=folder, prefix=".tmp-") as file,
+        ):
+            file.write(content)
+            file.flush()
             try:
-                descriptor = os.open(self.path(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+                os.link(file.name, self.path(name))  # whole, or not at all
             except FileExistsError:
                 return False
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
         return True
 
     def remove(self, name: str) -> None:
