@@ -265,6 +265,8 @@ class Batch:
 
     def _begin(self, folder: str) -> None:
         """Say whose checkpoint it is, and remove those of finished runs, whose results are replaced."""
+        for place in (".", CHECKPOINTS, folder):
+            self.storage.remove_leftovers(place)
         for name in self.storage.names(CHECKPOINTS):
             other = f"{CHECKPOINTS}/{name}"
             found = (

@@ -19,6 +19,8 @@ from airflow_provider_chatbase.exports.errors import ChatbaseOutputError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+TEMPORARY = ".tmp-"
+
 _UNUSABLE = (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError)
 
 
@@ -111,7 +113,7 @@ class Storage:
         with (
             self.errors(f"{name} cannot be written"),
             tempfile.TemporaryDirectory(
-                dir=folder, prefix=".tmp-" if folder else "chatbase-batch-"
+                dir=folder, prefix=TEMPORARY if folder else "chatbase-batch-"
             ) as directory,
         ):
             temporary = Path(directory) / uuid.uuid4().hex
@@ -153,7 +155,7 @@ class Storage:
         folder = self.make_folder(name)
         with (
             self.errors("it cannot be written"),
-            tempfile.NamedTemporaryFile(dir=folder, prefix=".tmp-") as file,
+            tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY) as file,
         ):
             file.write(content)
             file.flush()
@@ -161,7 +163,27 @@ class Storage:
                 os.link(file.name, self.path(name))  # whole, or not at all
             except FileExistsError:
                 return False
+            except OSError:  # a file system without links
+                return self._create_empty_first(name, content)
         return True
+
+    def _create_empty_first(self, name: str, content: bytes) -> bool:
+        try:
+            with Path(self.path(name)).open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            return False
+        return True
+
+    def remove_leftovers(self, folder: str) -> None:
+        """
+        Remove what a process that was killed was about to write.
+
+        :param folder: relative to the directory.
+        """
+        for name in self.names(folder):
+            if name.startswith(TEMPORARY):
+                self.remove(f"{folder}/{name}")
 
     def remove(self, name: str) -> None:
         """
