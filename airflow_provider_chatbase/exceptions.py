@@ -52,6 +52,14 @@ from airflow_provider_chatbase.exports.errors import (
     ChatbaseExportError,
     ChatbaseIncompleteExportError,
     ChatbaseOutputError,
+    ChatbaseReplacedExportError,
+    ChatbaseStorageError,
+)
+from airflow_provider_chatbase.sync.errors import (
+    ChatbaseDeclarationError,
+    ChatbaseDriftError,
+    ChatbaseIncompleteListingError,
+    ChatbaseSyncError,
 )
 
 __all__ = [
@@ -68,10 +76,13 @@ __all__ = [
     "ChatbaseConnectionLostError",
     "ChatbaseCreditsError",
     "ChatbaseDamagedReplyError",
+    "ChatbaseDeclarationError",
+    "ChatbaseDriftError",
     "ChatbaseError",
     "ChatbaseExpectationsError",
     "ChatbaseExportError",
     "ChatbaseIncompleteExportError",
+    "ChatbaseIncompleteListingError",
     "ChatbaseInputError",
     "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
@@ -83,11 +94,15 @@ __all__ = [
     "ChatbasePermissionError",
     "ChatbasePlanError",
     "ChatbaseRateLimitError",
+    "ChatbaseReplacedExportError",
     "ChatbaseReplyError",
     "ChatbaseServerError",
+    "ChatbaseStorageError",
+    "ChatbaseSyncError",
     "ChatbaseTimeoutError",
     "ChatbaseToolCallError",
     "ChatbaseTrainingError",
+    "ChatbaseTrainingTimeoutError",
     "ChatbaseUnansweredError",
     "ChatbaseUnreachableError",
     "ChatbaseUnsupportedError",
@@ -120,6 +135,10 @@ class ChatbaseTrainingError(ChatbaseError, AirflowFailException):
     """Training failed; waiting longer or trying the wait again cannot help."""
 
     permanent = True
+
+
+class ChatbaseTrainingTimeoutError(ChatbaseError):
+    """Training took longer than the task waits; what it wrote is there, and a retry goes on waiting."""
 
 
 @contextmanager

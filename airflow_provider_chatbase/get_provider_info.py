@@ -51,6 +51,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{_PACKAGE}.operators.batch",
                     f"{_PACKAGE}.operators.chat",
                     f"{_PACKAGE}.operators.exports",
+                    f"{_PACKAGE}.operators.sources",
                 ],
             },
         ],

@@ -13,7 +13,8 @@ from enum import StrEnum
 from airflow_provider_chatbase.client import RetryPolicy, Steps
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.paging import all_items
-from airflow_provider_chatbase.client.request import JsonObject
+from airflow_provider_chatbase.client.request import ApiVersion, JsonObject
+from airflow_provider_chatbase.client.v1.chatbots import find_chatbot, list_chatbots
 from airflow_provider_chatbase.client.v2.agents import get_agent
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
 
@@ -44,6 +45,9 @@ class Verdict:
 
 AGENT_OUTCOMES = {"trained": Outcome.TRAINED, "failed": Outcome.FAILED}
 AGENT_WAITING = frozenset({"training", "untrained", "updated"})
+
+CHATBOT_OUTCOMES = {"ready": Outcome.TRAINED, "failed": Outcome.FAILED}
+CHATBOT_WAITING = frozenset({"training"})
 
 SOURCE_OUTCOMES = {
     "trained": Outcome.TRAINED,
@@ -83,14 +87,19 @@ class PollFailures:
         return f"Poll failed ({self._count} of at most {self._most} in a row), trying again: {error}"
 
 
-def poll_training(agent_id: str, source_ids: Sequence[str] | None) -> Steps[Verdict]:
+def poll_training(
+    agent_id: str, source_ids: Sequence[str] | None, api_version: ApiVersion = "v2"
+) -> Steps[Verdict]:
     """
-    Ask once how far training is, as steps of a client: ``getAgent`` or ``getSource``.
+    Ask once how far training is, as steps of a client: ``getAgent``, ``getSource``, on v1 ``getChatbots``.
 
     :param agent_id: the agent.
     :param source_ids: the sources to wait for; ``None`` waits for the agent as a whole.
+    :param api_version: the API version that the connection speaks.
     :return: the judgement.
     """
+    if api_version == "v1" and source_ids is None:
+        return judge_chatbot(find_chatbot((yield list_chatbots()), agent_id))
     if source_ids is not None:
         written: list[JsonObject] = []
         for source_id in source_ids:
@@ -100,6 +109,16 @@ def poll_training(agent_id: str, source_ids: Sequence[str] | None) -> Steps[Verd
     verdict = judge_agent((yield get_agent(agent_id)))
     if verdict.outcome is not Outcome.FAILED:
         return verdict
+    return (yield from name_failed(agent_id, verdict))
+
+
+def name_failed(agent_id: str, verdict: Verdict) -> Steps[Verdict]:
+    """
+    Add the names of the failed sources to a judgement, as steps of a client: ``listSources``.
+
+    :param agent_id: the agent.
+    :param verdict: that it failed.
+    """
     sources = yield from all_items(list_sources(agent_id))
     failed = [source for source in sources if source.get("status") == "failed"]
     return Verdict(Outcome.FAILED, f"{verdict.reason} Failed: {name_sources(failed) or 'no source says so'}.")
@@ -115,6 +134,19 @@ def judge_agent(agent: JsonObject) -> Verdict:
     outcome = AGENT_OUTCOMES.get(status, Outcome.WAITING)
     note = "" if status in AGENT_OUTCOMES or status in AGENT_WAITING else ", a state unknown to this provider"
     return Verdict(outcome, f"Agent {agent.get('id')} is {status}{note}.")
+
+
+def judge_chatbot(chatbot: JsonObject) -> Verdict:
+    """
+    Judge an agent by its status on API v1.
+
+    :param chatbot: the agent, as v1 gave it.
+    """
+    status = str(chatbot.get("status"))
+    outcome = CHATBOT_OUTCOMES.get(status, Outcome.WAITING)
+    known = status in CHATBOT_OUTCOMES or status in CHATBOT_WAITING
+    note = "" if known else ", a state unknown to this provider"
+    return Verdict(outcome, f"Agent {chatbot.get('id')} is {status}{note}.")
 
 
 def judge_sources(sources: Sequence[JsonObject]) -> Verdict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import signal
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
 
-pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin"]
+    from airflow_provider_chatbase.simulator import Simulator
+
+pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin", "stand_in_plugin"]
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 
@@ -31,6 +34,7 @@ def isolate_airflow(home: Path) -> None:
     """Point Airflow at ``home`` and forget the Airflow settings and connections of whoever runs the tests."""
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "_AIRFLOW_"))]:
         del os.environ[name]
+    os.environ |= {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     dags_folder = home / "dags"
     dags_folder.mkdir()
     os.environ |= {
@@ -40,7 +44,7 @@ def isolate_airflow(home: Path) -> None:
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
     }
 
 
@@ -49,6 +53,51 @@ isolate_airflow(AIRFLOW_HOME)
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def start_simulator() -> Iterator[Callable[..., Simulator]]:
+    """Return a function that starts a simulator with the given switches; all are stopped at the end."""
+    from airflow_provider_chatbase.simulator import Simulator
+
+    with contextlib.ExitStack() as stack:
+        small = {"conversations": 30, "training_seconds": 0.05}
+        yield lambda **switches: stack.enter_context(Simulator(**{**small, **switches}))
+
+
+@pytest.fixture
+def simulator(start_simulator: Callable[..., Simulator]) -> Simulator:
+    return start_simulator()
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Return a function that points ``chatbase_default`` at a simulator; fields given by name go before."""
+
+    def connect(simulator: Simulator, conn_id: str = "chatbase_default", **fields: Any) -> dict[str, Any]:
+        extra = {"agent_id": simulator.agent_id, **fields.pop("extra", {})}
+        connection = {"conn_type": "chatbase", "host": simulator.url, "password": simulator.api_key}
+        connection |= {"extra": extra, **fields}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+        return connection
+
+    return connect
+
+
+@pytest.fixture
+def shown(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+    """Return a function that returns all that was logged, at any level, or printed since the test began.
+
+    A task logs to Python's logging or straight to the standard output, as the Airflow version has it.
+    """
+    printed: list[str] = []
+
+    def shown() -> str:
+        printed.extend(capfd.readouterr())
+        return "".join(printed) + caplog.text
+
+    with caplog.at_level(logging.DEBUG):
+        yield shown
 
 
 @dataclasses.dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_the_reason_names_the_failed_sources_and_no_other():
 
 def test_the_reason_says_what_is_still_to_go():
     sources = [{"id": "s1", "name": "A", "status": "updated"}, {"id": "s2", "name": "B", "status": "trained"}]
-    assert judge_sources(sources).reason == "1 of 2 sources to go: 'A' (s1) is updated."
+    assert judge_sources(sources).reason == "Waiting for 1 of 2 sources: 'A' (s1) is updated."
 
 
 def test_only_some_of_many_sources_are_named():

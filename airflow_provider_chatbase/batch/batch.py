@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -48,9 +47,6 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "_checkpoint"
 RUN = "run.json"
 VERSION = 1
-
-PROMPTS_A_CLIENT = 10
-"""The HTTP library looks at every connection of a pool for every request: many small pools are faster."""
 
 _WORDY = ("httpx", "airflow_provider_chatbase.client.retry", "airflow_provider_chatbase.client.asking")
 
@@ -183,14 +179,8 @@ class Batch:
             dispatcher.stop(self._asked_to_stop)
         asker = Asker(self.agent_id, self.connection.api_version, self._key(intake, agent))
         sender = Sender(asker, self.settings, dispatcher.progress, lambda: dispatcher.sends and lock.held)
-        async with AsyncExitStack() as stack:
-            clients = [
-                await stack.enter_async_context(
-                    AsyncChatbaseClient(self.connection, before_send=sender.before_send)
-                )
-                for _ in range(math.ceil(self.settings.concurrency / PROMPTS_A_CLIENT))
-            ]
-            await dispatcher.run(clients, sender)
+        async with AsyncChatbaseClient(self.connection, before_send=sender.before_send) as client:
+            await dispatcher.run(client, sender)
         return dispatcher
 
     def _conclude(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -120,18 +120,15 @@ class Dispatcher:
         if reason in (StopReason.KILLED, StopReason.LOCK_LOST):
             self._hurried.set()
 
-    async def run(self, clients: Sequence[AsyncChatbaseClient], sender: Sender) -> None:
+    async def run(self, client: AsyncChatbaseClient, sender: Sender) -> None:
         """
         Send all that is not settled, until all is, or the batch is stopped.
 
-        :param clients: send the requests; each serves some of the prompts that are on their way.
+        :param client: sends the requests.
         :param sender: sends one prompt.
         :raises ChatbaseBatchStorageError: when the checkpoint cannot be written.
         """
-        workers = [
-            asyncio.create_task(self._work(clients[number % len(clients)], sender))
-            for number in range(self._settings.concurrency)
-        ]
+        workers = [asyncio.create_task(self._work(client, sender)) for _ in range(self._settings.concurrency)]
         reporter = asyncio.create_task(self._report())
         hurried = asyncio.create_task(self._hurried.wait())
         try:

@@ -17,8 +17,9 @@ from airflow_provider_chatbase.batch.progress import Progress
 from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, Request
-from airflow_provider_chatbase.client.asking import Question, Rules, ask
+from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.request import ApiVersion, JsonObject
 from airflow_provider_chatbase.client.steps import Steps
 from airflow_provider_chatbase.client.tag import tag_of

@@ -9,14 +9,12 @@ from airflow_provider_chatbase.client.answers import as_mapping
 from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, ChatbaseInterruptedAnswerError
 from airflow_provider_chatbase.client.request import JsonObject
 
-END = "[DONE]"
-
 
 class EventStreamReader:
     """
     Reads the server-sent events of ``chatWithAgent`` and ``retryMessage``.
 
-    Events of unknown types are passed over. The stream is whole when ``[DONE]`` came.
+    Events of unknown types are passed over. Whether the stream is whole is for the caller to know.
     """
 
     def __init__(self) -> None:
@@ -26,7 +24,6 @@ class EventStreamReader:
         self._metadata: JsonObject = {}
         self._message_id: str | None = None
         self._finish_reason: str | None = None
-        self._ended = False
         self._whole: JsonObject | None = None
         self._events: dict[str, Callable[[JsonObject], str | None]] = {
             "start": self._start,
@@ -44,15 +41,12 @@ class EventStreamReader:
         """
         Take the data of the next event.
 
-        :param piece: JSON whose ``type`` names the event, or the end marker.
+        :param piece: JSON whose ``type`` names the event.
         :return: the text it adds to the answer; often none.
         :raises ChatbaseAnswerError: for an ``error`` event.
         :raises ChatbaseInterruptedAnswerError: for data that is no JSON object.
         """
-        if self._ended or not piece.strip():
-            return ""
-        if piece.strip() == END:
-            self._ended = True
+        if not piece.strip():
             return ""
         try:
             event = json.loads(piece)
@@ -89,15 +83,9 @@ class EventStreamReader:
         )
 
     def result(self) -> JsonObject:
-        """
-        Return the answer, as :func:`~airflow_provider_chatbase.client.answers.read_answer` does.
-
-        :raises ChatbaseInterruptedAnswerError: when the end marker has not come.
-        """
+        """Return the answer, as :func:`~airflow_provider_chatbase.client.answers.read_answer` does."""
         if self._whole is not None:
             return self._whole
-        if not self._ended:
-            raise self.interrupted("the stream ended without its end marker")
         metadata = self._metadata
         pending = [call for key, call in self._tool_calls.items() if key not in self._answered_tool_calls]
         return {
@@ -155,7 +143,7 @@ class EventStreamReader:
 
 class TextStreamReader:
     """
-    Reads the plain text chunks of v1's ``chat``. They have no end marker: the connection's end is the end.
+    Reads the texts of v1's ``chat``: the chunks of a plain text, or the data of server-sent events.
 
     :param make_answer: makes the answer of the whole text.
     """
@@ -169,10 +157,8 @@ class TextStreamReader:
         Take the next chunk.
 
         :param piece: the chunk.
-        :return: the same chunk, but for an end marker, which some documents of v1 mention.
+        :return: the same chunk.
         """
-        if piece.strip() == END:
-            return ""
         self._chunks.append(piece)
         return piece
 

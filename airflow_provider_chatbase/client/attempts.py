@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -51,7 +51,6 @@ class Attempts(Generic[Result]):
         require_version(settings, request)
         self.request = request
         self.limiter = shared_limiter(settings, request.host)
-        self.went_at: float | None = None
         self._hold = hold
         self._fate_unknown = False
 
@@ -62,20 +61,12 @@ class Attempts(Generic[Result]):
         :param reply: what came back.
         :raises ChatbaseError: when it is no success.
         """
-        self.learn(reply.headers)
+        self.limiter.learn(reply.headers)
         return read_reply(self.request, reply, time.time())
 
-    def learn(self, headers: Mapping[str, str]) -> None:
-        """
-        Let the limiter learn from the beginning of a reply.
-
-        :param headers: its headers, with lower-case names.
-        """
-        self.limiter.learn(headers, self.went_at)
-
     @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Take note of how an attempt fails."""
+    def on_its_way(self) -> Iterator[None]:
+        """Send within this block, once the limiter has let it go: takes note of how that ends."""
         try:
             yield
         except ChatbaseRateLimitError as error:
@@ -85,6 +76,8 @@ class Attempts(Generic[Result]):
             if error.ambiguous:
                 self._fate_unknown = True
             raise
+        finally:
+            self.limiter.done()
 
     def settled_by(self, error: ChatbaseError) -> Result:
         """

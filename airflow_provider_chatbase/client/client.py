@@ -14,8 +14,8 @@ from tenacity import AsyncRetrying, Retrying
 from airflow_provider_chatbase.client import transport
 from airflow_provider_chatbase.client.attempts import Attempts, Whole
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.paging import PageWalk
-from airflow_provider_chatbase.client.rate_limiter import wait_for_place, wait_for_place_async
+from airflow_provider_chatbase.client.paging import PageWalk, Walk
+from airflow_provider_chatbase.client.rate_limiter import wait_to_go, wait_to_go_async
 from airflow_provider_chatbase.client.request import JsonObject, Request, StreamReader
 from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
 from airflow_provider_chatbase.client.settings import ClientSettings
@@ -51,8 +51,8 @@ class ChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         def attempt() -> Result:
-            attempts.went_at = wait_for_place(attempts.limiter)
-            with attempts.noted():
+            wait_to_go(attempts.limiter)
+            with attempts.on_its_way():
                 return attempts.read(transport.send(self._http, self.settings, request))
 
         try:
@@ -74,8 +74,8 @@ class ChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         def attempt() -> transport.StreamedReply | Whole[Result]:
-            attempts.went_at = wait_for_place(attempts.limiter)
-            with attempts.noted():
+            wait_to_go(attempts.limiter)
+            with attempts.on_its_way():
                 return self._open_stream(request, attempts)
 
         reply = Retrying(**retry_arguments(self.policy, request))(attempt)
@@ -119,7 +119,16 @@ class ChatbaseClient:
         :return: the pages, each fetched when it is asked for.
         :raises ChatbasePagingError: when the listing does not move forward.
         """
-        walk = PageWalk(first)
+        return self.follow(PageWalk(first))
+
+    def follow(self, walk: Walk) -> Iterator[Page]:
+        """
+        Walk over the pages of a listing.
+
+        :param walk: decides which page comes next.
+        :return: the pages, each fetched when it is asked for.
+        :raises ChatbasePagingError: when the listing does not move forward.
+        """
         while (request := walk.next_request()) is not None:
             page = self.send(request)
             walk.take(page)
@@ -164,7 +173,7 @@ class ChatbaseClient:
     ) -> transport.StreamedReply | Whole[Result]:
         reply = transport.open_stream(self._http, self.settings, request)
         if reply.streams:
-            attempts.learn(reply.headers)
+            attempts.limiter.learn(reply.headers)
             return reply
         try:
             return Whole(attempts.read(reply.whole()))
@@ -191,7 +200,7 @@ class AsyncChatbaseClient:
         self.settings = settings
         self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
         self._before_send = before_send or (lambda _: None)
-        self._http: httpx.AsyncClient = transport.open_async_client(settings)
+        self._http: transport.AsyncPools = transport.open_async_pools(settings)
 
     async def send(self, request: Request[Result]) -> Result:
         """
@@ -206,9 +215,9 @@ class AsyncChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         async def attempt() -> Result:
-            attempts.went_at = await wait_for_place_async(attempts.limiter)
-            self._before_send(request)
-            with attempts.noted():
+            await wait_to_go_async(attempts.limiter)
+            with attempts.on_its_way():
+                self._before_send(request)
                 return attempts.read(await transport.send_async(self._http, self.settings, request))
 
         try:
@@ -230,9 +239,9 @@ class AsyncChatbaseClient:
         attempts = Attempts(self.settings, self.policy.hold, request)
 
         async def attempt() -> transport.StreamedReply | Whole[Result]:
-            attempts.went_at = await wait_for_place_async(attempts.limiter)
-            self._before_send(request)
-            with attempts.noted():
+            await wait_to_go_async(attempts.limiter)
+            with attempts.on_its_way():
+                self._before_send(request)
                 return await self._open_stream(request, attempts)
 
         retrying = AsyncRetrying(**retry_arguments(self.policy, request))
@@ -277,7 +286,17 @@ class AsyncChatbaseClient:
         :return: the pages, each fetched when it is asked for.
         :raises ChatbasePagingError: when the listing does not move forward.
         """
-        walk = PageWalk(first)
+        async for page in self.follow(PageWalk(first)):
+            yield page
+
+    async def follow(self, walk: Walk) -> AsyncIterator[Page]:
+        """
+        Walk over the pages of a listing.
+
+        :param walk: decides which page comes next.
+        :return: the pages, each fetched when it is asked for.
+        :raises ChatbasePagingError: when the listing does not move forward.
+        """
         while (request := walk.next_request()) is not None:
             page = await self.send(request)
             walk.take(page)
@@ -295,7 +314,7 @@ class AsyncChatbaseClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await transport.close_async(self._http)
 
     async def __aenter__(self) -> Self:
         """Return the client, which is closed at the end of the block."""
@@ -323,7 +342,7 @@ class AsyncChatbaseClient:
     ) -> transport.StreamedReply | Whole[Result]:
         reply = await transport.open_stream_async(self._http, self.settings, request)
         if reply.streams:
-            attempts.learn(reply.headers)
+            attempts.limiter.learn(reply.headers)
             return reply
         try:
             return Whole(attempts.read(await reply.whole_async()))

@@ -61,6 +61,10 @@ _CHECK_KEY = (
     "Workspace settings, API keys."
 )
 _ASK_SUPPORT = "Try again later, and quote the request id to Chatbase's support if it stays."
+_NO_API = (
+    "API access needs a paid Chatbase plan. Upgrade the plan, or use a key of a workspace whose plan has it; "
+    "a plan that has API v1 alone works with api_version v1 in the connection."
+)
 _PLAN = "Upgrade the Chatbase plan, or use a key of a workspace whose plan includes it."
 
 ADVICE_BY_CODE: dict[str, str] = {
@@ -70,8 +74,8 @@ ADVICE_BY_CODE: dict[str, str] = {
     "API_KEY_EXPIRED": "Create a new API key in Chatbase and put it into the Airflow connection.",
     "AUTH_INSUFFICIENT_PERMISSIONS": "Give the API key this right in Chatbase, or use another key.",
     "PERMISSION_DENIED": "Give the API key this right in Chatbase, or use another key.",
-    "SUBSCRIPTION_API_RESTRICTED_PLAN": "API access needs a paid Chatbase plan. " + _PLAN,
-    "SUBSCRIPTION_PLAN_REQUIRED": "API access needs a paid Chatbase plan. " + _PLAN,
+    "SUBSCRIPTION_API_RESTRICTED_PLAN": _NO_API,
+    "SUBSCRIPTION_PLAN_REQUIRED": _NO_API,
     "PLAN_FEATURE_NOT_AVAILABLE": _PLAN,
     "AGENT_LIMIT_REACHED": "Delete an agent that is no longer used, or upgrade the Chatbase plan.",
     "CHAT_MODEL_NOT_ALLOWED": "Choose a model of your plan for this agent.",

@@ -22,7 +22,7 @@ def asked_wait(headers: Mapping[str, str], now: float, *, rate_limited: bool) ->
     """
     wait = _retry_after(headers.get("retry-after", ""), now)
     if wait is None and rate_limited:
-        wait = _until_reset(headers.get("x-ratelimit-reset", ""), now)
+        wait = until_reset(headers.get("x-ratelimit-reset", ""), now)
     return wait
 
 
@@ -39,7 +39,14 @@ def _retry_after(value: str, now: float) -> float | None:
     return max(at.timestamp() - now, 0.0)
 
 
-def _until_reset(value: str, now: float) -> float | None:
+def until_reset(value: str, now: float) -> float | None:
+    """
+    Return the seconds until a time of ``X-RateLimit-Reset``.
+
+    :param value: the header: seconds or milliseconds since the epoch.
+    :param now: the present, in seconds since the epoch.
+    :return: the seconds, or ``None`` where it is no time, or one of the past.
+    """
     reset = _number(value)
     if reset is None:
         return None

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 from airflow_provider_chatbase.client.answers import message_parts, parts_text, pending_tool_calls
 from airflow_provider_chatbase.client.errors import ChatbaseNotFoundError
 from airflow_provider_chatbase.client.paging import PageWalk
-from airflow_provider_chatbase.client.request import JsonObject
+from airflow_provider_chatbase.client.request import JsonObject, Request
+from airflow_provider_chatbase.client.shapes import Page
 from airflow_provider_chatbase.client.steps import Pause, Steps
 from airflow_provider_chatbase.client.v2.messages import (
     get_conversation,
@@ -21,9 +23,10 @@ from airflow_provider_chatbase.client.v2.messages import (
 )
 
 ANSWER_PATIENCE = 180.0
-"""Seconds to wait for the answer to a message that arrived."""
+"""Seconds after the message, and of looking, in which the answer to a message that arrived can still come."""
 
 SILENT = ("ended", "taken_over", "paused")
+AGENT_NOT_FOUND = "AGENT_NOT_FOUND"
 TOOL_PARTS = ("tool-call", "tool-result")
 
 FIRST_PAUSE = 0.5
@@ -67,13 +70,12 @@ class Sought:
 
     :param agent_id: the agent it was sent to.
     :param message: its text; ``None`` for the continuation after a tool's result.
-    :param user_id: the tag that it began its conversation with.
-    :param conversation_id: the conversation that it continued.
+    :param user_id: the user id that it began its conversation with.
+    :param conversation_id: the conversation that it continued; ``None`` when it began one.
     :param not_before: when it was sent at the earliest, in seconds since the epoch.
-    :param after_message_id: the message that a continuation follows.
-    :param own_tag: whether nobody else uses the tag, so that what is there can only be this message.
+    :param after_message_id: the last message of the conversation before it was sent, where that is known.
+    :param own_tag: whether nobody else uses the user id, so that what was begun with it can only be ours.
     :param other_conversations: conversations of the same user that other messages are known to have begun.
-    :param newer_than: a message of the conversation that is known to be older.
     """
 
     agent_id: str
@@ -84,7 +86,6 @@ class Sought:
     after_message_id: str | None = None
     own_tag: bool = False
     other_conversations: frozenset[str] = frozenset()
-    newer_than: str | None = None
 
 
 def look_until_sure(sought: Sought, patience: float, clock: Callable[[], float]) -> Steps[Finding]:
@@ -96,15 +97,18 @@ def look_until_sure(sought: Sought, patience: float, clock: Callable[[], float])
     :param clock: seconds since the epoch.
     :return: what was found last.
     """
-    give_up_at = clock() + patience
+    began = clock()
     pause = FIRST_PAUSE
     while True:
         finding = yield from look(sought)
         if finding.fate is Fate.ANSWERED:
             return finding
-        if clock() + pause > (finding.give_up_at if finding.fate is Fate.UNANSWERED else give_up_at):
+        arrived = finding.fate is Fate.UNANSWERED
+        give_up_at = min(finding.give_up_at, began + ANSWER_PATIENCE) if arrived else began + patience
+        left = give_up_at - clock()
+        if left <= 0:
             return finding
-        yield Pause(pause)
+        yield Pause(min(pause, left))
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
@@ -119,19 +123,66 @@ def look(sought: Sought) -> Steps[Finding]:
         return (yield from _look_in(sought, sought.conversation_id))
     if sought.user_id is None:
         return NOTHING
-    walk = PageWalk(list_user_conversations(sought.agent_id, sought.user_id))
+    return (yield from _look_among_conversations(sought, sought.user_id))
+
+
+def newest_message_id(agent_id: str, conversation_id: str) -> Steps[str | None]:
+    """
+    Return the id of a conversation's newest message: ``getConversation``.
+
+    :param agent_id: the agent.
+    :param conversation_id: the conversation.
+    """
+    conversation = yield get_conversation(agent_id, conversation_id)
+    messages = messages_of(conversation)
+    return messages[-1].get("id") if messages else None
+
+
+def _look_among_conversations(sought: Sought, user_id: str) -> Steps[Finding]:
+    """Look among those that a user began, since the message began one; an answered one goes first."""
+    best = NOTHING
+    earliest, others = sought.not_before - CLOCK_SKEW, sought.other_conversations
+    walk = PageWalk(list_user_conversations(sought.agent_id, user_id))
     while (request := walk.next_request()) is not None:
-        page = yield request
+        page = yield from _page_or_none(request)
         walk.take(page)
         for conversation in page.items:
-            if not sought.own_tag and _time(conversation, "updatedAt") < sought.not_before - CLOCK_SKEW:
-                return NOTHING  # the last active come first: the rest is older still
-            if conversation.get("id") in sought.other_conversations:
+            if _time(conversation, "updatedAt") < earliest:
+                return best  # the last active come first: the rest is older still
+            if _time(conversation, "createdAt") < earliest or conversation.get("id") in others:
                 continue
-            finding = yield from _look_in(sought, str(conversation.get("id")))
-            if finding.fate is not Fate.NOT_FOUND:
+            finding = yield from _look_at_beginning(sought, conversation)
+            if finding.fate is Fate.ANSWERED:
                 return finding
-    return NOTHING
+            best = finding if finding.fate is Fate.UNANSWERED else best
+    return best
+
+
+def _page_or_none(request: Request[Page]) -> Steps[Page]:
+    try:
+        page = yield request
+    except ChatbaseNotFoundError as error:
+        if error.code == AGENT_NOT_FOUND:
+            raise
+        return Page([], None, None)
+    found: Page = page
+    return found
+
+
+def _look_at_beginning(sought: Sought, conversation: JsonObject) -> Steps[Finding]:
+    """Look at the message that began a conversation; what follows is of others, who continued it."""
+    pages: list[list[JsonObject]] = []
+    walk = PageWalk(list_messages(sought.agent_id, str(conversation.get("id"))))
+    while (request := walk.next_request()) is not None:
+        page = yield from _page_or_none(request)
+        walk.take(page)
+        pages.append(page.items)
+    messages = [message for items in reversed(pages) for message in items]
+    at = next((at for at, message in enumerate(messages) if message.get("role") == "user"), None)
+    if at is not None and (sought.own_tag or _is_same(sought, messages[at])):
+        return _finding(conversation, messages, at)
+    # Under our own tag it can only be this message; it is not shown yet.
+    return _unanswered(conversation, conversation) if at is None and sought.own_tag else NOTHING
 
 
 def _look_in(sought: Sought, conversation_id: str) -> Steps[Finding]:
@@ -139,8 +190,7 @@ def _look_in(sought: Sought, conversation_id: str) -> Steps[Finding]:
         conversation = yield get_conversation(sought.agent_id, conversation_id)
     except ChatbaseNotFoundError:
         return NOTHING
-    messages = messages_of(conversation)
-    finding = find_in(sought, conversation, messages)
+    finding = find_in(sought, conversation, messages_of(conversation))
     if finding.fate is Fate.NOT_FOUND:
         # Messages written since may have pushed it out of what the conversation carries.
         page = yield list_messages(sought.agent_id, conversation_id)
@@ -150,59 +200,69 @@ def _look_in(sought: Sought, conversation_id: str) -> Steps[Finding]:
 
 def find_in(sought: Sought, conversation: JsonObject, messages: list[JsonObject]) -> Finding:
     """
-    Look for a message and its answer among a conversation's messages.
+    Look for a message and its answer in the conversation that it continued.
 
     :param sought: the message.
     :param conversation: the conversation.
     :param messages: its messages, oldest first.
     :return: what was found.
     """
-    at = _position(sought, messages)
+    if sought.message is None:
+        return _find_continuation(sought, conversation, messages)
+    known = _index_of(sought.after_message_id, messages)
+    for at in range(len(messages) - 1, -1 if known is None else known, -1):
+        if messages[at].get("role") == "user" and _is_same(sought, messages[at]):
+            return _finding(conversation, messages, at)
+    return NOTHING
+
+
+def _find_continuation(sought: Sought, conversation: JsonObject, messages: list[JsonObject]) -> Finding:
+    """Find what follows a tool's result: a message of its own, or more of the one with the tool's call."""
+    at = _index_of(sought.after_message_id, messages)
     if at is None:
         return NOTHING
-    conversation_id = conversation.get("id")
-    replies: list[JsonObject] = []
-    for message in messages[at + 1 :]:
-        if message.get("role") == "user":
-            break
-        replies.append(message)
+    rest = {**messages[at], "parts": _after_tools(message_parts(messages[at]))}
+    replies = [rest, *_replies(messages, at)]
+    if not _says_something(message_parts(replies[-1])):
+        return NOTHING
+    return Finding(Fate.ANSWERED, _answer(conversation, {}, replies), conversation.get("id"))
+
+
+def _finding(conversation: JsonObject, messages: list[JsonObject], at: int) -> Finding:
+    replies = _replies(messages, at)
     if not replies or not _says_something(message_parts(replies[-1])):
-        return Finding(
-            Fate.UNANSWERED,
-            conversation_id=conversation_id,
-            give_up_at=_give_up_at(conversation, messages[at]),
-        )
-    return Finding(Fate.ANSWERED, _answer(conversation, messages[at], replies), conversation_id)
+        return _unanswered(conversation, messages[at])
+    return Finding(Fate.ANSWERED, _answer(conversation, messages[at], replies), conversation.get("id"))
 
 
-def _give_up_at(conversation: JsonObject, question: JsonObject) -> float:
+def _replies(messages: list[JsonObject], at: int) -> list[JsonObject]:
+    return list(takewhile(lambda message: message.get("role") != "user", messages[at + 1 :]))
+
+
+def _unanswered(conversation: JsonObject, question: JsonObject) -> Finding:
     """No answer comes where the agent is not to answer, nor long after the question."""
-    if conversation.get("status") in SILENT:
-        return float("-inf")
-    return _time(question, "createdAt") + ANSWER_PATIENCE
+    silent = conversation.get("status") in SILENT
+    give_up_at = float("-inf") if silent else _time(question, "createdAt") + ANSWER_PATIENCE
+    return Finding(Fate.UNANSWERED, conversation_id=conversation.get("id"), give_up_at=give_up_at)
 
 
-def _position(sought: Sought, messages: list[JsonObject]) -> int | None:
-    for at in range(len(messages) - 1, -1, -1):
-        message = messages[at]
-        if sought.newer_than is not None and message.get("id") == sought.newer_than:
-            return None
-        if sought.message is None:
-            if message.get("id") == sought.after_message_id:
-                return at
-        elif message.get("role") == "user" and (sought.own_tag or _is_same(sought, message)):
-            return at
-    return None
+def _index_of(message_id: str | None, messages: list[JsonObject]) -> int | None:
+    ids = [message.get("id") for message in messages]
+    return ids.index(message_id) if message_id is not None and message_id in ids else None
 
 
 def _is_same(sought: Sought, message: JsonObject) -> bool:
-    text = parts_text(message_parts(message)).strip()
     recent = _time(message, "createdAt") >= sought.not_before - CLOCK_SKEW
-    return recent and text == (sought.message or "").strip()
+    return recent and parts_text(message_parts(message)).split() == (sought.message or "").split()
 
 
 def _says_something(parts: list[JsonObject]) -> bool:
     return bool(parts_text(parts)) or any(part.get("type") in TOOL_PARTS for part in parts)
+
+
+def _after_tools(parts: list[JsonObject]) -> list[JsonObject]:
+    tools = [at for at, part in enumerate(parts) if part.get("type") == "tool-result"]
+    return parts[tools[-1] + 1 :] if tools else []
 
 
 def _answer(conversation: JsonObject, question: JsonObject, replies: list[JsonObject]) -> JsonObject:

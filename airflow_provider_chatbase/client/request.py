@@ -25,6 +25,24 @@ Streamed = TypeVar("Streamed")
 CHAT_PATIENCE = 180.0
 """Seconds of silence allowed while an answer is written, unless the connection says otherwise."""
 
+UPLOAD_PATIENCE = 120.0
+"""Seconds of silence allowed while an uploaded file is taken in, unless the connection says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """
+    A multipart form. Its file is kept as bytes, so that every attempt sends the whole of it.
+
+    :param fields: the text fields.
+    :param filename: the file's name, with the ending that tells its format; ``None`` for no file.
+    :param content: the file's bytes.
+    """
+
+    fields: Mapping[str, str]
+    filename: str | None = None
+    content: bytes = field(default=b"", repr=False)
+
 
 class StreamReader(Protocol[Streamed]):
     """Reads a reply that comes in pieces. Pure: it is handed the pieces."""
@@ -54,11 +72,7 @@ class StreamReader(Protocol[Streamed]):
         """
 
     def result(self) -> Streamed:
-        """
-        Return the result, at the end of the stream.
-
-        :raises ChatbaseAnswerError: when the stream ended without its end marker.
-        """
+        """Return the result, at the end of a stream that is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,7 @@ class Request(Generic[Result]):
     :param host: ``main``, or ``files`` for uploads.
     :param query: query parameters; ``None`` values are left out.
     :param body: the JSON body, or ``None`` for no body.
+    :param form: a multipart form in place of a JSON body.
     :param repeatable: whether doing it twice is the same as doing it once.
     :param patience: seconds of silence to allow while waiting for the reply, where the operation
         is known to be slow and the connection sets no timeout of its own.
@@ -91,6 +106,7 @@ class Request(Generic[Result]):
     host: Host = "main"
     query: Mapping[str, str | int | None] = field(default_factory=dict)
     body: Json = field(default=None, repr=False)
+    form: Form | None = field(default=None, repr=False)
     repeatable: bool = True
     patience: float | None = None
     means_done: Mapping[str, Result] = field(default_factory=dict)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypedDict
 
 import httpx
 from httpx_sse import EventSource
 
 from airflow_provider_chatbase import __version__
+from airflow_provider_chatbase.client.connection_pools import Pools
 from airflow_provider_chatbase.client.errors import (
     ChatbaseConfigurationError,
     ChatbaseConnectionLostError,
@@ -19,8 +21,13 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseUnreachableError,
 )
 from airflow_provider_chatbase.client.replies import Reply
-from airflow_provider_chatbase.client.request import Request
+from airflow_provider_chatbase.client.request import Form, Request
 from airflow_provider_chatbase.client.settings import ClientSettings
+
+END_MARKER = "[DONE]"
+"""What the last event of a whole stream says; what comes after it does not matter."""
+
+NO_END = "the stream ended without its end marker"
 
 USER_AGENT = f"airflow-provider-chatbase/{__version__}"
 
@@ -42,7 +49,7 @@ class _ClientArguments(TypedDict):
     auth: httpx.Auth
     headers: dict[str, str]
     proxy: str | None
-    verify: ssl.SSLContext | bool
+    verify: ssl.SSLContext
     follow_redirects: bool
     limits: httpx.Limits
 
@@ -58,15 +65,18 @@ def open_client(settings: ClientSettings) -> httpx.Client:
         return httpx.Client(**_client_arguments(settings))
 
 
-def open_async_client(settings: ClientSettings) -> httpx.AsyncClient:
+AsyncPools = Pools[httpx.AsyncClient]
+
+
+def open_async_pools(settings: ClientSettings) -> AsyncPools:
     """
-    Open a pool of connections for async use.
+    Open pools of connections for async use.
 
     :param settings: where and how.
     :raises ChatbaseConfigurationError: when the proxy or the CA bundle cannot be used.
     """
     with _bad_settings():
-        return httpx.AsyncClient(**_client_arguments(settings))
+        return Pools(lambda: httpx.AsyncClient(**_client_arguments(settings)))
 
 
 def send(client: httpx.Client, settings: ClientSettings, request: Request[Any]) -> Reply:
@@ -83,18 +93,28 @@ def send(client: httpx.Client, settings: ClientSettings, request: Request[Any]) 
         return _reply(client.send(_build(client, settings, request)))
 
 
-async def send_async(client: httpx.AsyncClient, settings: ClientSettings, request: Request[Any]) -> Reply:
+async def send_async(pools: AsyncPools, settings: ClientSettings, request: Request[Any]) -> Reply:
     """
     Send a request once.
 
-    :param client: from :func:`open_async_client`.
+    :param pools: from :func:`open_async_pools`.
     :param settings: where and how.
     :param request: what to send.
     :return: the reply, whatever its status.
     :raises ChatbaseConnectionError: when no whole reply came.
     """
-    with _no_reply(settings, request):
+    with _no_reply(settings, request), pools.client() as client:
         return _reply(await client.send(_build(client, settings, request)))
+
+
+async def close_async(pools: AsyncPools) -> None:
+    """
+    Close all connections.
+
+    :param pools: from :func:`open_async_pools`.
+    """
+    for client in pools.clients():
+        await client.aclose()
 
 
 class StreamedReply:
@@ -104,10 +124,18 @@ class StreamedReply:
     :param response: the HTTP library's response, open.
     :param settings: where it came from.
     :param request: what it answers.
+    :param release: called when it is closed.
     """
 
-    def __init__(self, response: httpx.Response, settings: ClientSettings, request: Request[Any]) -> None:
+    def __init__(
+        self,
+        response: httpx.Response,
+        settings: ClientSettings,
+        request: Request[Any],
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
         self._response = response
+        self._release = release
         self._settings = settings
         self._request = request
         self.headers = _headers(response)
@@ -115,36 +143,43 @@ class StreamedReply:
     @property
     def streams(self) -> bool:
         """Whether the body is a stream, and no refusal or document of another kind."""
-        kind = self.headers.get("content-type", "").lower()
-        known = "text/event-stream" in kind or "text/plain" in kind
+        known = self._sends_events or (self._request.version == "v1" and "text/plain" in self._content_type)
         return known and 200 <= self._response.status_code < 300
 
     def pieces(self) -> Iterator[str]:
         """
         Return the data of each server-sent event, or the chunks of a plain text, as they come.
 
-        :raises StreamBrokenError: when the connection breaks.
+        The end marker of server-sent events is not among them; a plain text has none.
+
+        :raises StreamBrokenError: when the connection breaks, or the events end without their end marker.
         """
         with _broken():
             if self._sends_events:
                 for event in EventSource(self._response).iter_sse():
+                    if event.data.strip() == END_MARKER:
+                        return
                     yield event.data
-            else:
-                yield from self._response.iter_text()
+                raise StreamBrokenError(NO_END)
+            yield from self._response.iter_text()
 
     async def pieces_async(self) -> AsyncIterator[str]:
         """
         Return the data of each server-sent event, or the chunks of a plain text, as they come.
 
-        :raises StreamBrokenError: when the connection breaks.
+        The end marker of server-sent events is not among them; a plain text has none.
+
+        :raises StreamBrokenError: when the connection breaks, or the events end without their end marker.
         """
         with _broken():
             if self._sends_events:
                 async for event in EventSource(self._response).aiter_sse():
+                    if event.data.strip() == END_MARKER:
+                        return
                     yield event.data
-            else:
-                async for text in self._response.aiter_text():
-                    yield text
+                raise StreamBrokenError(NO_END)
+            async for text in self._response.aiter_text():
+                yield text
 
     def whole(self) -> Reply:
         """
@@ -172,11 +207,18 @@ class StreamedReply:
 
     async def close_async(self) -> None:
         """Close the connection, or give it back."""
-        await self._response.aclose()
+        try:
+            await self._response.aclose()
+        finally:
+            self._release()
 
     @property
     def _sends_events(self) -> bool:
-        return "text/event-stream" in self.headers.get("content-type", "").lower()
+        return "text/event-stream" in self._content_type
+
+    @property
+    def _content_type(self) -> str:
+        return self.headers.get("content-type", "").lower()
 
 
 class StreamBrokenError(Exception):
@@ -198,34 +240,43 @@ def open_stream(client: httpx.Client, settings: ClientSettings, request: Request
 
 
 async def open_stream_async(
-    client: httpx.AsyncClient, settings: ClientSettings, request: Request[Any]
+    pools: AsyncPools, settings: ClientSettings, request: Request[Any]
 ) -> StreamedReply:
     """
     Send a request once, and leave the body of the reply to come.
 
-    :param client: from :func:`open_async_client`.
+    :param pools: from :func:`open_async_pools`.
     :param settings: where and how.
     :param request: what to send.
     :return: the reply; the caller closes it.
     :raises ChatbaseConnectionError: when no reply began.
     """
-    with _no_reply(settings, request):
-        response = await client.send(_build(client, settings, request), stream=True)
-        return StreamedReply(response, settings, request)
+    pool = pools.take()
+    try:
+        with _no_reply(settings, request):
+            response = await pool.client.send(_build(pool.client, settings, request), stream=True)
+    except BaseException:
+        pool.release()
+        raise
+    return StreamedReply(response, settings, request, pool.release)
 
 
 def _client_arguments(settings: ClientSettings) -> _ClientArguments:
-    verify: ssl.SSLContext | bool = True
-    if settings.ca_bundle:
-        verify = ssl.create_default_context(cafile=settings.ca_bundle)
+    own = settings.ca_bundle
     return _ClientArguments(
         auth=_BearerAuth(settings.api_key),
         headers={"Accept": "application/json, text/event-stream, text/plain", "User-Agent": USER_AGENT},
         proxy=settings.proxy,
-        verify=verify,
+        verify=ssl.create_default_context(cafile=own) if own else _usual_trust(),
         follow_redirects=False,  # a redirect would carry the key to another host
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=5.0),
     )
+
+
+@cache
+def _usual_trust() -> ssl.SSLContext:
+    """Load the usual certificates once: it takes long enough to hold up an event loop with many triggers."""
+    return httpx.create_ssl_context()
 
 
 def _build(
@@ -237,10 +288,21 @@ def _build(
         settings.url(request.host, request.version, request.path),
         params={name: value for name, value in request.query.items() if value is not None},
         json=request.body,
+        files=None if request.form is None else _parts(request.form),
         timeout=httpx.Timeout(
             connect=timeouts.connect, read=timeouts.read, write=timeouts.read, pool=timeouts.pool
         ),
     )
+
+
+def _parts(form: Form) -> list[tuple[str, tuple[str | None, str | bytes]]]:
+    """Make every field a part: httpx sends a form without a file as something else than multipart."""
+    parts: list[tuple[str, tuple[str | None, str | bytes]]] = [
+        (name, (None, value)) for name, value in form.fields.items()
+    ]
+    if form.filename is not None:
+        parts.append(("file", (form.filename, form.content)))
+    return parts
 
 
 def _reply(response: httpx.Response) -> Reply:

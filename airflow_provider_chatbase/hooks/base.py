@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -63,7 +64,8 @@ class ConnectedHook(BaseHook):
         if "connection" not in self.__dict__:
             found = await get_async_connection(self.chatbase_conn_id, hook=self)
             self.__dict__["connection"] = _masked(read_connection(found, await get_async_extra_dejson(found)))
-        return AsyncChatbaseClient(self.connection.settings, policy)
+        # Loading the certificates takes tens of milliseconds, for which no event loop should stand still.
+        return await asyncio.to_thread(AsyncChatbaseClient, self.connection.settings, policy)
 
     def agent_or_default(self, agent_id: str | None) -> str:
         """

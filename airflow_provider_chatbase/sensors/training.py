@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, conf
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, conf
 from airflow.sdk import BaseSensorOperator
 
 from airflow_provider_chatbase.exceptions import (
@@ -26,7 +26,7 @@ SLACK = timedelta(seconds=60)
 
 class ChatbaseTrainingSensor(BaseSensorOperator):
     """
-    Waits until an agent, or some of its sources, are trained: ``getAgent``, ``getSource``.
+    Waits until an agent or some sources are trained: ``getAgent``, ``getSource``; on v1 ``getChatbots``.
 
     With ``source_ids`` it waits for just these, so the state from before they were written never passes for
     theirs. Trained succeeds; failed fails at once and names the sources; any other state, also one that is
@@ -38,7 +38,9 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
     :param source_ids: the sources to wait for, a list or one id; by default the agent as a whole. Of an empty
         list there is nothing to wait for.
     :param deferrable: wait in the triggerer; by default as Airflow's ``[operators] default_deferrable`` says.
-    :param max_poll_failures: how many polls in a row may fail on the network or the server.
+    :param max_poll_failures: how many polls in a row may fail on the network or the server. With
+        ``mode="reschedule"`` each poll is a process of its own that knows of no other, so there they may
+        fail until ``timeout``.
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
@@ -73,7 +75,7 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         if not self._defers():
             return self._wait_here(context)
         deadline = time.time() + self.timeout
-        if self.poke(context):
+        if self._poke_once(context):
             return None
         from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
 
@@ -89,6 +91,15 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout) + SLACK,
         )
+
+    def _poke_once(self, context: Context) -> bool:
+        """Poke as Airflow does it in the other modes, where it knows soft_fail."""
+        try:
+            return self.poke(context)
+        except ChatbaseTrainingError as error:
+            if self.soft_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
 
     def _wait_here(self, context: Context) -> Any:
         try:
@@ -152,7 +163,7 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         hook = ChatbaseHook(self.chatbase_conn_id)
         agent_id = hook.agent_or_default(self.agent_id)
         with ChatbaseClient(hook.connection.settings, POLL_POLICY) as client:
-            return client.run(poll_training(agent_id, self._source_ids()))
+            return client.run(poll_training(agent_id, self._source_ids(), client.settings.api_version))
 
     def _tolerate(self, failures: PollFailures, error: ChatbaseError) -> bool:
         if error.permanent:

@@ -8,11 +8,24 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 from airflow_provider_chatbase.simulator import Fault, Settings, Simulator
 from airflow_provider_chatbase.simulator.faults import KINDS
 
 _RECORDED = 10_000
+_OPTIONS = (
+    "host",
+    "port",
+    "api_key",
+    "seed",
+    "conversations",
+    "training_seconds",
+    "latency",
+    "rate_limit",
+    "rate_window",
+)
 _EPILOG = """
 faults (KIND:OPERATION:PROBABILITY, e.g. 503:*:0.05, reset_after:chatWithAgent:0.1, slow=2:getAgent:1):
   KIND is an HTTP status or one of these; =SECONDS sets the wait of slow and drip
@@ -49,6 +62,28 @@ def parse_fault(text: str) -> Fault:
     return Fault(kind="status", status=int(kind), code=code, retry_after=retry_after, **shared)  # type: ignore[arg-type]
 
 
+def parse_switch(text: str) -> tuple[str, Any]:
+    """
+    Read a setting from ``NAME=VALUE``; the value is JSON or, failing that, a text.
+
+    :raises ValueError: there is no such setting.
+    """
+    name, _, value = text.partition("=")
+    if name not in {each.name for each in fields(Settings)}:
+        raise ValueError(f"There is no setting {name!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Return the settings that the command line asks for."""
+    switches = {name: getattr(options, name) for name in _OPTIONS} | dict(options.switches)
+    switches.setdefault("record_limit", _RECORDED)
+    return Settings.unkind(**switches) if options.unkind else Settings(**switches)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     kinds = "\n".join(f"    {name:14} {meaning}" for name, meaning in KINDS.items())
@@ -79,7 +114,24 @@ def build_parser() -> argparse.ArgumentParser:
         help="requests per window (default: %(default)s)",
     )
     add("--rate-window", type=float, default=defaults.rate_window, help="seconds (default: %(default)s)")
-    add("--fault", type=parse_fault, action="append", default=[], metavar="KIND:OPERATION:PROBABILITY")
+    add(
+        "--fault",
+        type=parse_fault,
+        action="append",
+        default=[],
+        metavar="KIND:OPERATION:PROBABILITY",
+        help="a fault, repeatable; see below",
+    )
+    add("--unkind", action="store_true", help="be as awkward as the API description allows")
+    add(
+        "--set",
+        type=parse_switch,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="switches",
+        help="any other setting, e.g. split_stream=7 or 'latency={\"chatWithAgent\": 2}'",
+    )
     add("--quiet", action="store_true", help="print only the address")
     return parser
 
@@ -87,22 +139,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the simulator until SIGINT or SIGTERM; return the exit code."""
     options = build_parser().parse_args(arguments)
-    settings = Settings(
-        host=options.host,
-        port=options.port,
-        api_key=options.api_key,
-        seed=options.seed,
-        conversations=options.conversations,
-        training_seconds=options.training_seconds,
-        latency=options.latency,
-        rate_limit=options.rate_limit,
-        rate_window=options.rate_window,
-        record_limit=_RECORDED,
-    )
+    simulator = Simulator(settings_of(options))
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    simulator = Simulator(settings)
     simulator.faults.add(*options.fault)
     try:
         simulator.start()

@@ -26,6 +26,8 @@ _COMMON_WORDS = """
     which who why will with would you your
 """
 _COMMON = frozenset(_COMMON_WORDS.split())
+_NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
+_LONGEST = 100_000
 _PASSAGES_READ = 400
 _FALLBACK = "I could not find that in my sources. A colleague will get back to you."
 _LONG = (
@@ -66,8 +68,8 @@ def answer(agent: Agent, message: str, now: float, call_id: str) -> Answer:
     orders = orders_in(message)
     plain = _ORDER.sub("", message)
     text, score = _text(agent, plain, orders, now)
-    result = Answer([{"type": "text", "text": text}], score=float(orders.get("score") or score))
-    result.credits = float(orders["credits"]) if orders.get("credits") else None
+    result = Answer([{"type": "text", "text": text}], score=_number(orders, "score", score))
+    result.credits = _number(orders, "credits", None)
     if "error" in orders:
         result.parts, result.finish_reason = [], "error"
     elif "empty" in orders:
@@ -88,12 +90,17 @@ def answer_to_tools(results: Iterable[Part]) -> Answer:
     return Answer([{"type": "text", "text": f"Here is what I found. {found}"}], score=0.9)
 
 
+def _number(orders: dict[str, str], name: str, otherwise: float | None) -> float | None:
+    text = orders.get(name, "")
+    return float(text) if _NUMBER.fullmatch(text) else otherwise
+
+
 def _text(agent: Agent, message: str, orders: dict[str, str], now: float) -> tuple[str, float]:
     if "answer" in orders:
         return message.strip(), 0.9
     if "long" in orders:
         words = " ".join(_LONG).split()
-        wanted = int(orders["long"] or 400)
+        wanted = min(_LONGEST, int(_number(orders, "long", 400.0) or 0))
         return " ".join((words * (wanted // len(words) + 1))[:wanted]), 0.8
     found, score = _best_passage(agent, message, now)
     instructions = agent.fields["instructions"]

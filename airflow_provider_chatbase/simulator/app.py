@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable
 
 from airflow_provider_chatbase.simulator import control
@@ -16,6 +17,8 @@ from airflow_provider_chatbase.simulator.routing import Route, Router
 from airflow_provider_chatbase.simulator.v1.routes import ROUTES as V1_ROUTES
 from airflow_provider_chatbase.simulator.v2.routes import ROUTES as V2_ROUTES
 from airflow_provider_chatbase.simulator.world import Call, World
+
+_logger = logging.getLogger(__name__)
 
 _ANYBODY = Key("", PLANS["standard"], MAIN_WORKSPACE)
 
@@ -31,6 +34,7 @@ class App:
         self.world = world
         self.log = RequestLog(world.settings.record_limit)
         self.on_request: Callable[[Request], None] | None = None
+        self._alone: set[asyncio.Future[Reply]] = set()
         self._router = Router([*V2_ROUTES, *V1_ROUTES])
 
     async def handle(self, request: Request, is_gone: Callable[[], bool]) -> Reply:
@@ -50,6 +54,9 @@ class App:
             reply = await self._answer(request, version, headers, is_gone)
         except ApiError as error:
             reply = error.reply(version)
+        except Exception:
+            _logger.exception("The simulator failed on %s %s", request.method, request.path)
+            reply = ApiError(500, "INTERNAL_SERVER_ERROR", "Internal server error").reply(version)
         reply.headers = {**headers, **reply.headers}
         request.status = None if reply.is_silent else reply.status
         self.log.close(request)
@@ -96,15 +103,27 @@ class App:
     async def _run_with_fault(
         self, call: Call, route: Route, fault: Fault, version: str, is_gone: Callable[[], bool]
     ) -> Reply:
-        if not fault.works and fault.kind in {"slow", "drip"}:
+        if fault.kind == "reset_during":
+            self._go_on_alone(call, route)
+            return Reply(reset=True)
+        if fault.kind == "slow" and fault.after is False:
             await asyncio.sleep(fault.seconds)
-            if is_gone():
-                return Reply(reset=True)
-            return await self._run(call, route)
-        reply = await self._run(call, route) if fault.works else None
+            return Reply(reset=True) if is_gone() else await self._run(call, route)
+        standing_in = substitute(fault, version)
+        if standing_in is not None and not fault.after:
+            return standing_in
+        reply = await self._run_or_fail(call, route, version)
         if fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
-        standing_in = substitute(fault, version)
-        if standing_in is not None:
-            return standing_in
-        return damage(fault, reply or await self._run(call, route), call.request)
+        return standing_in or damage(fault, reply, call.request)
+
+    async def _run_or_fail(self, call: Call, route: Route, version: str) -> Reply:
+        try:
+            return await self._run(call, route)
+        except ApiError as error:
+            return error.reply(version)
+
+    def _go_on_alone(self, call: Call, route: Route) -> None:
+        task = asyncio.ensure_future(self._run_or_fail(call, route, "v2"))
+        self._alone.add(task)
+        task.add_done_callback(self._alone.discard)

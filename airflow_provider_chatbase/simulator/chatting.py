@@ -18,7 +18,7 @@ from airflow_provider_chatbase.simulator.errors import ApiError
 from airflow_provider_chatbase.simulator.store import Agent
 from airflow_provider_chatbase.simulator.world import Call
 
-NOT_STORED = frozenset({"stream_error", "finish_error"})
+_UNANSWERED = frozenset({"stream_error", "finish_error"})
 
 
 @dataclass(slots=True)
@@ -67,16 +67,19 @@ async def conclude(call: Call, turn: Turn) -> Outcome | None:
     Make, keep and charge the answer, after the latency of the operation.
 
     :return: None when the conversation is paused, so that nobody answers.
+    :raises ApiError: 500, the generation breaks.
     """
     operation = call.request.operation or ""
     await asyncio.sleep(call.world.settings.latency_of(operation))
     if turn.conversation.status == "paused":
         return None
+    if call.fault is not None and call.fault.kind == "generation_error":
+        raise ApiError(500, "CHAT_STREAMING_ERROR", "The answer could not be generated")
     made = _answer(call, turn)
     message = Message(
         call.world.store.new_id("msg"), ROLE_ASSISTANT, made.parts, int(call.now), None, made.score
     )
-    if made.finish_reason == "error" or _is_lost(call):
+    if _is_lost(call) or (made.finish_reason == "error" and call.fault is None):
         return Outcome(message, made.finish_reason, 0)
     price = call.world.ledger.price(turn.agent.fields["model"]) if made.credits is None else made.credits
     call.world.store.append(turn.agent, turn.conversation, message)
@@ -115,4 +118,4 @@ def _answer(call: Call, turn: Turn) -> Answer:
 
 
 def _is_lost(call: Call) -> bool:
-    return call.fault is not None and call.fault.kind in NOT_STORED and not call.fault.works
+    return call.fault is not None and call.fault.kind in _UNANSWERED and not call.fault.after

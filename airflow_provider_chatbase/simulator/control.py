@@ -61,9 +61,8 @@ def _state(world: World, log: RequestLog, _data: Any) -> Any:
 
 def _create_conversations(world: World, _log: RequestLog, data: Any) -> Any:
     agent_id = data.get("agentId") or next(iter(world.store.agents))
-    made = create_conversations(
-        world, agent_id, count=data.get("count", 1), at=data.get("at"), source=data.get("source", "API")
-    )
+    details = {name: value for name, value in data.items() if name != "agentId"}
+    made = create_conversations(world, agent_id, **details)
     return {"ids": [conversation.id for conversation in made]}
 
 
@@ -74,10 +73,36 @@ def _reset(world: World, log: RequestLog, _data: Any) -> Any:
     return {"reset": True}
 
 
+def _requests(_world: World, log: RequestLog, _data: Any) -> Any:
+    names = ("method", "path", "query", "operation", "status", "at", "request_id")
+    return [
+        {name: getattr(request, name) for name in names} | {"json": request.json} for request in log.requests
+    ]
+
+
+def _add_key(world: World, _log: RequestLog, data: Any) -> Any:
+    world.keys.add(**data)
+    return {"added": True}
+
+
+def _advance(world: World, _log: RequestLog, data: Any) -> Any:
+    world.clock.advance(float(data["seconds"]))
+    return {"now": world.clock.time()}
+
+
+def _set_balance(world: World, _log: RequestLog, data: Any) -> Any:
+    world.ledger.balance = data["credits"]
+    return {"credits": world.ledger.balance}
+
+
 _ACTIONS: dict[tuple[str, str], Callable[[World, RequestLog, Any], Any]] = {
     ("POST", "faults"): _add_faults,
     ("DELETE", "faults"): _clear_faults,
     ("GET", "state"): _state,
+    ("GET", "requests"): _requests,
     ("POST", "conversations"): _create_conversations,
+    ("POST", "keys"): _add_key,
+    ("POST", "advance"): _advance,
+    ("POST", "balance"): _set_balance,
     ("POST", "reset"): _reset,
 }

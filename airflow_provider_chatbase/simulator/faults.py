@@ -16,6 +16,7 @@ KINDS: Mapping[str, str] = {
     "not_json": "answer 200 with a page of HTML",
     "reset_before": "reset the connection before any work",
     "reset_after": "do and charge the work, then reset the connection",
+    "reset_during": "reset the connection at once; the work goes on, so an answer comes later",
     "truncate": "end the body after `after_bytes`; with `chunked`, a body without Content-Length",
     "truncate_json": "complete HTTP message whose JSON ends in the middle",
     "slow": "do the work and wait `seconds` before the reply; with `after=False`, wait before the work",
@@ -23,14 +24,13 @@ KINDS: Mapping[str, str] = {
     "stale": "a whole reply; the next request on that connection is reset, unread",
     "stream_cut": "end the stream after `after_events` events (default: half), without finish and [DONE]",
     "stream_error": "an error event after `after_events` events instead of the rest",
-    "finish_error": "an answer whose finishReason is error; it is not charged",
+    "generation_error": "the question is kept, but no answer is made or charged: 500, with `reset` a reset",
+    "finish_error": "an answer whose finishReason is error; it is neither kept nor charged",
     "repeat_cursor": "a page that points to itself",
     "wrong_total": "a page whose total is `amount` too high",
     "drop_items": "a page that lacks its last `amount` items",
     "empty_page": "a page without its items, with hasMore and a good cursor",
 }
-
-_AFTER_BY_DEFAULT = frozenset(KINDS) - {"status", "redirect", "not_json", "reset_before", "stream_error"}
 
 _CODES = {
     400: ("VALIDATION_INVALID_BODY", "Invalid request body"),
@@ -57,7 +57,8 @@ class Fault:
     :param probability: chance that a matching request is hit.
     :param skip: how many matching requests pass first.
     :param where: further condition on the request.
-    :param after: whether the work is done, and charged, all the same; None means what the kind implies.
+    :param after: whether the work is done and charged all the same, for kinds that leave it out: ``status``,
+        ``redirect``, ``not_json``, ``stream_error`` and ``finish_error``; False makes ``slow`` wait first.
     :param status: HTTP status of kinds ``status`` and ``redirect``.
     :param code: error code; a 502, 503 or 504 without one is an HTML page, as of a proxy.
     :param message: error message.
@@ -102,11 +103,6 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"Unknown fault kind {self.kind!r}; known: {', '.join(KINDS)}")
-
-    @property
-    def works(self) -> bool:
-        """Whether the work is done although the reply goes wrong."""
-        return self.kind in _AFTER_BY_DEFAULT if self.after is None else self.after
 
     def matches(self, request: Request) -> bool:
         """Whether this fault is about the given request."""
@@ -198,7 +194,7 @@ def _status_reply(fault: Fault, version: str) -> Reply:
 
 def damage(fault: Fault, reply: Reply, request: Request) -> Reply:
     """Return the real reply with the damage that the fault does to it."""
-    if fault.kind == "reset_after":
+    if fault.kind == "reset_after" or (fault.kind == "generation_error" and fault.reset):
         return Reply(reset=True)
     if fault.kind == "truncate":
         half = _STREAM_CUT if reply.chunks is not None else len(reply.body()) // 2

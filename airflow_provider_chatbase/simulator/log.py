@@ -6,8 +6,6 @@ from collections import Counter
 
 from airflow_provider_chatbase.simulator.exchange import Request
 
-_KEPT_BODY = 65_536
-
 
 class RequestLog:
     """
@@ -28,9 +26,9 @@ class RequestLog:
             del self.requests[: -self._limit]
 
     def close(self, request: Request) -> None:
-        """Count a request whose outcome is known, and let go of a large body."""
+        """Count a request whose outcome is known, and let go of uploaded files."""
         self.counts[request.operation or "unknown", request.status] += 1
-        if len(request.body) > _KEPT_BODY:
+        if request.is_multipart:
             request.body = b""
 
     def clear(self) -> None:

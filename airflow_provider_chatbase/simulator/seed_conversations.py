@@ -108,8 +108,9 @@ class _Script:
 
     def messages(self) -> list[Message]:
         rng, topic = self._rng, self._topic
-        self._say(ROLE_USER, self._question())
-        self._reply(rng.choice(topic.answers), tool=topic.tool if rng.random() < 0.6 else None)
+        question, reply = rng.choice(topic.openings)
+        self._say(ROLE_USER, self._odd_question() or question)
+        self._reply(reply, tool=topic.tool if rng.random() < 0.6 else None)
         for question, reply in topic.follow_ups[: rng.randrange(len(topic.follow_ups) + 1)]:
             self._say(ROLE_USER, question)
             self._reply(reply)
@@ -123,10 +124,10 @@ class _Script:
         self._rate()
         return self._written
 
-    def _question(self) -> str:
+    def _odd_question(self) -> str | None:
         if self._settings.odd_data and self._number % 23 == 0:
             return ODD_TEXTS[self._number // 23 % len(ODD_TEXTS)]
-        return self._rng.choice(self._topic.questions)
+        return None
 
     def _say(self, role: str, text: str) -> Message:
         for name, value in self._details.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Settings:
     :param training_seconds: how long a source trains.
     :param purge_seconds: how long a deleted source stays as ``toBeDeleted``; 0 removes it at once.
     :param status_lag: how long an agent's ``status`` still shows the state before a change.
-    :param visibility_delay: how long a new conversation is missing from lists, export and search.
+    :param visibility_delay: how long something new is missing from lists, export and search.
     :param search_delay: how long a change is missing from search.
     :param create_while_exporting: conversations created before each page of an export is read.
     :param grow_while_exporting: conversations that get one more message before each page is read.
@@ -127,6 +127,32 @@ class Settings:
     v1_source_style: Literal["lower", "title"] = "lower"
     gzip: bool = False
     record_limit: int | None = None
+
+    @classmethod
+    def unkind(cls, **switches: Any) -> Settings:
+        """Return settings under which everything is as awkward as the API description allows."""
+        awkward: dict[str, Any] = {
+            "create_while_exporting": 1,
+            "grow_while_exporting": 1,
+            "trailing_empty_page": True,
+            "visibility_delay": 0.3,
+            "search_delay": 0.5,
+            "status_lag": 0.1,
+            "purge_seconds": 0.3,
+            "reset_unit": "seconds",
+            "credits_per_answer": 0.5,
+            "stream_start_event": "alternate",
+            "stream_event_lines": True,
+            "stream_comments": True,
+            "stream_metadata": "message-metadata",
+            "split_stream": 7,
+            "paused_reply": "null",
+            "not_ongoing_status": 400,
+            "leads_shape": "collectedCustomers.data",
+            "v1_source_style": "title",
+            "gzip": True,
+        }
+        return cls(**{**awkward, **switches})
 
     def latency_of(self, operation: str) -> float:
         """Return how long the given operation waits before it replies."""

@@ -54,7 +54,7 @@ class Store:
 
     def conversations(self, agent_id: str) -> list[Conversation]:
         """Return every conversation of an agent, visible or not, newest first."""
-        found = self.agents[agent_id].conversations.by_id.values()
+        found = list(self.agents[agent_id].conversations.by_id.values())
         return sorted(found, key=lambda each: (each.created_at, each.id), reverse=True)
 
     def conversation(self, agent_id: str, conversation_id: str) -> Conversation | None:

@@ -9,17 +9,18 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
-from airflow_provider_chatbase.training import POLL_POLICY, Outcome, PollFailures, Verdict, poll_training
+from airflow_provider_chatbase.training import Outcome, PollFailures, Verdict
+from airflow_provider_chatbase.triggers.poll_hub import PollHub, shared_polls
 
 
 class ChatbaseTrainingTrigger(BaseTrigger):
     """
     Polls until an agent or its sources are trained, have failed, or the time is up.
 
-    It only reads, so running it again after a triggerer's restart is harmless.
+    All triggers of a connection in one triggerer share their requests, see
+    :mod:`~airflow_provider_chatbase.triggers.poll_hub`; each has its own deadline and its own count of
+    failures. It only reads, so running it again after a triggerer's restart is harmless.
 
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     :param agent_id: the agent; ``None`` means the connection's.
@@ -27,6 +28,8 @@ class ChatbaseTrainingTrigger(BaseTrigger):
     :param poll_interval: seconds between polls; the first poll comes after the first interval.
     :param deadline: when to give up, in seconds since the epoch.
     :param max_poll_failures: how many polls in a row may fail before the wait does.
+    :param carry: plain JSON that comes back in the event, such as the result of the task that waits.
+    :param trust_from: seconds since the epoch before which "trained" may be the state from before a write.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class ChatbaseTrainingTrigger(BaseTrigger):
         poll_interval: float,
         deadline: float,
         max_poll_failures: int,
+        carry: dict[str, Any] | None = None,
+        trust_from: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.chatbase_conn_id = chatbase_conn_id
@@ -45,10 +50,13 @@ class ChatbaseTrainingTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.max_poll_failures = max_poll_failures
+        self.carry = carry
+        self.trust_from = trust_from
         self._seen = "not polled yet"
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, as plain JSON without secrets."""
+        optional = {"carry": self.carry, "trust_from": self.trust_from}
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -58,6 +66,7 @@ class ChatbaseTrainingTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
                 "max_poll_failures": self.max_poll_failures,
+                **{name: value for name, value in optional.items() if value is not None},
             },
         )
 
@@ -66,38 +75,48 @@ class ChatbaseTrainingTrigger(BaseTrigger):
         Poll until there is something to say, and say it in one event.
 
         The event holds ``outcome`` (``trained``, ``failed``, ``timeout`` or ``error``), ``reason``, and for
-        an error whether it is ``permanent``.
+        an error whether it is ``permanent``; and ``carry``, when there is any.
         """
+        carried = {} if self.carry is None else {"carry": self.carry}
+        yield TriggerEvent({**await self._find_out(), **carried})
+
+    async def _find_out(self) -> dict[str, Any]:
         try:
             async with asyncio.timeout(max(self.deadline - time.time(), 0.0)):
                 verdict = await self._wait()
         except TimeoutError:
-            yield TriggerEvent({"outcome": "timeout", "reason": self._seen})
+            return {"outcome": "timeout", "reason": self._seen}
         except ChatbaseError as error:
-            yield TriggerEvent({"outcome": "error", "reason": str(error), "permanent": error.permanent})
-        else:
-            yield TriggerEvent({"outcome": verdict.outcome.value, "reason": verdict.reason})
+            return {"outcome": "error", "reason": str(error), "permanent": error.permanent}
+        return {"outcome": verdict.outcome.value, "reason": verdict.reason}
 
     async def _wait(self) -> Verdict:
-        hook = ChatbaseHook(self.chatbase_conn_id)
         failures = PollFailures(self.max_poll_failures)
-        async with await hook.open_async_client(POLL_POLICY) as client:
-            agent_id = hook.agent_or_default(self.agent_id)
-            while True:
-                await asyncio.sleep(self.poll_interval)
-                verdict = await self._poll(client, agent_id, failures)
-                if verdict is not None and verdict.outcome is not Outcome.WAITING:
-                    return verdict
+        loop = asyncio.get_running_loop()
+        async with shared_polls(self.chatbase_conn_id) as polls:
+            agent_id = polls.hook.agent_or_default(self.agent_id)
+            began = loop.time()
+            with polls.watching(agent_id, self.source_ids):
+                while True:
+                    await asyncio.sleep(self.poll_interval)
+                    # What another task read a moment ago will do, but not what was read before this wait
+                    # began: that may be the state from before the sources were written.
+                    not_before = max(began, loop.time() - self.poll_interval / 2)
+                    verdict = await self._poll(polls, agent_id, not_before, failures)
+                    if verdict is not None and verdict.outcome is not Outcome.WAITING:
+                        return verdict
 
     async def _poll(
-        self, client: AsyncChatbaseClient, agent_id: str, failures: PollFailures
+        self, polls: PollHub, agent_id: str, not_before: float, failures: PollFailures
     ) -> Verdict | None:
         try:
-            verdict = await client.run(poll_training(agent_id, self.source_ids))
+            verdict = await polls.poll(agent_id, self.source_ids, not_before)
         except ChatbaseError as error:
             self.log.warning(failures.tolerate(error))
             return None
         failures.clear()
+        if verdict.outcome is Outcome.TRAINED and time.time() < (self.trust_from or 0.0):
+            return None
         if verdict.reason != self._seen:
             self.log.info(verdict.reason)
         self._seen = verdict.reason

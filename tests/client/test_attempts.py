@@ -29,7 +29,7 @@ def attempts():
 
 
 def fail(attempts: Attempts, error: errors.ChatbaseError) -> None:
-    with pytest.raises(type(error)), attempts.noted():
+    with pytest.raises(type(error)), attempts.on_its_way():
         raise error
 
 
@@ -84,7 +84,7 @@ def test_another_refusal_settles_nothing(attempts, code):
 
 def test_one_refusal_for_their_number_holds_all_requests_of_the_key(attempts):
     fail(attempts, errors.ChatbaseRateLimitError("Wait."))
-    assert attempts.limiter.delay(attempts.limiter.book()) == pytest.approx(7.0, abs=0.5)
+    assert attempts.limiter.try_to_go() == pytest.approx(7.0, abs=0.5)
 
 
 def test_a_wrong_version_is_refused_before_the_first_attempt():

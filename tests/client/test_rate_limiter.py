@@ -1,231 +1,167 @@
+"""The limiter against a server that counts, on a clock of its own: no network and no waiting."""
+
 from __future__ import annotations
 
-import asyncio
+import heapq
+import itertools
 import random
-import threading
-import time
 from collections import deque
+from dataclasses import dataclass, field
 
 import pytest
 
-from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
-from airflow_provider_chatbase.client import rate_limiter as limits
-from airflow_provider_chatbase.client.rate_limiter import RateLimiter, shared_limiter, wait_for_place
+from airflow_provider_chatbase.client.rate_limiter import RateLimiter, shared_limiter
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.v2.agents import get_agent
-from airflow_provider_chatbase.simulator import Fault, Simulator
-
-WINDOW = limits.WINDOW
 
 
+@dataclass
 class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
+    now: float = 1_000.0
 
     def __call__(self) -> float:
         return self.now
 
 
+@dataclass
 class Server:
-    """Counts in a sliding window, as Chatbase does, and says how many are left."""
+    """Counts requests in a sliding window, as they arrive."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.times: deque[float] = deque()
-        self.refused = 0
+    limit: int
+    window: float
+    says_when: bool = True
+    arrivals: deque[float] = field(default_factory=deque)
+    refused: int = 0
 
     def take(self, at: float) -> dict[str, str]:
-        while self.times and self.times[0] <= at - WINDOW:
-            self.times.popleft()
-        if len(self.times) >= self.limit:
+        while self.arrivals and self.arrivals[0] <= at - self.window:
+            self.arrivals.popleft()
+        headers = {"x-ratelimit-limit": str(self.limit)}
+        if len(self.arrivals) >= self.limit:
             self.refused += 1
+            headers["retry-after"] = str(self.arrivals[0] + self.window - at)
         else:
-            self.times.append(at)
-        left = self.limit - len(self.times)
-        return {"x-ratelimit-limit": str(self.limit), "x-ratelimit-remaining": str(left)}
+            self.arrivals.append(at)
+        headers["x-ratelimit-remaining"] = str(self.limit - len(self.arrivals))
+        if self.says_when:
+            headers["x-ratelimit-reset"] = str(self.arrivals[0] + self.window)
+        return headers
 
 
-def _send(
-    limiter: RateLimiter, clock: Clock, server: Server, *, way: float = 0.01, reply: float = 0.02
-) -> None:
-    """Let one request go, come after ``way`` seconds, and be answered after ``reply`` more."""
-    while (at := limiter.book()) is None:
-        clock.now += limits.PATIENCE_FOR_FIRST_REPLY
-    clock.now += max(limiter.delay(at), 0.0)
-    went = limiter.leave(at)
-    headers = server.take(clock.now + way)
-    clock.now += way + reply
-    limiter.learn(headers, went)
+def run(server: Server, *, requests: int, workers: int, latency: float) -> float:
+    """Send requests with several workers at once, each of them again when refused; return the seconds."""
+    clock, rng = Clock(), random.Random(1)
+    limiter = RateLimiter(clock=clock, now=clock)
+    began, left = clock.now, requests
+    order = itertools.count()
+    events: list[tuple[float, int, str, dict[str, str]]] = []
+
+    def later(seconds: float, what: str, headers: dict[str, str] | None = None) -> None:
+        heapq.heappush(events, (clock.now + seconds, next(order), what, headers or {}))
+
+    for _ in range(workers):
+        later(0, "ready")
+    while events:
+        clock.now, _, what, headers = heapq.heappop(events)
+        there = min(latency, 0.2) * rng.uniform(0.2, 0.8)  # the way; the rest is the server's work
+        if what == "arrive":
+            later(latency * rng.uniform(0.5, 1.0), "reply", server.take(clock.now))
+            continue
+        if what == "reply":
+            limiter.learn(headers)
+            limiter.done()
+            if "retry-after" in headers:
+                limiter.hold(float(headers["retry-after"]))
+                left += 1
+        if left > 0:
+            wait = limiter.try_to_go()
+            left -= wait == 0
+            later(wait or there, "ready" if wait else "arrive")
+    return clock.now - began
 
 
-def test_before_the_first_reply_only_a_few_go():
-    limiter = RateLimiter(Clock())
-    assert [limiter.book() for _ in range(limits.FIRST_BURST)].count(None) == 0
-    assert limiter.book() is None
-    limiter.learn({"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "980"})
-    assert limiter.book() is not None
-
-
-def test_without_headers_nothing_holds_back():
-    limiter = RateLimiter(Clock())
-    limiter.learn({})
-    places = [limiter.book() for _ in range(5000)]
-    assert set(places) == {1000.0}
-
-
-@pytest.mark.parametrize("limit", [1, 7, 100])
-def test_the_limit_is_used_and_not_passed(limit: int):
-    clock, server = Clock(), Server(limit)
-    limiter = RateLimiter(clock)
-    began = clock.now
-    count = limit * 5
-    for _ in range(count):
-        _send(limiter, clock, server, way=0.005, reply=0.0)
+@pytest.mark.parametrize("latency", [0.01, 0.15, 2.0])
+@pytest.mark.parametrize("says_when", [True, False], ids=["with reset", "without reset"])
+@pytest.mark.parametrize(("limit", "workers"), [(100, 20), (100, 100), (1000, 100), (1000, 1000)])
+def test_alone_it_is_never_refused_and_close_to_the_limit(limit, workers, says_when, latency):
+    server = Server(limit, window=10.0, says_when=says_when)
+    seconds = run(server, requests=limit * 6, workers=workers, latency=latency)
     assert server.refused == 0
-    assert clock.now - began < (count / limit - 1) * WINDOW * 1.05 + WINDOW / 2
+    by_limit = 5 * 10.0 + limit / workers * latency
+    by_workers = limit * 6 / workers * latency
+    assert seconds < max(by_limit, by_workers) * 1.05 + 2 * latency
 
 
-def test_requests_that_come_late_are_counted_late():
-    clock, server, rng = Clock(), Server(50), random.Random(1)
-    limiter = RateLimiter(clock)
-    for _ in range(400):
-        _send(limiter, clock, server, way=rng.choice([0.001, 0.01, 0.25]), reply=0.001)
+@pytest.mark.parametrize("window", [1.0, 2.0])
+def test_a_shorter_window_than_documented_is_learned_from_the_replies(window):
+    server = Server(50, window)
+    seconds = run(server, requests=400, workers=20, latency=0.05)
     assert server.refused == 0
+    assert seconds < 7 * (window + 0.5)
 
 
-def test_one_that_leaves_late_is_counted_from_then():
+def test_a_longer_window_than_documented_is_learned_from_a_refusal():
+    server = Server(50, window=60.0)
+    run(server, requests=150, workers=20, latency=0.05)
+    assert server.refused <= 2 * 20
+
+
+def test_a_limit_below_the_first_burst_costs_one_round_of_refusals():
+    server = Server(5, window=10.0)
+    run(server, requests=30, workers=20, latency=0.1)
+    assert server.refused <= 20
+
+
+def test_what_others_send_with_the_key_is_counted():
     clock = Clock()
-    limiter = RateLimiter(clock)
-    limiter.learn({"x-ratelimit-limit": "1", "x-ratelimit-remaining": "1"})
-    at = limiter.book()
-    assert at == clock.now
+    limiter = RateLimiter(clock=clock, now=clock)
+    assert limiter.try_to_go() == 0
+    limiter.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "2"})
+    limiter.done()
+    assert [limiter.try_to_go() > 0 for _ in range(3)] == [False, False, True]
+
+
+def test_all_hold_when_one_is_told_to_and_go_on_more_slowly():
+    clock = Clock()
+    limiter = RateLimiter(clock=clock, now=clock)
+    assert limiter.try_to_go() == 0
+    limiter.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "99"})
+    limiter.hold(3.0)
+    assert limiter.try_to_go() == pytest.approx(3.0)
     clock.now += 3.0
-    assert limiter.leave(at) == clock.now
-    following = limiter.book()
-    assert following is not None
-    assert following >= clock.now + WINDOW
+    went = sum(1 for _ in range(200) if limiter.try_to_go() == 0)
+    assert went == 69  # 70 of 100 in a window, and one went before
+    clock.now += 11
+    limiter.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "100"})
+    assert sum(1 for _ in range(200) if limiter.try_to_go() == 0) > 85
 
 
-def test_what_others_send_with_the_key_takes_places():
-    clock, server = Clock(), Server(100)
-    limiter = RateLimiter(clock)
-    for _ in range(90):
-        server.take(clock.now)
-    for _ in range(30):
-        _send(limiter, clock, server)
-    assert server.refused == 0
-    assert clock.now > 1000.0 + WINDOW
-
-
-def test_a_limit_that_changes_is_followed():
-    clock, server = Clock(), Server(1000)
-    limiter = RateLimiter(clock)
-    for _ in range(10):
-        _send(limiter, clock, server)
-    server.limit = 20
-    for _ in range(60):
-        _send(limiter, clock, server)
-    assert server.refused == 0
-
-
-def test_when_one_is_told_to_wait_all_do():
+def test_before_the_first_reply_only_a_few_are_on_their_way():
     clock = Clock()
-    limiter = RateLimiter(clock)
-    limiter.learn({"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "999"})
-    booked = limiter.book()
-    assert booked is not None
-    limiter.hold(4.0)
-    assert limiter.delay(booked) == pytest.approx(4.0)
-    later = limiter.book()
-    assert later is not None
-    assert later >= clock.now + 4.0
+    limiter = RateLimiter(clock=clock, now=clock)
+    assert sum(1 for _ in range(100) if limiter.try_to_go() == 0) == 20
+    limiter.done()  # the first failed without a reply: the next may try
+    assert limiter.try_to_go() == 0
 
 
-def test_after_a_refusal_fewer_go_and_slowly_more_again():
+def test_without_a_stated_limit_there_is_none():
     clock = Clock()
-    limiter = RateLimiter(clock)
-    headers = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "100"}
-    limiter.learn(headers)
-    limiter.hold(0.0)
-    assert _places(limiter, clock) == 70
-    clock.now += 2 * WINDOW
-    for _ in range(200):
-        limiter.learn(headers)
-        clock.now += WINDOW
-    assert _places(limiter, clock) == 100
+    limiter = RateLimiter(clock=clock, now=clock)
+    assert limiter.try_to_go() == 0
+    limiter.learn({})
+    assert all(limiter.try_to_go() == 0 for _ in range(5_000))
 
 
-def _places(limiter: RateLimiter, clock: Clock) -> int:
-    """Return how many may go within less than a window."""
-    count = 0
-    while (at := limiter.book()) is not None and at < clock.now + WINDOW / 2:
-        count += 1
-    return count
+@pytest.mark.parametrize("value", ["", "many", "nan", "inf", "-1", "0"])
+def test_a_limit_that_is_no_number_is_none(value):
+    clock = Clock()
+    limiter = RateLimiter(clock=clock, now=clock)
+    limiter.learn({"x-ratelimit-limit": value, "x-ratelimit-remaining": value})
+    assert all(limiter.try_to_go() == 0 for _ in range(100))
 
 
-def test_odd_headers_are_passed_over():
-    limiter = RateLimiter(Clock())
-    for limit in ("", "many", "0", "-3", "inf", "nan"):
-        limiter.learn({"x-ratelimit-limit": limit, "x-ratelimit-remaining": limit})
-    assert limiter.book() is not None
-
-
-def test_a_key_has_one_limiter_for_each_host():
-    one, other = ClientSettings(api_key="a"), ClientSettings(api_key="b")
-    assert shared_limiter(one, "main") is shared_limiter(ClientSettings(api_key="a"), "main")
-    assert shared_limiter(one, "main") is not shared_limiter(one, "files")
-    assert shared_limiter(one, "main") is not shared_limiter(other, "main")
-
-
-def test_threads_share_the_places():
-    limiter = RateLimiter()
-    limiter.learn({"x-ratelimit-limit": "10", "x-ratelimit-remaining": "10"})
-    went: list[float] = []
-    threads = [
-        threading.Thread(target=lambda: went.append(wait_for_place(limiter)), daemon=True) for _ in range(11)
-    ]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads[:11]:
-        thread.join(0.3)
-    assert sum(1 for at in went if at < began + 1) == 10
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Count over one second in place of ten, on both sides."""
-    monkeypatch.setattr(limits, "WINDOW", 1.0)
-    return 1.0
-
-
-def test_against_a_server_without_a_429(quick: float):
-    with Simulator(conversations=2, rate_limit=40, rate_window=quick) as simulator:
-        settings = ClientSettings(api_key=simulator.api_key, host=simulator.url)
-
-        async def ask() -> float:
-            async with AsyncChatbaseClient(settings) as client:
-                began = time.monotonic()
-                await asyncio.gather(*(client.send(get_agent(simulator.agent_id)) for _ in range(160)))
-                return time.monotonic() - began
-
-        seconds = asyncio.run(ask())
-        assert len(simulator.requests) == 160
-        assert {request.status for request in simulator.requests} == {200}
-        assert seconds < 4.5
-
-
-def test_a_client_that_is_refused_makes_the_others_wait(quick: float):
-    with Simulator(conversations=2) as simulator:
-        simulator.faults.add(Fault(kind="status", status=429, retry_after=1, times=1))
-        settings = ClientSettings(api_key=simulator.api_key, host=simulator.url)
-        with ChatbaseClient(settings) as one, ChatbaseClient(settings) as other:
-            thread = threading.Thread(target=lambda: one.send(get_agent(simulator.agent_id)))
-            thread.start()
-            limiter = shared_limiter(settings, "main")
-            while limiter.delay(time.monotonic()) < 0.5:  # the refusal has come
-                time.sleep(0.005)
-            began = time.monotonic()
-            other.send(get_agent(simulator.agent_id))
-            assert time.monotonic() - began > 0.8
-            thread.join()
+def test_one_limiter_for_all_that_is_sent_with_a_key():
+    ours = ClientSettings(api_key="sk-one", host="https://a.example", files_host="https://a.example")
+    theirs = ClientSettings(api_key="sk-two", host="https://a.example", files_host="https://a.example")
+    assert shared_limiter(ours, "main") is shared_limiter(ours, "main")
+    assert shared_limiter(ours, "main") is not shared_limiter(theirs, "main")
+    assert shared_limiter(ours, "main") is not shared_limiter(ours, "files")

@@ -28,9 +28,10 @@ def connect() -> Iterator[Callable[..., httpx.Client]]:
     with ExitStack() as stack:
 
         def open_client(simulator: Simulator, version: str = "v2", **options: Any) -> httpx.Client:
+            options.setdefault("timeout", 10)
             options.setdefault("headers", {"Authorization": f"Bearer {simulator.api_key}"})
             base = f"{simulator.url}/api/{version}"
-            return stack.enter_context(httpx.Client(base_url=base, timeout=10, **options))
+            return stack.enter_context(httpx.Client(base_url=base, **options))
 
         yield open_client
 

@@ -159,6 +159,20 @@ def test_pages_of_agents(v2, simulator):
     assert error_of(v2.get("/agents", params={"cursor": "garbage"})) == (400, "VALIDATION_INVALID_BODY")
 
 
+def test_new_agents_and_sources_can_be_late_in_lists(start, connect):
+    simulator = start(visibility_delay=5)
+    client = connect(simulator)
+    path = f"/agents/{client.post('/agents', json={'name': 'Late'}).json()['id']}"
+    source = {"type": "text", "name": "late", "content": "late"}
+    assert client.post(f"{path}/sources", json=source).status_code == 201
+    assert client.get(path).status_code == 200
+    assert client.get("/agents").json()["pagination"]["total"] == 1
+    assert client.get(f"{path}/sources").json()["data"] == []
+    simulator.advance(6)
+    assert client.get("/agents").json()["pagination"]["total"] == 2
+    assert len(client.get(f"{path}/sources").json()["data"]) == 1
+
+
 @pytest.mark.parametrize("limit", ["0", "101", "x", "-1", "1.5", ""])
 def test_page_size_out_of_range(v2, limit):
     reply = v2.get("/agents", params={"limit": limit})

@@ -276,3 +276,44 @@ def test_the_answer_is_made_although_the_caller_hung_up(start, connect):
         time.sleep(0.01)
     [conversation] = simulator.store.conversations_of_user(simulator.agent_id, "u")
     assert [message.role for message in conversation.messages] == ["user", "assistant"]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
+def test_connection_lost_while_the_answer_is_made(start, connect):
+    simulator = start(latency={"chatWithAgent": 0.2})
+    simulator.faults.add(Fault(kind="reset_during"))
+    with pytest.raises(httpx.TransportError):
+        connect(simulator).post(
+            f"/agents/{simulator.agent_id}/chat", json={"message": "x", "userId": "u", "stream": False}
+        )
+    wait_for(lambda: simulator.store.conversations_of_user(simulator.agent_id, "u"))
+    [conversation] = simulator.store.conversations_of_user(simulator.agent_id, "u")
+    assert [message.role for message in conversation.messages] == ["user"]
+    wait_for(lambda: simulator.prompts_charged == 1)
+    assert [message.role for message in conversation.messages] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_question_that_is_kept_but_never_answered(simulator, v2, agent, reset):
+    simulator.faults.add(Fault(kind="generation_error", reset=reset, times=1))
+    ask = {"message": "x", "userId": "u", "stream": False}
+    if reset:
+        with pytest.raises(httpx.TransportError):
+            v2.post(f"{agent}/chat", json=ask)
+    else:
+        assert error_of(v2.post(f"{agent}/chat", json=ask)) == (500, "CHAT_STREAMING_ERROR")
+    [conversation] = simulator.store.conversations_of_user(simulator.agent_id, "u")
+    assert [message.role for message in conversation.messages] == ["user"]
+    assert simulator.prompts_charged == 0
+
+
+def test_error_answer_that_is_kept_and_charged(simulator, ask):
+    simulator.faults.add(Fault(kind="finish_error", after=True))
+    assert ask("x").json()["data"]["metadata"]["finishReason"] == "error"
+    assert simulator.prompts_charged == 1

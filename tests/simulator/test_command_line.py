@@ -63,6 +63,14 @@ def test_quiet_prints_the_address_alone(run):
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+\n", process.stdout.readline())
 
 
+def test_any_setting_can_be_given(run):
+    latency = 'latency={"getHealth": 0.2, "*": 0}'
+    process = run("--port", "0", "--quiet", "--unkind", "--set", "conversations=7", "--set", latency)
+    url = process.stdout.readline().strip()
+    assert httpx.get(f"{url}/_simulator/state").json()["agents"][0]["conversations"] == 7
+    assert httpx.get(f"{url}/api/v2/health").elapsed.total_seconds() >= 0.2
+
+
 def test_port_in_use(simulator, capsys):
     assert main(["--port", simulator.url.rsplit(":", 1)[1], "--conversations", "1"]) == 1
     assert "Cannot listen on 127.0.0.1" in capsys.readouterr().err
@@ -83,5 +91,6 @@ def test_faults_of_the_command_line():
     assert (fault.operation, fault.probability) == (None, 0.05)
     slow = parse_fault("slow=2.5:getAgent")
     assert (slow.kind, slow.seconds, slow.operation, slow.probability) == ("slow", 2.5, "getAgent", 1)
-    with pytest.raises(SystemExit):
-        main(["--fault", "explode"])
+    for bad in (["--fault", "explode"], ["--set", "colour=red"]):
+        with pytest.raises(SystemExit):
+            main(bad)

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from airflow_provider_chatbase.simulator import Fault, Simulator
+from airflow_provider_chatbase.simulator import Fault, Settings, Simulator
 
 pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin"]
 
@@ -50,6 +50,21 @@ def test_state_conversations_and_reset(simulator, control, v2, agent):
     assert control.post("/reset").json() == {"reset": True}
     assert control.get("/state").json()["requests"] == {}
     assert simulator.prompts_charged == 0
+
+
+def test_keys_time_balance_and_requests_over_http(control, v2, agent):
+    control.post("/keys", json={"value": "poor", "plan": "no-api"})
+    assert v2.get("/agents", headers={"Authorization": "Bearer poor"}).status_code == 403
+    control.post("/balance", json={"credits": 0})
+    assert v2.post(f"{agent}/chat", json={"message": "x"}).status_code == 402
+    v2.post(f"{agent}/sources", json={"type": "text", "name": "n", "content": "c"})
+    assert v2.get(agent).json()["status"] == "training"
+    control.post("/advance", json={"seconds": 5})
+    assert v2.get(agent).json()["status"] == "trained"
+    asked = control.get("/requests").json()
+    assert [each["operation"] for each in asked][:2] == ["listAgents", "chatWithAgent"]
+    assert (asked[1]["json"], asked[1]["status"]) == ({"message": "x"}, 402)
+    assert control.post("/keys", json={"value": "k", "plan": "golden"}).status_code == 400
 
 
 def test_unknown_control_says_what_there_is(control):
@@ -160,6 +175,15 @@ def test_stop_closes_open_connections_and_can_start_again():
             connection.sendall(b"GET /api/v2/health HTTP/1.1\r\nHost: x\r\n\r\n")
             simulator.stop()
             assert answer_or_end(connection) == b""
+
+
+def test_unkind_settings_still_work(connect):
+    with Simulator(Settings.unkind(conversations=30, split_stream=3)) as simulator:
+        client, agent = connect(simulator), f"/agents/{simulator.agent_id}"
+        text = client.post(f"{agent}/chat", json={"message": "How long does a refund take?"}).text
+        assert "event: finish" in text
+        assert text.rstrip().endswith("data: [DONE]")
+        assert simulator.credits_charged == 0.5
 
 
 def test_fixture_for_users(chatbase_simulator):

@@ -5,25 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_chatbase.simulator.validation import date_window
-
-
-def walk(client, path, **query):
-    """Return all rows and the totals that the pages gave."""
-    rows, totals, cursor = [], [], None
-    while True:
-        page = client.get(path, params={**query, **({"cursor": cursor} if cursor else {})})
-        assert page.status_code == 200, page.text
-        rows += page.json()["data"]
-        pagination = page.json()["pagination"]
-        totals.append(pagination.get("total"))
-        cursor = pagination["cursor"]
-        if not pagination["hasMore"]:
-            assert cursor is None
-            return rows, totals
-
-
-def ids(rows):
-    return [row["id"] for row in rows]
+from tests.simulator.paging import ids, walk
 
 
 @pytest.fixture
@@ -40,6 +22,7 @@ def test_everything_newest_first_with_all_messages(simulator, v2, path):
     truth = simulator.store.conversations(simulator.agent_id)
     assert ids(rows) == [each.id for each in truth]
     assert set(totals) == {60}
+    assert len(walk(v2, path, limit=20)[1]) == 3
     for row, conversation in zip(rows, truth, strict=True):
         assert ids(row["messages"]) == [message.id for message in conversation.messages]
     assert [row["createdAt"] for row in rows] == sorted((row["createdAt"] for row in rows), reverse=True)

@@ -156,3 +156,41 @@ def test_faults_of_pages(simulator, v2, agent):
 def test_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="Unknown fault kind 'explode'"):
         Fault(kind="explode")
+
+
+def test_a_patient_client_reads_the_whole_truth_through_all_faults(start, connect):
+    simulator = start(seed=11)
+    client = connect(simulator, timeout=5)
+    kinds = ("status", "not_json", "reset_before", "reset_after", "truncate", "truncate_json", "stale")
+    simulator.faults.add(*[Fault(kind=kind, probability=0.06) for kind in kinds])
+
+    def page(query: dict[str, str]) -> dict:
+        for _ in range(50):
+            try:
+                reply = client.get(f"/agents/{simulator.agent_id}/conversations/export", params=query)
+                if reply.status_code == 200:
+                    return reply.json()
+            except (httpx.TransportError, json.JSONDecodeError):
+                continue
+        raise AssertionError("no luck in 50 attempts")
+
+    found, query = [], {"limit": "1"}
+    while True:
+        data = page(query)
+        found += [row["id"] for row in data["data"]]
+        if not data["pagination"]["hasMore"]:
+            break
+        query["cursor"] = data["pagination"]["cursor"]
+    assert found == [each.id for each in simulator.store.conversations(simulator.agent_id)]
+    assert len(simulator.requests) > 60
+    assert sum(fault.fired > 0 for fault in simulator.faults.active) >= 5
+
+
+def test_a_bug_of_the_simulator_is_a_500_and_logged(simulator, v2, caplog):
+    def fail(request):
+        raise RuntimeError("broken hook")
+
+    simulator.on_request = fail
+    reply = v2.get("/agents")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "INTERNAL_SERVER_ERROR")
+    assert "broken hook" in caplog.text

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.simulator.test_export import ids, walk
+from tests.simulator.paging import ids, walk
 
 
 @pytest.fixture

@@ -97,6 +97,44 @@ def update_agent(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
     )
 
 
+def update_styles(agent_id: str, styles: JsonObject) -> Request[JsonObject]:
+    """
+    Change how an agent's chat looks: ``updateAgentStyles``.
+
+    :param agent_id: the agent.
+    :param styles: ``chat`` and ``centerStage``, each with the styles to change.
+    :return: a request for ``{"success": true}``.
+    :raises ChatbaseInputError: when the styles are no object.
+    """
+    return Request(
+        operation="updateAgentStyles",
+        method="PUT",
+        path=f"{_path(agent_id)}/styles",
+        body={"styles": require_object("styles", styles)},
+        read=success,
+    )
+
+
+def update_auto_retrain(agent_id: str, enabled: bool) -> Request[JsonObject]:
+    """
+    Let an agent refresh its sources every 7 days, or not: ``updateAgentAutoRetrain``.
+
+    :param agent_id: the agent.
+    :param enabled: whether it does.
+    :return: a request for ``{"success": true}``. Before the first training: ``AGENT_NOT_TRAINED``.
+    :raises ChatbaseInputError: when ``enabled`` is neither true nor false.
+    """
+    if not isinstance(enabled, bool):
+        raise ChatbaseInputError(f"autoRetrain must be true or false, not {enabled!r}. Nothing was sent.")
+    return Request(
+        operation="updateAgentAutoRetrain",
+        method="PUT",
+        path=f"{_path(agent_id)}/auto-retrain",
+        body={"enabled": enabled},
+        read=success,
+    )
+
+
 def clone_agent(agent_id: str) -> Request[JsonObject]:
     """
     Copy an agent with its sources, except Notion pages: ``cloneAgent``. Never repeated blindly.

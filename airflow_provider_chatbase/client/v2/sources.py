@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from airflow_provider_chatbase.client.checks import require_object, require_page_limit, require_text
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject, Request, segment
-from airflow_provider_chatbase.client.shapes import Page, identified, page
+from airflow_provider_chatbase.client.shapes import Page, bare_object, identified, page
 
 TEXT_NAME_LENGTH = 100
 TEXT_CONTENT_LENGTH = 1_048_576
@@ -31,7 +31,7 @@ def list_sources(
     return Request(
         operation="listSources",
         method="GET",
-        path=_sources(agent_id),
+        path=sources_path(agent_id),
         query={"limit": require_page_limit(limit, 100), "type": ",".join(types) or None, "name": name},
         read=page,
     )
@@ -46,7 +46,25 @@ def get_source(agent_id: str, source_id: str) -> Request[JsonObject]:
     :return: a request for the source.
     :raises ChatbaseInputError: when an id is empty.
     """
-    return Request(operation="getSource", method="GET", path=_source(agent_id, source_id), read=identified)
+    return Request(
+        operation="getSource", method="GET", path=source_path(agent_id, source_id), read=identified
+    )
+
+
+def get_summary(agent_id: str) -> Request[JsonObject]:
+    """
+    Count an agent's sources by type, with their sizes in bytes: ``getSourcesSummary``.
+
+    :param agent_id: the agent.
+    :return: a request for ``{"links", "files", "qnas", "texts", …}``, each ``{"count", "size"}``.
+    :raises ChatbaseInputError: when the id is empty.
+    """
+    return Request(
+        operation="getSourcesSummary",
+        method="GET",
+        path=f"{sources_path(agent_id)}/summary",
+        read=bare_object,
+    )
 
 
 def create_text_source(agent_id: str, name: str, content: str) -> Request[JsonObject]:
@@ -149,7 +167,7 @@ def update_source(agent_id: str, source_id: str, changes: JsonObject) -> Request
     return Request(
         operation="updateSource",
         method="PUT",
-        path=_source(agent_id, source_id),
+        path=source_path(agent_id, source_id),
         body=body,
         read=identified,
     )
@@ -168,7 +186,7 @@ def delete_source(agent_id: str, source_id: str) -> Request[JsonObject]:
     return Request(
         operation="deleteSource",
         method="DELETE",
-        path=_source(agent_id, source_id),
+        path=source_path(agent_id, source_id),
         read=identified,
         means_done={"SOURCE_ALREADY_PENDING_DELETION": {"id": source_id, "status": "toBeDeleted"}},
         means_done_on_repeat={"SOURCE_NOT_FOUND": gone, "RESOURCE_NOT_FOUND": gone},
@@ -179,7 +197,7 @@ def _create(agent_id: str, body: JsonObject) -> Request[JsonObject]:
     return Request(
         operation="createSource",
         method="POST",
-        path=_sources(agent_id),
+        path=sources_path(agent_id),
         body=body,
         read=identified,
         repeatable=False,
@@ -194,9 +212,20 @@ def _questions(questions: Sequence[str]) -> list[str]:
     return [require_text("a question", question) for question in questions]
 
 
-def _sources(agent_id: str) -> str:
+def sources_path(agent_id: str) -> str:
+    """
+    Return the path of an agent's sources, the same on both hosts.
+
+    :param agent_id: the agent.
+    """
     return f"/agents/{segment('agent_id', agent_id)}/sources"
 
 
-def _source(agent_id: str, source_id: str) -> str:
-    return f"{_sources(agent_id)}/{segment('source_id', source_id)}"
+def source_path(agent_id: str, source_id: str) -> str:
+    """
+    Return the path of a source, the same on both hosts.
+
+    :param agent_id: the agent.
+    :param source_id: the source.
+    """
+    return f"{sources_path(agent_id)}/{segment('source_id', source_id)}"

@@ -16,6 +16,7 @@ from airflow_provider_chatbase.simulator.v1.models import MODELS
 from airflow_provider_chatbase.simulator.validation import compile_schema
 from airflow_provider_chatbase.simulator.world import Call
 
+_BREAKING = frozenset({"finish_error", "generation_error"})
 _STREAM_TYPE = "text/plain; charset=utf-8"
 _CHAT = compile_schema(
     {
@@ -54,7 +55,7 @@ async def chat(call: Call) -> Reply:
     await asyncio.sleep(call.world.settings.latency_of("chat"))
     made = answer(agent, last["content"], call.now, call.world.store.new_id("call"))
     text = "".join(part["text"] for part in made.parts if part["type"] == "text")
-    if made.finish_reason == "error" or (call.fault is not None and call.fault.kind == "finish_error"):
+    if made.finish_reason == "error" or (call.fault is not None and call.fault.kind in _BREAKING):
         raise ApiError(500, "CHAT_STREAMING_ERROR", "Something went wrong")
     _keep_and_charge(call, agent, conversation, made, body.get("model"))
     if not body.get("stream", False):

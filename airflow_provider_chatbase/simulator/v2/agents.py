@@ -26,7 +26,10 @@ DEPRECATION_HEADERS = {"Deprecation": "true"}
 def list_agents(call: Call) -> Reply:
     """Answer listAgents."""
     world = call.world
-    agents = world.store.agents_where(lambda agent: agent.workspace == call.key.workspace)
+    visible = call.now - world.settings.visibility_delay
+    agents = world.store.agents_where(
+        lambda agent: agent.workspace == call.key.workspace and agent.created_at <= visible
+    )
     page = page_of_list(
         agents,
         lambda agent: (agent.created_at, agent.id),

@@ -32,10 +32,13 @@ def list_sources(call: Call) -> Reply:
     if types and set(types) - set(_TYPES):
         raise invalid({"type": f"Must be one of: {', '.join(_TYPES)}"}, "Invalid query parameters")
     part = call.query.get("name", "").lower()
+    visible = call.now - call.world.settings.visibility_delay
     found = [
         source
         for source in agent.sources.values()
-        if (not types or source.type in types) and part in source.name.lower()
+        if (not types or source.type in types)
+        and part in source.name.lower()
+        and source.created_at <= visible
     ]
     found.sort(key=lambda source: (source.created_at, source.id), reverse=True)
     page = page_of_list(

@@ -1,0 +1,362 @@
+"""Doing what a plan says, so that it may be killed at any point and run again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseApiError,
+    ChatbaseAuthenticationError,
+    ChatbaseConfigurationError,
+    ChatbaseConnectionError,
+    ChatbaseError,
+    ChatbaseInputError,
+    ChatbaseNotFoundError,
+    ChatbasePermissionError,
+)
+from airflow_provider_chatbase.client.paging import all_items
+from airflow_provider_chatbase.client.v2.sources import delete_source, get_source, list_sources
+from airflow_provider_chatbase.sync.declaration import DeclaredSource
+from airflow_provider_chatbase.sync.inventory import DYING, TRAINING, list_all, take_inventory
+from airflow_provider_chatbase.sync.naming import key_in_name, source_name
+from airflow_provider_chatbase.sync.payloads import Kind, LinkPayload, Payload, link_key, rename
+from airflow_provider_chatbase.sync.plan import Create, Delete, Options, Plan, Update, make_plan
+
+if TYPE_CHECKING:
+    from airflow_provider_chatbase.client import ChatbaseClient
+    from airflow_provider_chatbase.client.request import JsonObject, Request
+    from airflow_provider_chatbase.sync.pace import UploadPacer
+
+log = logging.getLogger(__name__)
+
+ADOPTED = "adopted: somebody else made it"
+LOST_AND_FOUND = "found after its reply was lost"
+
+_CREATE_ATTEMPTS = 3
+_LOOKS_AFTER_DOUBT = 2
+_MOST_LOST_IN_A_ROW = 3
+_HOPELESS_CODES = ("AGENT_NOT_FOUND", "SUBSCRIPTION_")
+_HOPELESS = (ChatbaseAuthenticationError, ChatbasePermissionError, ChatbaseConfigurationError)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """
+    What became of one action of a plan.
+
+    :param action: ``create``, ``update`` or ``delete``.
+    :param kind: the source's kind.
+    :param key: its key.
+    :param source_id: its id, where there is one.
+    :param note: what was special about it.
+    :param error: why it failed; ``None`` where it did not.
+    :param mendable: whether a failure may be gone at the next try.
+    :param in_doubt: whether a failure leaves open what became of it.
+    """
+
+    action: str
+    kind: str
+    key: str
+    source_id: str | None = None
+    note: str = ""
+    error: str | None = None
+    mendable: bool = True
+    in_doubt: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """
+    What became of a plan.
+
+    :param done: each action, failed ones too, in their order.
+    :param stopped: why the rest was not tried; empty if all was.
+    """
+
+    done: list[Done] = field(default_factory=list)
+    stopped: str = ""
+
+    def of(self, action: str) -> list[Done]:
+        """Return the actions of one sort that worked."""
+        return [each for each in self.done if each.action == action and each.error is None]
+
+    @property
+    def failed(self) -> list[Done]:
+        """The actions that did not work."""
+        return [each for each in self.done if each.error is not None]
+
+    @property
+    def written_ids(self) -> list[str]:
+        """The ids of the sources that were written."""
+        written = [*self.of("create"), *self.of("update")]
+        return [each.source_id for each in written if each.source_id is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """
+    How long to wait for what Chatbase is busy with.
+
+    :param busy: seconds that a source may train before it can be written.
+    :param poll: seconds between looks at it.
+    :param doubt: seconds before looking again for a source that may or may not have been made.
+    :param sleep: waits so many seconds.
+    :param clock: monotonic seconds.
+    """
+
+    busy: float = 900.0
+    poll: float = 5.0
+    doubt: float = 2.0
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+class _StopError(Exception):
+    """The rest of the plan cannot work either."""
+
+
+class PlanRunner:
+    """
+    Carries out plans for one agent.
+
+    :param client: the client.
+    :param uploads: a client for uploads, which leaves time between its attempts.
+    :param agent_id: the agent.
+    :param owner: whose sources are kept.
+    :param pacer: lets uploads through.
+    :param patience: how long to wait for what.
+    """
+
+    def __init__(
+        self,
+        client: ChatbaseClient,
+        uploads: ChatbaseClient,
+        agent_id: str,
+        owner: str,
+        pacer: UploadPacer,
+        patience: Patience | None = None,
+    ) -> None:
+        self._client = client
+        self._uploads = uploads
+        self._agent_id = agent_id
+        self._owner = owner
+        self._pacer = pacer
+        self._patience = patience or Patience()
+        self._outcome = Outcome()
+        self._in_doubt = False
+        self._lost_in_a_row = 0
+
+    def run(self, plan: Plan) -> Outcome:
+        """
+        Carry out a plan: first what is new or changed, then what is busy training, at last the deletes.
+
+        A failed action does not stop the others, unless it shows that none of them can work.
+
+        :param plan: the plan.
+        :return: what became of it.
+        """
+        try:
+            busy = self._write(plan)
+            for update in busy:
+                self._try("update", update.declared, lambda u=update: self._update_when_trained(u))  # type: ignore[misc]
+            self._delete(plan.deletes)
+            if self._in_doubt:
+                self._delete(self._duplicates())
+        except _StopError as stop:
+            self._outcome.stopped = str(stop)
+        return self._outcome
+
+    def _write(self, plan: Plan) -> list[Update]:
+        """Write all that can be written at once, uploads last since they have to wait; return the rest."""
+        busy: list[Update] = []
+        actions: list[Create | Update] = [*plan.updates, *plan.creates]
+        for action in sorted(actions, key=lambda each: each.declared.kind == "file"):
+            if isinstance(action, Create):
+                self._try("create", action.declared, lambda a=action: self._create(a.declared))  # type: ignore[misc]
+            elif action.declared.kind == "file" and action.existing.status in TRAINING:
+                busy.append(action)  # an upload that is refused counts, so it is better not tried
+            else:
+                self._try("update", action.declared, lambda a=action: self._update(a, busy))  # type: ignore[misc]
+        return busy
+
+    def _try(self, action: str, declared: DeclaredSource, work: Callable[[], Done | None]) -> None:
+        """Do one action, and keep what became of it."""
+        try:
+            done = work()
+        except OSError as error:
+            self._fail(action, declared.kind, declared.key, ChatbaseInputError(f"It cannot be read: {error}"))
+        except ChatbaseError as error:
+            self._fail(action, declared.kind, declared.key, error)
+        else:
+            self._lost_in_a_row = 0
+            if done is not None:
+                self._outcome.done.append(done)
+                log.info("%s %s %s", _PAST[done.action], declared.kind, declared.key)
+
+    def _fail(self, action: str, kind: str, key: str, error: ChatbaseError) -> None:
+        lost = isinstance(error, ChatbaseConnectionError)
+        self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
+        mendable = error.transient or (error.code or "").startswith("SOURCE_IS_")
+        self._outcome.done.append(
+            Done(action, kind, key, error=str(error), mendable=mendable, in_doubt=error.ambiguous)
+        )
+        log.warning("Could not %s %s %s: %s", action, kind, key, error)
+        if isinstance(error, _HOPELESS) or (error.code or "").startswith(_HOPELESS_CODES):
+            raise _StopError(str(error)) from error
+        if self._lost_in_a_row >= _MOST_LOST_IN_A_ROW:
+            raise _StopError(f"{self._lost_in_a_row} in a row got no reply. {error}") from error
+
+    def _create(self, declared: DeclaredSource) -> Done:
+        payload = declared.load()
+        name = str(source_name(self._owner, declared.key, payload.digest))
+        source, note = self._create_once(declared.kind, payload, name)
+        return Done("create", declared.kind, declared.key, source["id"], note)
+
+    def _create_once(self, kind: Kind, payload: Payload, name: str) -> tuple[JsonObject, str]:
+        """Create a source; after a failure that leaves open whether it was made, look before trying again."""
+        in_doubt = False
+        for attempt in range(1, _CREATE_ATTEMPTS + 1):
+            try:
+                return self._send(payload.create(self._agent_id, name), kind), ""
+            except ChatbaseError as error:
+                if not error.ambiguous and error.code != "SOURCE_DUPLICATE":
+                    raise
+                in_doubt = in_doubt or error.ambiguous
+                self._in_doubt = self._in_doubt or in_doubt
+                found = self._look_for(kind, payload, name, patiently=error.ambiguous)
+                if found is not None:
+                    return found, LOST_AND_FOUND if in_doubt else ADOPTED
+                if attempt == _CREATE_ATTEMPTS or not error.ambiguous:
+                    raise
+                log.warning("Creating it again, since no trace of it was found: %s", error)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _look_for(self, kind: Kind, payload: Payload, name: str, *, patiently: bool) -> JsonObject | None:
+        wanted = payload.url if isinstance(payload, LinkPayload) else name
+        for look in range(_LOOKS_AFTER_DOUBT if patiently else 1):
+            if look:
+                self._patience.sleep(self._patience.doubt)
+            listing = list_sources(self._agent_id, types=[kind])
+            for source in self._client.run(all_items(listing)):
+                if source.get("status") not in DYING and _is_wanted(source, payload, wanted):
+                    return source
+        return None
+
+    def _update(self, update: Update, busy: list[Update]) -> Done | None:
+        """Write into a source; one that is being trained is put off."""
+        try:
+            return self._put(update)
+        except ChatbaseApiError as error:
+            if error.code != "SOURCE_IS_TRAINING":
+                raise
+            busy.append(update)
+            return None
+
+    def _update_when_trained(self, update: Update) -> Done:
+        """Wait until a source is trained and write into it."""
+        deadline = self._patience.clock() + self._patience.busy
+        while True:
+            source = self._look_at(update.existing.source_id)
+            if source is not None and self._is_written(update, source):
+                return Done("update", update.declared.kind, update.declared.key, source["id"], update.reason)
+            if source is None or source.get("status") not in TRAINING:
+                try:
+                    return self._put(update)
+                except ChatbaseApiError as error:
+                    if error.code != "SOURCE_IS_TRAINING" or self._patience.clock() >= deadline:
+                        raise
+            elif self._patience.clock() >= deadline:
+                raise ChatbaseSourceBusyError(
+                    f"It still trains after {self._patience.busy:g} s, and cannot be written meanwhile."
+                )
+            self._patience.sleep(self._patience.poll)
+
+    def _look_at(self, source_id: str) -> JsonObject | None:
+        try:
+            return self._client.send(get_source(self._agent_id, source_id))
+        except ChatbaseNotFoundError:
+            return None
+
+    def _is_written(self, update: Update, source: JsonObject) -> bool:
+        """Say whether the write that seemed refused was done: its repetition was, while it trained."""
+        declared = update.declared
+        name = source_name(self._owner, declared.key, declared.digest)
+        return source.get("name") == str(name) and name.digest != update.existing.digest
+
+    def _put(self, update: Update) -> Done:
+        declared, existing = update.declared, update.existing
+        if update.name_only:
+            name = str(source_name(self._owner, declared.key, declared.digest))
+            request = rename(self._agent_id, existing.source_id, declared.kind, name)
+        else:
+            payload = declared.load()
+            name = str(source_name(self._owner, declared.key, payload.digest))
+            request = payload.change(self._agent_id, existing.source_id, name)
+        try:
+            source = self._send(request, declared.kind)
+        except ChatbaseApiError as error:
+            if error.code not in ("SOURCE_PENDING_DELETION", "SOURCE_NOT_FOUND", "RESOURCE_NOT_FOUND"):
+                raise
+            return self._create(declared)
+        return Done("update", declared.kind, declared.key, source["id"], update.reason)
+
+    def _send(self, request: Request[JsonObject], kind: Kind) -> JsonObject:
+        if kind != "file":
+            return self._client.send(request)
+        with self._pacer.turn():
+            return self._uploads.send(request)
+
+    def _delete(self, deletes: Iterable[Delete]) -> None:
+        unwritten = {key_in_name(self._owner, each.key) for each in self._outcome.failed}
+        for delete in deletes:
+            existing = delete.existing
+            if existing.key in unwritten:
+                log.info("Keeping %s %s: what replaces it was not written.", existing.kind, existing.key)
+                continue
+            try:
+                self._client.send(delete_source(self._agent_id, existing.source_id))
+            except ChatbaseNotFoundError as error:
+                if error.code == "AGENT_NOT_FOUND":
+                    raise _StopError(str(error)) from error
+            except ChatbaseError as error:
+                self._fail("delete", existing.kind, existing.key, error)
+                continue
+            self._lost_in_a_row = 0
+            self._outcome.done.append(
+                Done("delete", existing.kind, existing.key, existing.source_id, delete.reason)
+            )
+            log.info("Deleted %s %s: %s", existing.kind, existing.key, delete.reason)
+
+    def _duplicates(self) -> tuple[Delete, ...]:
+        """Find what was made twice after all, because the first request was still on its way."""
+        from airflow_provider_chatbase.sync.declaration import Declaration
+
+        try:
+            sources = self._client.run(list_all(self._agent_id))
+        except ChatbaseError as error:
+            log.warning("Could not look for duplicates; the next run will: %s", error)
+            return ()
+        return make_plan(Declaration(), take_inventory(sources, self._owner), Options(self._owner)).deletes
+
+
+class ChatbaseSourceBusyError(ChatbaseError):
+    """A source is being trained for longer than the task waits."""
+
+    transient = True
+
+
+_PAST = {"create": "Created", "update": "Updated", "delete": "Deleted"}
+
+
+def _is_wanted(source: JsonObject, payload: Payload, wanted: str) -> bool:
+    if not isinstance(payload, LinkPayload):
+        return source.get("name") == wanted
+    metadata = source.get("metadata")
+    link_type = metadata.get("type") if isinstance(metadata, dict) else None
+    return link_key(str(source.get("name")), str(link_type or "individual")) == link_key(
+        wanted, payload.link_type
+    )

@@ -1,0 +1,252 @@
+"""What has to be done so that an agent's sources are as declared. Pure: values in, values out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSource, Problem
+from airflow_provider_chatbase.sync.inventory import TRAINING, ExistingSource, Inventory
+from airflow_provider_chatbase.sync.links import options_differ
+from airflow_provider_chatbase.sync.naming import DIGEST_LENGTH, key_in_name
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """
+    What a sync may do.
+
+    :param owner: whose sources it keeps.
+    :param prune: whether it deletes sources of the owner that are no longer declared.
+    :param max_deletes: how many it may delete; with more to delete it deletes none.
+    """
+
+    owner: str
+    prune: bool = False
+    max_deletes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """
+    Make a source.
+
+    :param declared: what it holds.
+    """
+
+    declared: DeclaredSource
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """
+    Write into a source that is there.
+
+    :param declared: what it is to hold.
+    :param existing: the source.
+    :param reason: why, in a few words.
+    :param name_only: whether its content is right already.
+    """
+
+    declared: DeclaredSource
+    existing: ExistingSource
+    reason: str
+    name_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """
+    Delete a source.
+
+    :param existing: the source.
+    :param reason: why, in a few words.
+    """
+
+    existing: ExistingSource
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    All that has to be done, and what has not.
+
+    :param creates: sources to make.
+    :param updates: sources to change.
+    :param deletes: sources to delete.
+    :param unchanged: sources that are as declared.
+    :param kept: sources of the owner that are no longer declared, and stay.
+    :param problems: what is declared and cannot be written.
+    :param skipped: files of formats that are left out.
+    :param foreign: how many sources belong to somebody else.
+    :param withheld: why deletes that were asked for are not done; empty if they are.
+    """
+
+    creates: tuple[Create, ...] = ()
+    updates: tuple[Update, ...] = ()
+    deletes: tuple[Delete, ...] = ()
+    unchanged: tuple[ExistingSource, ...] = ()
+    kept: tuple[ExistingSource, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    skipped: tuple[str, ...] = ()
+    foreign: int = 0
+    withheld: str = ""
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the agent's sources are as declared."""
+        return not (self.creates or self.updates or self.deletes or self.problems or self.withheld)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A plan in the making."""
+
+    creates: list[Create] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
+    unchanged: list[ExistingSource] = field(default_factory=list)
+    duplicates: list[ExistingSource] = field(default_factory=list)
+    undeclared: list[ExistingSource] = field(default_factory=list)
+
+
+def make_plan(
+    declaration: Declaration, inventory: Inventory, options: Options, our_links: Iterable[str] = ()
+) -> Plan:
+    """
+    Compare what is declared with what is there.
+
+    :param declaration: what is declared.
+    :param inventory: what is there.
+    :param options: what may be done.
+    :param our_links: the keys of links that an earlier run made.
+    :return: what is to be done.
+    """
+    draft = _Draft()
+    _compare_named(declaration, inventory, options.owner, draft)
+    _compare_links(declaration, inventory, frozenset(our_links), draft)
+    if options.prune and declaration.complete:
+        _find_renamed(draft)
+    withheld = _reason_to_withhold(declaration, options, draft)
+    gone = _prunable(draft.undeclared, declaration, options) if options.prune and not withheld else []
+    return Plan(
+        creates=tuple(draft.creates),
+        updates=tuple(draft.updates),
+        deletes=(
+            *(Delete(each, "a second source of the same key") for each in draft.duplicates),
+            *(Delete(each, "no longer declared") for each in gone),
+        )
+        if not withheld
+        else (),
+        unchanged=tuple(draft.unchanged),
+        kept=tuple(each for each in draft.undeclared if each not in gone),
+        problems=declaration.problems,
+        skipped=declaration.skipped,
+        foreign=inventory.foreign,
+        withheld=withheld,
+    )
+
+
+def _compare_named(declaration: Declaration, inventory: Inventory, owner: str, draft: _Draft) -> None:
+    there: defaultdict[tuple[str, str], list[ExistingSource]] = defaultdict(list)
+    for existing in inventory.owned:
+        there[existing.kind, existing.key].append(existing)
+    for declared in declaration.sources:
+        if declared.kind == "link":
+            continue
+        found = there.pop((declared.kind, key_in_name(owner, declared.key)), [])
+        if not found:
+            draft.creates.append(Create(declared))
+            continue
+        digest = declared.digest[:DIGEST_LENGTH]
+        best, *others = sorted(found, key=lambda each: _preference(each, digest))
+        draft.duplicates.extend(others)
+        reason = _reason_to_write(best, digest)
+        if reason:
+            draft.updates.append(Update(declared, best, reason))
+        else:
+            draft.unchanged.append(best)
+    for found in there.values():
+        first, *others = sorted(found, key=lambda each: _preference(each, ""))
+        draft.undeclared.append(first)
+        draft.duplicates.extend(others)
+
+
+def _preference(existing: ExistingSource, digest: str) -> tuple[bool, bool, str, str]:
+    """Order the sources of one key: the right version first, then what answers already, then the oldest."""
+    return existing.digest != digest, existing.status != "trained", existing.created_at, existing.source_id
+
+
+def _reason_to_write(existing: ExistingSource, digest: str) -> str:
+    if existing.digest != digest:
+        return "the content changed"
+    return "its training failed" if existing.status == "failed" else ""
+
+
+def _compare_links(
+    declaration: Declaration, inventory: Inventory, our_links: frozenset[str], draft: _Draft
+) -> None:
+    there: Mapping[str, ExistingSource] = {each.key: each for each in inventory.links}
+    declared_keys = set()
+    for declared in declaration.sources:
+        if declared.kind != "link":
+            continue
+        declared_keys.add(declared.key)
+        existing = there.get(declared.key)
+        if existing is None:
+            draft.creates.append(Create(declared))
+        elif options_differ(declared.load(), existing.metadata):
+            draft.updates.append(Update(declared, existing, "the link's options changed"))
+        elif existing.status == "failed":
+            draft.updates.append(Update(declared, existing, "its training failed"))
+        else:
+            draft.unchanged.append(existing)
+    draft.undeclared.extend(
+        each for key, each in there.items() if key in our_links and key not in declared_keys
+    )
+
+
+def _find_renamed(draft: _Draft) -> None:
+    """Turn "delete one, make another of the same content" into giving the one another name."""
+    spare = {(each.kind, each.digest): each for each in draft.undeclared if each.status != "failed"}
+    for create in list(draft.creates):
+        declared = create.declared
+        existing = spare.pop((declared.kind, declared.digest[:DIGEST_LENGTH]), None)
+        if existing is not None and declared.kind != "link":
+            draft.creates.remove(create)
+            draft.undeclared.remove(existing)
+            draft.updates.append(Update(declared, existing, f"renamed from {existing.key}", name_only=True))
+
+
+def _reason_to_withhold(declaration: Declaration, options: Options, draft: _Draft) -> str:
+    if options.prune and not declaration.complete:
+        return "what is declared could not be read as a whole, so what is missing may not be gone"
+    gone = _prunable(draft.undeclared, declaration, options) if options.prune else []
+    if gone and not declaration.sources and options.max_deletes is None:
+        return (
+            f"nothing at all is declared, and all {len(gone)} sources of the owner would be deleted. If that "
+            "is meant, say so with max_deletes"
+        )
+    deletes = len(gone) + len(draft.duplicates)
+    if options.max_deletes is not None and deletes > options.max_deletes:
+        return f"{deletes} sources would be deleted, and max_deletes is {options.max_deletes}"
+    return ""
+
+
+def _prunable(
+    undeclared: Iterable[ExistingSource], declaration: Declaration, options: Options
+) -> list[ExistingSource]:
+    """Leave what is declared and cannot be written: the older version is better than none."""
+    held = {problem.key for problem in declaration.problems}
+    held |= {key_in_name(options.owner, key) for key in held}
+    return [each for each in undeclared if each.key not in held]
+
+
+def still_training(plan: Plan) -> list[str]:
+    """
+    Return the ids of sources that are as declared and are not live yet.
+
+    :param plan: the plan.
+    """
+    return [each.source_id for each in plan.unchanged if each.status in TRAINING]

@@ -1,0 +1,152 @@
+"""What a sync did, or would do: Markdown to read, JSON to pass on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_chatbase.sync.apply import Outcome
+from airflow_provider_chatbase.sync.plan import Plan
+
+JsonObject = dict[str, Any]
+
+MOST_NAMES = 3
+MOST_IDS = 15
+NAME_ROOM = 40
+MOST_LINES = 200
+TEXT_ROOM = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """
+    A sync from beginning to end.
+
+    :param agent_id: the agent.
+    :param owner: whose sources.
+    :param plan: what was to be done.
+    :param outcome: what became of it; ``None`` where nothing was to be done but planning.
+    """
+
+    agent_id: str
+    owner: str
+    plan: Plan
+    outcome: Outcome | None = None
+
+    def sections(self) -> dict[str, list[tuple[str, str]]]:
+        """Return names and reasons by what became of them."""
+        plan, outcome = self.plan, self.outcome
+        problems = [(problem.key, problem.reason) for problem in plan.problems]
+        if outcome is None:
+            written: dict[str, list[tuple[str, str]]] = {
+                "create": [(each.declared.key, each.declared.kind) for each in plan.creates],
+                "update": [(each.declared.key, each.reason) for each in plan.updates],
+                "delete": [(each.existing.key, each.reason) for each in plan.deletes],
+                "failed": problems,
+            }
+        else:
+            written = {
+                "created": [(each.key, each.note or each.kind) for each in outcome.of("create")],
+                "updated": [(each.key, each.note) for each in outcome.of("update")],
+                "deleted": [(each.key, each.note) for each in outcome.of("delete")],
+                "failed": [*problems, *((each.key, each.error or "") for each in outcome.failed)],
+            }
+        return {
+            **written,
+            "unchanged": [(each.key, "") for each in plan.unchanged],
+            "kept": [(each.key, "no longer declared; prune is off or withheld") for each in plan.kept],
+            "skipped": [(key, "not a format for Chatbase") for key in plan.skipped],
+        }
+
+    def as_markdown(self) -> str:
+        """Return the report for people."""
+        title = "Plan" if self.outcome is None else "Sync"
+        lines = [f"## {title} of the sources of agent {self.agent_id}, owner {self.owner}", ""]
+        sections = self.sections()
+        lines += ["| what | sources |", "|---|---|"]
+        lines += [f"| {name} | {len(entries)} |" for name, entries in sections.items()]
+        lines += [f"| of others, not touched | {self.plan.foreign} |", ""]
+        for name, entries in sections.items():
+            if name not in ("unchanged", "skipped"):
+                lines += _section(name, entries)
+        if self.plan.withheld:
+            lines.append(f"**Nothing was deleted:** {self.plan.withheld}.")
+        if self.outcome is not None and self.outcome.stopped:
+            lines.append(f"**Stopped early:** {self.outcome.stopped}")
+        return "\n".join(lines).rstrip()
+
+    def as_json(self) -> JsonObject:
+        """Return everything, for a file."""
+        return {
+            "agent_id": self.agent_id,
+            "owner": self.owner,
+            "dry_run": self.outcome is None,
+            **{
+                name: [{"key": key, "note": note} for key, note in entries]
+                for name, entries in self.sections().items()
+            },
+            "foreign": self.plan.foreign,
+            "withheld": self.plan.withheld,
+            "stopped": self.outcome.stopped if self.outcome is not None else "",
+            "source_ids": self.outcome.written_ids if self.outcome is not None else [],
+        }
+
+    def summary(self) -> JsonObject:
+        """Return counts and the first names, under 2 kB, for XCom."""
+        sections = self.sections()
+        summary: JsonObject = {
+            "agent_id": self.agent_id,
+            "owner": self.owner,
+            "dry_run": self.outcome is None,
+            "in_step": self.plan.in_step,
+            **{name: len(entries) for name, entries in sections.items()},
+            "foreign": self.plan.foreign,
+            "first": {
+                name: [_short(key, NAME_ROOM) for key, _ in entries[:MOST_NAMES]]
+                for name, entries in sections.items()
+                if entries and name not in ("unchanged", "skipped", "kept")
+            },
+        }
+        if self.plan.withheld:
+            summary["withheld"] = _short(self.plan.withheld, TEXT_ROOM)
+        if self.outcome is not None and len(self.outcome.written_ids) <= MOST_IDS:
+            summary["source_ids"] = self.outcome.written_ids
+        return summary
+
+    def failures(self) -> str:
+        """Name what failed and why; empty if nothing did."""
+        failed = self.sections()["failed"]
+        sentences = [f"{_short(key, 80)}: {why}" for key, why in failed[:10]]
+        if len(failed) > 10:
+            sentences.append(f"and {len(failed) - 10} more")
+        if self.plan.withheld:
+            sentences.append(f"Nothing was deleted: {self.plan.withheld}")
+        if self.outcome is not None and self.outcome.stopped:
+            sentences.append("The rest was not tried")
+        return "; ".join(sentences)
+
+    @property
+    def mendable(self) -> bool:
+        """Whether another run may mend what failed, without anybody changing something."""
+        return self.outcome is not None and any(each.mendable for each in self.outcome.failed)
+
+
+def _section(name: str, entries: Sequence[tuple[str, str]]) -> Iterable[str]:
+    if not entries:
+        return []
+    lines = [f"### {name} ({len(entries)})", ""]
+    lines += [f"- `{key}`" + (f": {note}" if note else "") for key, note in entries[:MOST_LINES]]
+    if len(entries) > MOST_LINES:
+        lines.append(f"- … and {len(entries) - MOST_LINES} more")
+    return [*lines, ""]
+
+
+def _short(text: str, room: int) -> str:
+    """Shorten a text to what it takes as JSON, where a letter beyond ASCII takes six."""
+    if len(json.dumps(text)) <= room + len('""'):
+        return text
+    while len(json.dumps(text)) + len("...") > room + len('""'):
+        text = text[:-1]
+    return f"{text}..."

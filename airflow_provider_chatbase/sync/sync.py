@@ -1,0 +1,120 @@
+"""A sync as a whole: take stock, plan, and do it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_chatbase.client import ChatbaseClient
+from airflow_provider_chatbase.client.errors import ChatbaseUnsupportedError
+from airflow_provider_chatbase.sync.apply import ADOPTED, Outcome, Patience, PlanRunner
+from airflow_provider_chatbase.sync.inventory import Inventory, list_all, take_inventory
+from airflow_provider_chatbase.sync.pace import UPLOAD_INTERVAL, UploadPacer
+from airflow_provider_chatbase.sync.plan import Options, Plan, make_plan, still_training
+from airflow_provider_chatbase.sync.report import Report
+
+if TYPE_CHECKING:
+    from airflow_provider_chatbase.sync.declaration import Declaration
+    from airflow_provider_chatbase.sync.links import LinkRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSync:
+    """
+    Keeps the sources of an agent as declared.
+
+    :param client: the client.
+    :param agent_id: the agent.
+    :param options: what may be done.
+    :param record: remembers which links are ours; without it links are made and never deleted.
+    :param upload_interval: seconds between uploads.
+    :param patience: how long to wait for what Chatbase is busy with.
+    """
+
+    client: ChatbaseClient
+    agent_id: str
+    options: Options
+    record: LinkRecord | None = None
+    upload_interval: float = UPLOAD_INTERVAL
+    patience: Patience | None = None
+
+    def plan(self, declaration: Declaration) -> tuple[Plan, Inventory]:
+        """
+        Compare what is declared with what is there; changes nothing.
+
+        :param declaration: what is declared.
+        :return: the plan, and what is there.
+        :raises ChatbaseUnsupportedError: on a connection to API v1, which cannot list sources.
+        """
+        if self.client.settings.api_version == "v1":
+            raise ChatbaseUnsupportedError(
+                "API v1 cannot list an agent's sources, so it cannot keep them in step. Set api_version to "
+                "v2 in the connection, or replace the whole text with source_text of "
+                "ChatbaseUpdateAgentOperator. Nothing was sent.",
+                operation="listSources",
+            )
+        inventory = take_inventory(self.client.run(list_all(self.agent_id)), self.options.owner)
+        ours = self.record.read() if self.record is not None else frozenset()
+        return make_plan(declaration, inventory, self.options, ours), inventory
+
+    def check(self, declaration: Declaration) -> Report:
+        """
+        Report what would be done.
+
+        :param declaration: what is declared.
+        """
+        return Report(self.agent_id, self.options.owner, self.plan(declaration)[0])
+
+    def apply(self, declaration: Declaration) -> Report:
+        """
+        Make the agent's sources as declared.
+
+        :param declaration: what is declared.
+        :return: what was done; failures are in it, not raised.
+        """
+        plan, inventory = self.plan(declaration)
+        pacer = UploadPacer(self.client.settings.api_key, self.upload_interval)
+        pacer.note_earlier(inventory.last_upload, time.time())
+        self._remember_links_to_come(plan)
+        with self._open_upload_client() as uploads:
+            runner = PlanRunner(self.client, uploads, self.agent_id, self.options.owner, pacer, self.patience)
+            outcome = runner.run(plan)
+        self._forget_links(outcome)
+        return Report(self.agent_id, self.options.owner, plan, outcome)
+
+    def _open_upload_client(self) -> ChatbaseClient:
+        """Open a client whose repeated attempts leave as much time between them as uploads have to."""
+        wait = 2 * self.upload_interval  # half of a backoff is chance
+        policy = replace(self.client.policy, first_wait=wait, longest_backoff=max(wait, 30.0))
+        return ChatbaseClient(self.client.settings, policy)
+
+    def _remember_links_to_come(self, plan: Plan) -> None:
+        coming = {each.declared.key for each in plan.creates if each.declared.kind == "link"}
+        if self.record is not None and coming:
+            self.record.write(self.record.read() | coming)
+
+    def _forget_links(self, outcome: Outcome) -> None:
+        """Forget those deleted, those that another had made, and those that were surely not made."""
+        gone = {
+            each.key
+            for each in outcome.done
+            if each.kind == "link"
+            and (
+                (each.action == "delete" and each.error is None)
+                or (each.action == "create" and each.note == ADOPTED)
+                or (each.action == "create" and each.error is not None and not each.in_doubt)
+            )
+        }
+        if self.record is not None and gone:
+            self.record.write(self.record.read() - gone)
+
+
+def ids_to_wait_for(report: Report) -> list[str]:
+    """
+    Return the ids of the declared sources that are not live yet: those written, and those still training.
+
+    :param report: of a sync.
+    """
+    written = report.outcome.written_ids if report.outcome is not None else []
+    return list(dict.fromkeys([*written, *still_training(report.plan)]))

@@ -1,0 +1,182 @@
+"""One place for all polls of a connection: a thousand waiting tasks share its client and its requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from weakref import WeakKeyDictionary
+
+from airflow_provider_chatbase.client import AsyncChatbaseClient
+from airflow_provider_chatbase.client.paging import PageWalk
+from airflow_provider_chatbase.client.request import JsonObject, Request
+from airflow_provider_chatbase.client.shapes import Page
+from airflow_provider_chatbase.client.v1.chatbots import find_chatbot, list_chatbots
+from airflow_provider_chatbase.client.v2.agents import get_agent, list_agents
+from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
+from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+from airflow_provider_chatbase.training import (
+    POLL_POLICY,
+    Outcome,
+    Verdict,
+    judge_agent,
+    judge_chatbot,
+    judge_sources,
+    name_failed,
+)
+from airflow_provider_chatbase.triggers.shared_states import SharedStates, States
+
+CONNECTION_AGE = 60.0
+"""Seconds after which a newcomer reads the Airflow connection again: its key may have been changed."""
+
+PAGE = 100
+
+
+class PollHub:
+    """
+    Polls for all waiting tasks of one Airflow connection on one event loop.
+
+    :param chatbase_conn_id: the Airflow connection.
+    """
+
+    def __init__(self, chatbase_conn_id: str) -> None:
+        self._conn_id = chatbase_conn_id
+        self._connecting = asyncio.Lock()
+        self._read_at = float("-inf")
+        self._clients: list[AsyncChatbaseClient] = []
+        self._agents = SharedStates(self._list_agents, self._get_agent)
+        self._chatbots = SharedStates(self._list_chatbots, self._get_chatbot, few=0)
+        self._sources: dict[str, SharedStates] = {}
+        self.hook = ChatbaseHook(chatbase_conn_id)
+        self.members = 0
+
+    @property
+    def client(self) -> AsyncChatbaseClient:
+        """The client that all polls go through."""
+        return self._clients[-1]
+
+    async def connect(self) -> None:
+        """
+        Read the Airflow connection, unless somebody did a moment ago, and open a client if it is new.
+
+        :raises ChatbaseConfigurationError: when the connection cannot be used.
+        """
+        async with self._connecting:
+            if time.monotonic() - self._read_at < CONNECTION_AGE:
+                return
+            hook = ChatbaseHook(self._conn_id)
+            client = await hook.open_async_client(POLL_POLICY)
+            self._read_at = time.monotonic()
+            if self._clients and client.settings == self.client.settings:
+                await client.close()
+            else:
+                self._clients.append(client)
+                self.hook = hook
+
+    async def close(self) -> None:
+        """Stop what is under way, and close all clients."""
+        for states in (self._agents, self._chatbots, *self._sources.values()):
+            states.close()
+        for client in self._clients:
+            await client.close()
+
+    @contextmanager
+    def watching(self, agent_id: str, source_ids: Sequence[str] | None) -> Iterator[None]:
+        """
+        Take part in the polls for a block.
+
+        :param agent_id: the agent.
+        :param source_ids: the sources to wait for; ``None`` waits for the agent as a whole.
+        """
+        states = self._states(agent_id, source_ids)
+        try:
+            with states.watching([agent_id] if source_ids is None else source_ids):
+                yield
+        finally:
+            if self._sources.get(agent_id) is states and not states.watched:
+                del self._sources[agent_id]
+                states.close()
+
+    async def poll(self, agent_id: str, source_ids: Sequence[str] | None, not_before: float) -> Verdict:
+        """
+        Judge how far training is, by what was read not earlier than asked for.
+
+        :param agent_id: the agent.
+        :param source_ids: the sources to wait for; ``None`` waits for the agent as a whole.
+        :param not_before: the event loop's time.
+        :return: the judgement.
+        :raises ChatbaseError: when the poll failed.
+        """
+        states = self._states(agent_id, source_ids)
+        if source_ids is not None:
+            return judge_sources(await states.get(source_ids, not_before))
+        (state,) = await states.get([agent_id], not_before)
+        if states is self._chatbots:
+            return judge_chatbot(state)
+        verdict = judge_agent(state)
+        if verdict.outcome is Outcome.FAILED:
+            return await self.client.run(name_failed(agent_id, verdict))
+        return verdict
+
+    def _states(self, agent_id: str, source_ids: Sequence[str] | None) -> SharedStates:
+        if source_ids is None:
+            return self._chatbots if self.client.settings.api_version == "v1" else self._agents
+        if agent_id not in self._sources:
+            self._sources[agent_id] = SharedStates(
+                lambda wanted: self._list(lambda: list_sources(agent_id, limit=PAGE), wanted),
+                lambda source_id: self.client.send(get_source(agent_id, source_id)),
+            )
+        return self._sources[agent_id]
+
+    async def _list_agents(self, wanted: frozenset[str]) -> States:
+        return await self._list(lambda: list_agents(limit=PAGE), wanted)
+
+    async def _get_agent(self, agent_id: str) -> JsonObject:
+        return await self.client.send(get_agent(agent_id))
+
+    async def _list_chatbots(self, wanted: frozenset[str]) -> States:
+        chatbots = await self.client.send(list_chatbots())
+        return {str(each.get("id")): each for each in chatbots if each.get("id") in wanted}
+
+    async def _get_chatbot(self, agent_id: str) -> JsonObject:
+        chatbots = await self.client.send(list_chatbots())
+        return find_chatbot(chatbots, agent_id)
+
+    async def _list(self, first: Callable[[], Request[Page]], wanted: frozenset[str]) -> States:
+        """Read a listing until all wanted things are found, or single requests would be fewer."""
+        walk = PageWalk(first())
+        found: dict[str, JsonObject] = {}
+        while (request := walk.next_request()) is not None and len(found) < len(wanted):
+            page = await self.client.send(request)
+            walk.take(page)
+            found.update({str(each.get("id")): each for each in page.items if each.get("id") in wanted})
+            if (page.total or 0) > PAGE * len(wanted):
+                break
+        return found
+
+
+_HUBS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, PollHub]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_polls(chatbase_conn_id: str) -> AsyncIterator[PollHub]:
+    """
+    Join the polls of a connection for a block.
+
+    :param chatbase_conn_id: the Airflow connection.
+    :return: the hub that all tasks of this connection on this event loop share.
+    :raises ChatbaseConfigurationError: when the connection cannot be used.
+    """
+    hubs = _HUBS.setdefault(asyncio.get_running_loop(), {})
+    hub = hubs.setdefault(chatbase_conn_id, PollHub(chatbase_conn_id))
+    hub.members += 1
+    try:
+        await hub.connect()
+        yield hub
+    finally:
+        hub.members -= 1
+        if not hub.members:
+            if hubs.get(chatbase_conn_id) is hub:
+                del hubs[chatbase_conn_id]
+            await hub.close()

@@ -1,0 +1,161 @@
+"""States of many things, fetched once for all who ask at about the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.request import JsonObject
+
+log = logging.getLogger(__name__)
+
+States = Mapping[str, JsonObject]
+
+FEW = 3
+"""Up to so many things are asked for one by one; with more, a listing is cheaper."""
+
+RELEASED_AT_ONCE = 20
+"""Of a thousand waiting tasks, so many go on before the event loop has its turn again."""
+
+
+@dataclass(slots=True)
+class _Fetch:
+    """A fetch under way, or done; what it brings is as new as its beginning."""
+
+    began: float
+    states: States | None = None
+    error: ChatbaseError | None = None
+
+
+@dataclass(slots=True)
+class _Waiter:
+    not_before: float
+    future: asyncio.Future[_Fetch] = field(repr=False)
+
+
+class SharedStates:
+    """
+    The states of the things of one listing: of all agents, or of one agent's sources.
+
+    :param fetch_listing: fetches the states of the wanted things, as far as a listing has them.
+    :param fetch_one: fetches the state of one thing.
+    :param few: up to how many things are asked for one by one.
+    """
+
+    def __init__(
+        self,
+        fetch_listing: Callable[[frozenset[str]], Awaitable[States]],
+        fetch_one: Callable[[str], Awaitable[JsonObject]],
+        few: int = FEW,
+    ) -> None:
+        self._fetch_listing = fetch_listing
+        self._fetch_one = fetch_one
+        self._few = few
+        self._wanted: Counter[str] = Counter()
+        self._waiters: list[_Waiter] = []
+        self._latest: _Fetch | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._singles: dict[str, tuple[float, asyncio.Task[JsonObject]]] = {}
+
+    @contextmanager
+    def watching(self, ids: Iterable[str]) -> Iterator[None]:
+        """
+        Take part for a block: the listing looks for these things too.
+
+        :param ids: the things.
+        """
+        watched = list(ids)
+        self._wanted.update(watched)
+        try:
+            yield
+        finally:
+            self._wanted.subtract(watched)
+            self._wanted += Counter()
+            for gone in set(watched) - self._wanted.keys():
+                self._singles.pop(gone, None)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody takes part."""
+        return bool(self._wanted)
+
+    def close(self) -> None:
+        """Stop the fetch that is under way; nobody waits for it any more."""
+        if self._worker is not None:
+            self._worker.cancel()
+
+    async def get(self, ids: Iterable[str], not_before: float) -> list[JsonObject]:
+        """
+        Return the states of some things.
+
+        :param ids: the things, which have to be watched.
+        :param not_before: the event loop's time from which on they have to be read.
+        :return: the states, in the same order.
+        :raises ChatbaseError: when the listing cannot be read, or one of these things cannot.
+        """
+        found: States = {}
+        if len(self._wanted) > self._few:
+            found = await self._listed(not_before)
+        return [found[each] if each in found else await self._single(each, not_before) for each in ids]
+
+    async def _listed(self, not_before: float) -> States:
+        fetch = self._latest
+        if fetch is None or fetch.began < not_before or fetch.error is not None:
+            waiter = _Waiter(not_before, asyncio.get_running_loop().create_future())
+            self._waiters.append(waiter)
+            if self._worker is None or self._worker.done():
+                self._worker = asyncio.create_task(self._work())
+                self._worker.add_done_callback(self._tell_waiters)
+            fetch = await waiter.future
+        if fetch.error is not None:
+            if fetch.error.transient:
+                raise fetch.error
+            log.warning("The listing cannot be used, so each thing is asked for by itself: %s", fetch.error)
+        return fetch.states or {}
+
+    async def _work(self) -> None:
+        """Fetch listings until nobody waits."""
+        loop = asyncio.get_running_loop()
+        while self._waiters:
+            fetch = _Fetch(loop.time())
+            try:
+                fetch.states = await self._fetch_listing(frozenset(self._wanted))
+            except ChatbaseError as error:
+                fetch.error = error
+            self._latest = fetch
+            await self._release(fetch)
+
+    def _tell_waiters(self, worker: asyncio.Task[None]) -> None:
+        """Let nobody wait for a worker that is no more."""
+        error = None if worker.cancelled() else worker.exception()
+        for waiter in self._waiters:
+            if error is not None and not waiter.future.done():
+                waiter.future.set_exception(error)
+
+    async def _release(self, fetch: _Fetch) -> None:
+        served = [waiter for waiter in self._waiters if waiter.not_before <= fetch.began]
+        self._waiters = [waiter for waiter in self._waiters if waiter.not_before > fetch.began]
+        for number, waiter in enumerate(served, 1):
+            if not waiter.future.done():  # a task that was cancelled meanwhile waits no more
+                waiter.future.set_result(fetch)
+            if number % RELEASED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    async def _single(self, thing: str, not_before: float) -> JsonObject:
+        began, task = self._singles.get(thing, (float("-inf"), None))
+        if task is None or began < not_before or (task.done() and task.exception() is not None):
+            task = asyncio.ensure_future(self._fetch_one(thing))
+            task.add_done_callback(_take_exception)
+            self._singles[thing] = asyncio.get_running_loop().time(), task
+        return await asyncio.shield(task)
+
+
+def _take_exception(task: asyncio.Task[JsonObject]) -> None:
+    """Keep asyncio from reporting the failure of a fetch whose askers have all gone."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,63 @@
+"""Triggers of one connection to a simulator, run on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from airflow_provider_chatbase.simulator import Simulator
+
+SMALL = {"conversations": 0, "leads": 0, "contacts": 0, "training_seconds": 0.0}
+
+
+@pytest.fixture
+def start(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Simulator]]:
+    """Start a simulator with the given switches, and name it in the default connection."""
+    with ExitStack() as stack:
+
+        def start(api_version: str = "v2", **switches: Any) -> Simulator:
+            simulator = stack.enter_context(Simulator(**{**SMALL, **switches}))
+            connection = {
+                "conn_type": "chatbase",
+                "host": simulator.url,
+                "password": simulator.api_key,
+                "extra": {"agent_id": simulator.agent_id, "api_version": api_version, "timeout": 5},
+            }
+            monkeypatch.setenv("AIRFLOW_CONN_CHATBASE_DEFAULT", json.dumps(connection))
+            return simulator
+
+        yield start
+
+
+def trigger(agent_id: str | None = None, source_ids: list[str] | None = None, **changes: Any) -> Any:
+    from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
+
+    arguments: dict[str, Any] = {
+        "chatbase_conn_id": "chatbase_default",
+        "agent_id": agent_id,
+        "source_ids": source_ids,
+        "poll_interval": 0.2,
+        "deadline": time.time() + 20,
+        "max_poll_failures": 3,
+    }
+    return ChatbaseTrainingTrigger(**{**arguments, **changes})
+
+
+def run_all(*triggers: Any) -> list[dict[str, Any]]:
+    """Run triggers side by side, and return the event of each."""
+
+    async def first_event(each: Any) -> dict[str, Any]:
+        async for event in each.run():
+            return event.payload
+        raise AssertionError("the trigger ended without an event")
+
+    async def run() -> list[dict[str, Any]]:
+        return await asyncio.wait_for(asyncio.gather(*(first_event(each) for each in triggers)), 60)
+
+    return asyncio.run(run())
