@@ -40,7 +40,7 @@ def quick_polls(monkeypatch):
     """Let a poll fail at its first failure: how often one is repeated is not the sensor's matter."""
     one_attempt = RetryPolicy(max_attempts=1)
     monkeypatch.setattr("airflow_provider_chatbase.sensors.training.POLL_POLICY", one_attempt)
-    monkeypatch.setattr(f"{TRIGGER}.POLL_POLICY", one_attempt)
+    monkeypatch.setattr("airflow_provider_chatbase.triggers.poll_hub.POLL_POLICY", one_attempt)
 
 
 class TaskInstance:
