@@ -45,6 +45,8 @@ from airflow_provider_chatbase.exports.errors import (
     ChatbaseExportError,
     ChatbaseIncompleteExportError,
     ChatbaseOutputError,
+    ChatbaseReplacedExportError,
+    ChatbaseStorageError,
 )
 from airflow_provider_chatbase.sync.errors import (
     ChatbaseDeclarationError,
@@ -80,8 +82,10 @@ __all__ = [
     "ChatbasePermissionError",
     "ChatbasePlanError",
     "ChatbaseRateLimitError",
+    "ChatbaseReplacedExportError",
     "ChatbaseReplyError",
     "ChatbaseServerError",
+    "ChatbaseStorageError",
     "ChatbaseSyncError",
     "ChatbaseTimeoutError",
     "ChatbaseToolCallError",

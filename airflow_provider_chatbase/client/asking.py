@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from airflow_provider_chatbase.client.answers import require_answer
+from airflow_provider_chatbase.client.answers import complete
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseApiError,
@@ -152,7 +152,7 @@ def _send(request: Request[JsonObject], sought: Sought, rules: Rules) -> Steps[J
             sends += 1
             log.warning("The message is sent again.")
         else:
-            return {"history": None, **require_answer(answer), "recovered": False}
+            return complete(answer)
 
 
 def _after_ambiguous(error: ChatbaseError, sought: Sought, rules: Rules) -> Steps[JsonObject | None]:
@@ -196,7 +196,7 @@ def _recovered(finding: Finding) -> JsonObject | None:
     if finding.answer is None:
         return None
     log.info("The message had arrived: its answer in conversation %s is used.", finding.conversation_id)
-    return {"history": None, **require_answer(finding.answer), "recovered": True}
+    return complete(finding.answer, recovered=True)
 
 
 def _given_up(error: ChatbaseError, why: str) -> ChatbaseAmbiguousError:

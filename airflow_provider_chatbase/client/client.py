@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, Retrying
 from airflow_provider_chatbase.client import transport
 from airflow_provider_chatbase.client.attempts import Attempts, Whole
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.paging import PageWalk
+from airflow_provider_chatbase.client.paging import PageWalk, Walk
 from airflow_provider_chatbase.client.rate_limiter import wait_to_go, wait_to_go_async
 from airflow_provider_chatbase.client.request import JsonObject, Request, StreamReader
 from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
@@ -119,7 +119,16 @@ class ChatbaseClient:
         :return: the pages, each fetched when it is asked for.
         :raises ChatbasePagingError: when the listing does not move forward.
         """
-        walk = PageWalk(first)
+        return self.follow(PageWalk(first))
+
+    def follow(self, walk: Walk) -> Iterator[Page]:
+        """
+        Walk over the pages of a listing.
+
+        :param walk: decides which page comes next.
+        :return: the pages, each fetched when it is asked for.
+        :raises ChatbasePagingError: when the listing does not move forward.
+        """
         while (request := walk.next_request()) is not None:
             page = self.send(request)
             walk.take(page)
@@ -267,7 +276,17 @@ class AsyncChatbaseClient:
         :return: the pages, each fetched when it is asked for.
         :raises ChatbasePagingError: when the listing does not move forward.
         """
-        walk = PageWalk(first)
+        async for page in self.follow(PageWalk(first)):
+            yield page
+
+    async def follow(self, walk: Walk) -> AsyncIterator[Page]:
+        """
+        Walk over the pages of a listing.
+
+        :param walk: decides which page comes next.
+        :return: the pages, each fetched when it is asked for.
+        :raises ChatbasePagingError: when the listing does not move forward.
+        """
         while (request := walk.next_request()) is not None:
             page = await self.send(request)
             walk.take(page)

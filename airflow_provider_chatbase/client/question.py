@@ -54,6 +54,8 @@ class Question:
         :raises ChatbaseInputError: when an argument is wrong.
         :raises ChatbaseUnsupportedError: when the version cannot do what is asked.
         """
+        if self.user_id is not None:
+            require_user_id(self.user_id)
         return self._request_v1() if version == "v1" else self._request_v2()
 
     def sought(self, not_before: float, *, earlier_try: bool) -> Sought:
@@ -99,8 +101,6 @@ class Question:
                 "API v2 keeps the history itself: give conversation_id, or an earlier result as history. "
                 "Nothing was sent."
             )
-        if self.user_id is not None:
-            require_user_id(self.user_id)
         return chat_v2.send_message(
             self.agent_id,
             self.message,

@@ -154,6 +154,14 @@ def test_every_spelling_of_a_stream_is_the_same_answer(chatbase, client, variant
     assert client.send(REQUEST) == READ
 
 
+@pytest.mark.parametrize("name", ["start", "message-start"])
+def test_the_first_event_names_the_message_where_the_last_does_not(chatbase, client, name):
+    start, *others, _ = EVENTS
+    closing = {"type": "finish", "finishReason": "stop", "messageMetadata": CLOSING}
+    chatbase.acts = [stream(sse([{**start, "type": name}, *others, closing]))]
+    assert client.send(REQUEST) == READ
+
+
 def test_a_stream_may_be_split_at_any_byte(chatbase, client):
     """Two chunks of HTTP reach the decoder one by one, however they arrive."""
     short = events_of({"id": "m", "parts": [{"type": "text", "text": "ü🦊"}]}, "stop", CLOSING)

@@ -327,7 +327,9 @@ class TestKilled:
             Fault(kind="slow", operation=OPERATION, skip=2, times=1, seconds=60, after=False)
         )
         process = ExportProcess(path)
+        deadline = time.monotonic() + 20
         while len(simulator.requests_for(OPERATION)) < 3:
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         process.kill()
         assert shown_at(path) == before

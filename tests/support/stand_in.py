@@ -60,6 +60,7 @@ class Conversation:
     messages: list[dict[str, Any]] = field(default_factory=list)
     hidden_answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     hidden_looks: int = 0
+    created: int = 0
     updated: int = 0
 
 
@@ -87,6 +88,7 @@ class StandIn:
         self.keep_tool_results = True
         self.with_created_at = True
         self.embedded = 20
+        self.page_size = 100
         self.conversations: dict[str, Conversation] = {}
         self.on_post: Callable[[], None] = lambda: None
         self._ids = itertools.count(1)
@@ -109,7 +111,8 @@ class StandIn:
 
     def begin(self, user_id: str | None, *turns: tuple[str, str], age: int = 0) -> Conversation:
         """Let somebody have had a conversation."""
-        found = Conversation(f"conv-{next(self._ids)}", user_id, updated=int(time.time()) - age)
+        found = Conversation(f"conv-{next(self._ids)}", user_id)
+        found.created = found.updated = int(time.time()) - age
         self.conversations[found.id] = found
         for role, text in turns:
             found.messages.append(self._message(role, [{"type": "text", "text": text}], found.updated))
@@ -133,7 +136,9 @@ class StandIn:
                 length = re.search(rb"(?i)content-length: *(\d+)", head)
                 body = await reader.readexactly(int(length[1])) if length else b""
                 sent = json.loads(body) if body else None
-                if not await self._answer(writer, method, target.partition("?")[0], sent):
+                path, _, query = target.partition("?")
+                self._cursor = re.search(r"cursor=(\d+)", query)
+                if not await self._answer(writer, method, path, sent):
                     break
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
@@ -171,7 +176,9 @@ class StandIn:
             return self._json(writer, 404, _error("RESOURCE_NOT_FOUND"))
         self._reveal(found)
         if where["what"] == "messages":
-            return self._json(writer, 200, _page(found.messages))
+            end = int(self._cursor[1]) if self._cursor else len(found.messages)
+            start = max(0, end - self.page_size)
+            return self._json(writer, 200, _page(found.messages[start:end], str(start) if start else None))
         return self._json(
             writer, 200, {"data": {**self._shown(found), "messages": found.messages[-self.embedded :]}}
         )
@@ -214,9 +221,8 @@ class StandIn:
             return Conversation("v1", None), None, answer
         found = self.conversations.get(sent.get("conversationId") or "")
         if found is None:
-            found = Conversation(
-                f"conv-{next(self._ids)}", sent.get("userId"), hidden_looks=self.hidden_looks
-            )
+            found = Conversation(f"conv-{next(self._ids)}", sent.get("userId"))
+            found.created, found.hidden_looks = int(time.time()), self.hidden_looks
             if act.arrives or act.works:
                 self.conversations[found.id] = found
         question = None
@@ -278,7 +284,7 @@ class StandIn:
         found.hidden_answers = [each for each in waiting if each[0] > 0]
 
     def _shown(self, found: Conversation) -> dict[str, Any]:
-        times = {"createdAt": found.updated, "updatedAt": found.updated} if self.with_created_at else {}
+        times = {"createdAt": found.created, "updatedAt": found.updated} if self.with_created_at else {}
         return {"id": found.id, "userId": found.user_id, "status": found.status, **times}
 
     def _json(self, writer: asyncio.StreamWriter, status: int, payload: Any) -> bool:
@@ -322,8 +328,11 @@ def events_of(answer: dict[str, Any], reason: str, metadata: dict[str, Any]) -> 
     ]
 
 
-def _page(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"data": items, "pagination": {"cursor": None, "hasMore": False, "total": len(items)}}
+def _page(items: list[dict[str, Any]], cursor: str | None = None) -> dict[str, Any]:
+    return {
+        "data": items,
+        "pagination": {"cursor": cursor, "hasMore": cursor is not None, "total": len(items)},
+    }
 
 
 def _error(code: str) -> dict[str, Any]:

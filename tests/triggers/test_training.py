@@ -133,8 +133,9 @@ def test_a_cancelled_trigger_closes_its_connections(simulator, monkeypatch):
 
     async def cancel() -> None:
         task = asyncio.create_task(events_of(trigger()))
-        while not simulator.requests:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while not simulator.requests:
+                await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -164,8 +165,9 @@ def test_many_at_once_never_hold_up_the_event_loop(start_simulator, connect, cap
 
     async def run_all() -> list[list]:
         running = asyncio.gather(*(events_of(each) for each in hundred))
-        while len(simulator.requests) < 2:  # all of them share their polls
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(20):
+            while not simulator.requests:
+                await asyncio.sleep(0.05)
         simulator.advance(600)
         return await running
 
