@@ -14,6 +14,8 @@ from airflow.sdk.log import mask_secret
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient, Request, RetryPolicy
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.client.transport import load_async_backend
 from airflow_provider_chatbase.hooks.connection import ChatbaseConnection, read_connection
 
 JsonObject = dict[str, Any]
@@ -64,8 +66,8 @@ class ConnectedHook(BaseHook):
         if "connection" not in self.__dict__:
             found = await get_async_connection(self.chatbase_conn_id, hook=self)
             self.__dict__["connection"] = _masked(read_connection(found, await get_async_extra_dejson(found)))
-        # Loading the certificates takes tens of milliseconds, for which no event loop should stand still.
-        return await asyncio.to_thread(AsyncChatbaseClient, self.connection.settings, policy)
+        # Certificates and modules take long to load; no event loop should stand still meanwhile.
+        return await asyncio.to_thread(_open_async_client, self.connection.settings, policy)
 
     def agent_or_default(self, agent_id: str | None) -> str:
         """
@@ -133,6 +135,11 @@ class ConnectedHook(BaseHook):
     ) -> None:
         """Close the HTTP connections."""
         self.close()
+
+
+def _open_async_client(settings: ClientSettings, policy: RetryPolicy | None) -> AsyncChatbaseClient:
+    load_async_backend()
+    return AsyncChatbaseClient(settings, policy)
 
 
 def _masked(connection: ChatbaseConnection) -> ChatbaseConnection:
