@@ -12,6 +12,13 @@ from contextlib import contextmanager
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_chatbase.batch.errors import (
+    ChatbaseBatchError,
+    ChatbaseBatchLimitError,
+    ChatbaseBatchStorageError,
+    ChatbaseExpectationsError,
+    ChatbaseOutputBusyError,
+)
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseAnswerError,
@@ -45,6 +52,14 @@ from airflow_provider_chatbase.exports.errors import (
     ChatbaseExportError,
     ChatbaseIncompleteExportError,
     ChatbaseOutputError,
+    ChatbaseReplacedExportError,
+    ChatbaseStorageError,
+)
+from airflow_provider_chatbase.sync.errors import (
+    ChatbaseDeclarationError,
+    ChatbaseDriftError,
+    ChatbaseIncompleteListingError,
+    ChatbaseSyncError,
 )
 
 __all__ = [
@@ -52,30 +67,42 @@ __all__ = [
     "ChatbaseAnswerError",
     "ChatbaseApiError",
     "ChatbaseAuthenticationError",
+    "ChatbaseBatchError",
+    "ChatbaseBatchLimitError",
+    "ChatbaseBatchStorageError",
     "ChatbaseConfigurationError",
     "ChatbaseConflictError",
     "ChatbaseConnectionError",
     "ChatbaseConnectionLostError",
     "ChatbaseCreditsError",
     "ChatbaseDamagedReplyError",
+    "ChatbaseDeclarationError",
+    "ChatbaseDriftError",
     "ChatbaseError",
+    "ChatbaseExpectationsError",
     "ChatbaseExportError",
     "ChatbaseIncompleteExportError",
+    "ChatbaseIncompleteListingError",
     "ChatbaseInputError",
     "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
     "ChatbaseNotFoundError",
+    "ChatbaseOutputBusyError",
     "ChatbaseOutputError",
     "ChatbasePagingError",
     "ChatbasePermanentError",
     "ChatbasePermissionError",
     "ChatbasePlanError",
     "ChatbaseRateLimitError",
+    "ChatbaseReplacedExportError",
     "ChatbaseReplyError",
     "ChatbaseServerError",
+    "ChatbaseStorageError",
+    "ChatbaseSyncError",
     "ChatbaseTimeoutError",
     "ChatbaseToolCallError",
     "ChatbaseTrainingError",
+    "ChatbaseTrainingTimeoutError",
     "ChatbaseUnansweredError",
     "ChatbaseUnreachableError",
     "ChatbaseUnsupportedError",
@@ -108,6 +135,10 @@ class ChatbaseTrainingError(ChatbaseError, AirflowFailException):
     """Training failed; waiting longer or trying the wait again cannot help."""
 
     permanent = True
+
+
+class ChatbaseTrainingTimeoutError(ChatbaseError):
+    """Training took longer than the task waits; what it wrote is there, and a retry goes on waiting."""
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from airflow_provider_chatbase.client.errors import ChatbaseAnswerError
 from airflow_provider_chatbase.client.request import Json, JsonObject
 from airflow_provider_chatbase.client.shapes import data_object
 
+NAMED = ("conversation", "message")
+"""What an error names, where it is known."""
+
 
 def read_answer(reply: Json) -> JsonObject:
     """
@@ -41,23 +44,35 @@ def require_answer(answer: JsonObject) -> JsonObject:
     :return: the same answer.
     :raises ChatbaseAnswerError: when the agent failed, or said nothing and asked for no tool.
     """
-    where = f"conversation {answer['conversation_id']}, message {answer['message_id']}"
+    where = ", ".join(f"{name} {answer[f'{name}_id']}" for name in NAMED if answer[f"{name}_id"])
     if answer["finish_reason"] == "error":
         raise ChatbaseAnswerError(
-            f"The agent failed while it answered (finishReason: error; {where}). "
+            f"The agent failed while it answered (finishReason: error{where and '; '}{where}). "
             "Look at the conversation in Chatbase; sending again is charged again.",
             operation="chatWithAgent",
             text=answer["text"],
             conversation_id=answer["conversation_id"],
         )
-    if not answer["text"] and not answer["tool_calls"]:
+    if not answer["text"].strip() and not answer["tool_calls"] and answer["finish_reason"] != "tool-calls":
         raise ChatbaseAnswerError(
-            f"The agent gave no answer ({where}). The message is recorded; the conversation may be "
-            "paused, or a human may have taken it over.",
+            f"The agent gave no answer{where and f' ({where})'}. The message is recorded; the conversation "
+            "may be paused, or a human may have taken it over.",
             operation="chatWithAgent",
             conversation_id=answer["conversation_id"],
         )
     return answer
+
+
+def complete(answer: JsonObject, *, recovered: bool = False) -> JsonObject:
+    """
+    Return an answer with all the fields that a caller gets.
+
+    :param answer: from :func:`read_answer` or a stream.
+    :param recovered: whether it was found, not received.
+    :return: the answer with ``history``, ``recovered`` and ``tool_rounds``.
+    :raises ChatbaseAnswerError: when it is none.
+    """
+    return {"history": None, **require_answer(answer), "recovered": recovered, "tool_rounds": 0}
 
 
 def message_parts(message: Mapping[str, Json]) -> list[JsonObject]:

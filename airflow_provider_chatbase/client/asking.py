@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from airflow_provider_chatbase.client.answers import require_answer
+from airflow_provider_chatbase.client.answers import complete
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
+    ChatbaseApiError,
+    ChatbaseDamagedReplyError,
     ChatbaseError,
     ChatbaseInputError,
+    ChatbaseInterruptedAnswerError,
     ChatbaseTimeoutError,
     ChatbaseUnansweredError,
-    ChatbaseUnsupportedError,
 )
-from airflow_provider_chatbase.client.lookup import Fate, Finding, Sought, look_until_sure
+from airflow_provider_chatbase.client.lookup import (
+    Fate,
+    Finding,
+    Sought,
+    look_until_sure,
+    newest_message_id,
+)
+from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Request
 from airflow_provider_chatbase.client.steps import Steps
 from airflow_provider_chatbase.client.tools import ToolUse, handed_in, run_tool
-from airflow_provider_chatbase.client.v1 import chat as chat_v1
 from airflow_provider_chatbase.client.v2 import chat as chat_v2
 
 log = logging.getLogger(__name__)
@@ -37,93 +44,8 @@ MOST_SENDS = 3
 PATIENCE = 15.0
 PATIENCE_AFTER_TIMEOUT = 60.0
 
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """
-    A message for an agent.
-
-    :param agent_id: the agent.
-    :param message: the text.
-    :param conversation_id: the conversation to continue; ``None`` begins a new one.
-    :param user_id: the caller's user id for a new conversation.
-    :param tag: our own user id, used where the caller gave none.
-    :param history: the earlier messages, for API v1.
-    :param model: the model for this answer, for API v1.
-    :param temperature: the temperature for this answer, for API v1.
-    :param stream: have the answer sent as it is written.
-    :param on_text: told each text of a stream.
-    """
-
-    agent_id: str
-    message: str
-    conversation_id: str | None = None
-    user_id: str | None = None
-    tag: str | None = None
-    history: list[JsonObject] = field(default_factory=list, repr=False)
-    model: str | None = None
-    temperature: float | None = None
-    stream: bool = False
-    on_text: Callable[[str], None] | None = None
-
-    def request(self, version: ApiVersion) -> Request[JsonObject]:
-        """
-        Return the request that sends it.
-
-        :param version: the API version to speak.
-        :raises ChatbaseInputError: when an argument is wrong.
-        :raises ChatbaseUnsupportedError: when the version cannot do what is asked.
-        """
-        return self._request_v1() if version == "v1" else self._request_v2()
-
-    def sought(self, not_before: float) -> Sought:
-        """
-        Return what to look for when its fate is unknown.
-
-        :param not_before: when it was sent at the earliest, in seconds since the epoch.
-        """
-        return Sought(
-            agent_id=self.agent_id,
-            message=self.message,
-            user_id=self.user_id or self.tag,
-            conversation_id=self.conversation_id,
-            not_before=not_before,
-            own_tag=self.user_id is None and self.conversation_id is None,
-        )
-
-    def _request_v1(self) -> Request[JsonObject]:
-        if self.user_id:
-            log.warning("API v1 has no user ids: user_id is not sent.")
-        return chat_v1.send_message(
-            self.agent_id,
-            self.message,
-            history=self.history,
-            conversation_id=self.conversation_id,
-            model=self.model,
-            temperature=self.temperature,
-            stream=self.stream,
-            on_text=self.on_text,
-        )
-
-    def _request_v2(self) -> Request[JsonObject]:
-        if self.model is not None or self.temperature is not None:
-            raise ChatbaseUnsupportedError(
-                "API v2 takes no model or temperature with a message: set them on the agent "
-                "(ChatbaseUpdateAgentOperator), or use a connection with api_version v1. Nothing was sent."
-            )
-        if self.history and self.conversation_id is None:
-            raise ChatbaseInputError(
-                "API v2 keeps the history itself: give conversation_id, or an earlier result as history. "
-                "Nothing was sent."
-            )
-        return chat_v2.send_message(
-            self.agent_id,
-            self.message,
-            conversation_id=self.conversation_id,
-            user_id=None if self.conversation_id else self.user_id or self.tag,
-            stream=self.stream,
-            on_text=self.on_text,
-        )
+REPLY_BEGAN = (ChatbaseInterruptedAnswerError, ChatbaseDamagedReplyError)
+"""Failures after which it is certain that the message arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +56,13 @@ class Rules:
     :param version: the API version to speak.
     :param on_ambiguous: what to do when it is unknown whether a message was answered: ``reconcile`` looks
         for it and sends again only when it never arrived, ``retry`` sends again, ``fail`` fails.
-    :param look_first: look for the message before it is sent: an earlier try may have sent it.
+    :param look_first: look for the message before it is sent, unless ``on_ambiguous`` is ``retry``: an
+        earlier try may have sent it.
     :param not_before: when it was sent at the earliest, in seconds since the epoch.
     :param tools: what to do when the agent asks for tools.
     :param patience: seconds after which a message that is not found counts as never arrived.
     :param patience_after_timeout: the same, where the agent may still be writing its answer.
+    :param patience_at_first: the same, for the look before sending, where the earlier try was long ago.
     """
 
     version: ApiVersion = "v2"
@@ -148,6 +72,7 @@ class Rules:
     tools: ToolUse = field(default_factory=ToolUse)
     patience: float = PATIENCE
     patience_after_timeout: float = PATIENCE_AFTER_TIMEOUT
+    patience_at_first: float | None = None
 
 
 def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
@@ -167,13 +92,50 @@ def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
             "Nothing was sent."
         )
     request = question.request(rules.version)
-    sought = question.sought(rules.not_before)
-    answer = None
-    if rules.look_first and rules.version == "v2":
-        answer = _recovered((yield from look_until_sure(sought, rules.patience, time.time)))
+    sought = question.sought(rules.not_before, earlier_try=rules.look_first)
+    answer = (yield from _answer_of_an_earlier_try(sought, rules)) if rules.look_first else None
     if answer is None:
+        sought = yield from _told_apart(sought, rules)
         answer = yield from _send(request, sought, rules)
     return (yield from _use_tools(question, answer, rules))
+
+
+def _answer_of_an_earlier_try(sought: Sought, rules: Rules) -> Steps[JsonObject | None]:
+    if rules.on_ambiguous == "retry":
+        return None
+    if rules.version == "v1":
+        log.warning(
+            "This is not the first try, and API v1 has no way to look whether an earlier one arrived."
+        )
+        return None
+    patience = rules.patience if rules.patience_at_first is None else rules.patience_at_first
+    try:
+        finding = yield from look_until_sure(sought, patience, time.time)
+    except ChatbaseApiError as failed:
+        if not failed.permanent:
+            raise
+        raise ChatbaseAmbiguousError(
+            f"An earlier try may have sent the message, and looking for it is refused: {failed} "
+            "It was not sent now; on_ambiguous='retry' sends without looking.",
+            operation=failed.operation,
+        ) from failed
+    return _recovered(finding)
+
+
+def _told_apart(sought: Sought, rules: Rules) -> Steps[Sought]:
+    """Learn what a conversation ends with now, so that an equal message in it is not taken for this one."""
+    if rules.version == "v1" or rules.on_ambiguous != "reconcile":
+        return sought
+    if sought.conversation_id is None or sought.after_message_id is not None:
+        return sought
+    try:
+        newest = yield from newest_message_id(sought.agent_id, sought.conversation_id)
+    except ChatbaseApiError as failed:
+        log.info(
+            "Conversation %s cannot be read before the message is sent: %s", sought.conversation_id, failed
+        )
+        return sought
+    return replace(sought, after_message_id=newest)
 
 
 def _send(request: Request[JsonObject], sought: Sought, rules: Rules) -> Steps[JsonObject]:
@@ -191,23 +153,37 @@ def _send(request: Request[JsonObject], sought: Sought, rules: Rules) -> Steps[J
             if sends >= MOST_SENDS:
                 raise
             sends += 1
+            log.warning("The message is sent again.")
         else:
-            return {"history": None, **require_answer(answer), "recovered": False}
+            return complete(answer)
 
 
 def _after_ambiguous(error: ChatbaseError, sought: Sought, rules: Rules) -> Steps[JsonObject | None]:
     """Return the answer that is there all the same, or ``None`` when the message may be sent again."""
     if rules.on_ambiguous == "retry":
-        log.warning("It is unknown whether the message was answered; it is sent again: %s", error)
+        log.warning("It is unknown whether the message was answered: %s", error)
         return None
-    if rules.on_ambiguous == "fail" or rules.version == "v1":
-        raise ChatbaseAmbiguousError(_unknown(error, rules), operation=error.operation) from error
+    if rules.on_ambiguous == "fail":
+        raise _given_up(error, "on_ambiguous says so") from error
+    if rules.version == "v1":
+        why = "API v1 has no way to look, and on_ambiguous='reconcile' does not send twice"
+        raise _given_up(error, why) from error
     log.warning("It is unknown whether the message was answered; looking for it: %s", error)
-    timed_out = isinstance(error, ChatbaseTimeoutError)
-    patience = rules.patience_after_timeout if timed_out else rules.patience
-    answer = _recovered((yield from look_until_sure(sought, patience, time.time)))
+    writing = isinstance(error, (ChatbaseTimeoutError, ChatbaseInterruptedAnswerError))
+    patience = rules.patience_after_timeout if writing else rules.patience
+    try:
+        finding = yield from look_until_sure(sought, patience, time.time)
+    except ChatbaseError as failed:
+        log.warning("Looking for the message failed: %s", failed)
+        if failed.permanent:
+            raise _given_up(error, f"looking for it is refused ({failed})") from failed
+        raise error from failed
+    answer = _recovered(finding)
+    if answer is None and isinstance(error, REPLY_BEGAN):
+        why = "a reply had begun, so the message is there, though it is not shown yet"
+        raise _given_up(error, why) from error
     if answer is None:
-        log.warning("The message never arrived; it is sent again.")
+        log.warning("The message never arrived.")
     return answer
 
 
@@ -223,16 +199,14 @@ def _recovered(finding: Finding) -> JsonObject | None:
     if finding.answer is None:
         return None
     log.info("The message had arrived: its answer in conversation %s is used.", finding.conversation_id)
-    return {"history": None, **require_answer(finding.answer), "recovered": True}
+    return complete(finding.answer, recovered=True)
 
 
-def _unknown(error: ChatbaseError, rules: Rules) -> str:
-    why = (
-        "on_ambiguous says so"
-        if rules.on_ambiguous == "fail"
-        else "API v1 has no way to look, and on_ambiguous='reconcile' does not send twice"
+def _given_up(error: ChatbaseError, why: str) -> ChatbaseAmbiguousError:
+    return ChatbaseAmbiguousError(
+        f"{error} It is unknown whether the message was answered and charged; it is not sent again: {why}.",
+        operation=error.operation,
     )
-    return f"{error} It is unknown whether the message was answered and charged; it is not sent again: {why}."
 
 
 def _use_tools(question: Question, answer: JsonObject, rules: Rules) -> Steps[JsonObject]:
@@ -241,15 +215,17 @@ def _use_tools(question: Question, answer: JsonObject, rules: Rules) -> Steps[Js
         if rounds >= rules.tools.max_rounds:
             raise rules.tools.exhausted(answer)
         rounds += 1
-        conversation_id = str(answer["conversation_id"])
+        conversation_id = answer["conversation_id"]
+        if not conversation_id:
+            raise rules.tools.nowhere(answer)
         for call in answer["tool_calls"]:
             output = run_tool(rules.tools.handlers, call)
-            yield handed_in(question.agent_id, conversation_id, call, output)
+            yield handed_in(question.agent_id, conversation_id, call, output, again=answer["recovered"])
         request = chat_v2.continue_conversation(
             question.agent_id, conversation_id, stream=question.stream, on_text=question.on_text
         )
         sought = replace(
-            question.sought(rules.not_before),
+            question.sought(rules.not_before, earlier_try=False),
             message=None,
             conversation_id=conversation_id,
             after_message_id=answer["message_id"],

@@ -24,11 +24,28 @@ def require_text(name: str, value: Any, *, longest: int | None = None) -> str:
         raise ChatbaseInputError(f"{name} must be text, not {type(value).__name__}. Nothing was sent.")
     if not value.strip():
         raise ChatbaseInputError(f"{name} is empty. Nothing was sent.")
+    if not is_unicode(value):
+        raise ChatbaseInputError(
+            f"{name} has half a character and cannot be sent as UTF-8. Nothing was sent."
+        )
     if longest is not None and len(value) > longest:
         raise ChatbaseInputError(
             f"{name} has {len(value):,} characters; Chatbase takes at most {longest:,}. Nothing was sent."
         )
     return value
+
+
+def is_unicode(text: str) -> bool:
+    """
+    Say whether a text can be sent; one with a lone surrogate cannot.
+
+    :param text: the text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def require_page_limit(value: int, most: int) -> int:
@@ -43,6 +60,22 @@ def require_page_limit(value: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise ChatbaseInputError(
             f"limit must be a whole number from 1 to {most}, not {value!r}. Nothing was sent."
+        )
+    return value
+
+
+def require_count(name: str, value: Any) -> int:
+    """
+    Check a number of things.
+
+    :param name: the argument's name, for the error.
+    :param value: what was given.
+    :return: the number.
+    :raises ChatbaseInputError: when it is no whole number, or below zero.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ChatbaseInputError(
+            f"{name} must be a whole number that is not negative, not {value!r}. Nothing was sent."
         )
     return value
 

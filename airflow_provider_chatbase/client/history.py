@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_provider_chatbase.client.checks import require_count
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
 
@@ -44,7 +45,10 @@ def trim_history(
     :param max_messages: the most to keep.
     :param max_chars: the most characters that those kept may have together.
     :return: the messages kept, oldest first.
+    :raises ChatbaseInputError: when a limit is no number of things.
     """
+    require_count("max_history_messages", max_messages)
+    require_count("max_history_chars", max_chars)
     kept: list[JsonObject] = []
     chars = 0
     for message in reversed(history):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import json
+from collections.abc import Callable, Generator
+from typing import Protocol
 
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
 from airflow_provider_chatbase.client.request import JsonObject, Request
@@ -12,9 +14,23 @@ MAX_PAGES = 100_000
 MAX_BARREN_PAGES = 1_000
 
 
+class Walk(Protocol):
+    """Decides which page to ask for next; a sync and an async client both follow it."""
+
+    def next_request(self) -> Request[Page] | None:
+        """Return the request for the next page, or ``None`` after the last."""
+
+    def take(self, page: Page) -> None:
+        """
+        Take note of a page.
+
+        :param page: the reply to the request from :meth:`next_request`.
+        """
+
+
 class PageWalk:
     """
-    Decides which page to ask for next; a sync and an async client both follow it.
+    A walk by cursor.
 
     :param first: the request for the first page.
     :param max_pages: how many pages to follow at the most.
@@ -75,6 +91,50 @@ class PageWalk:
             "The listing is not complete; run it again, and report it to Chatbase if it stays.",
             operation=self._first.operation,
         )
+
+
+class NumberedWalk:
+    """
+    A walk by page number, over a listing that may not say how long it is.
+
+    It ends at a page that is empty or brings nothing new: a short page need not be the last, since the API
+    may hold fewer on a page than it was asked for.
+
+    :param page_request: makes the request for a page, from 1.
+    :param max_pages: how many pages to follow at the most.
+    """
+
+    def __init__(self, page_request: Callable[[int], Request[Page]], *, max_pages: int = MAX_PAGES) -> None:
+        self._page_request = page_request
+        self._max_pages = max_pages
+        self._number = 1
+        self._over = False
+        self._seen: set[int] = set()
+
+    def next_request(self) -> Request[Page] | None:
+        """Return the request for the next page, or ``None`` after the last."""
+        return None if self._over else self._page_request(self._number)
+
+    def take(self, page: Page) -> None:
+        """
+        Take note of a page.
+
+        :param page: the reply to the request from :meth:`next_request`.
+        :raises ChatbasePagingError: when the listing does not end.
+        """
+        marks = {hash(json.dumps(item.get("id", item), sort_keys=True)) for item in page.items}
+        is_new = bool(marks - self._seen)
+        self._seen |= marks
+        all_came = page.total is not None and len(self._seen) >= page.total
+        self._over = not is_new or all_came
+        self._number += 1
+        if not self._over and self._number > self._max_pages:
+            operation = self._page_request(1).operation
+            raise ChatbasePagingError(
+                f"{operation} was stopped at page {self._number:,}: there are more than "
+                f"{self._max_pages:,} pages. The listing is not complete.",
+                operation=operation,
+            )
 
 
 def all_items(first: Request[Page]) -> Generator[Request[Page], Page, list[JsonObject]]:

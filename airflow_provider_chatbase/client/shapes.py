@@ -97,6 +97,20 @@ def page(reply: Json) -> Page:
     return Page(items=items, cursor=cursor if more else None, total=_count(pagination.get("total")))
 
 
+def listed(items: Json, total: Json = None) -> Page:
+    """
+    Read a page that has no cursor.
+
+    :param items: the list of objects.
+    :param total: how many there are in all, where the reply says so.
+    :return: the page.
+    :raises UnexpectedShapeError: when it is no list of objects.
+    """
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise UnexpectedShapeError(f"a list of objects was promised, and {_kind(items)} came")
+    return Page(items=items, cursor=None, total=_count(total))
+
+
 def _count(value: Json) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

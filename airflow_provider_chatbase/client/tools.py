@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from airflow_provider_chatbase.client.checks import require_count
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
 from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.v2.chat import submit_tool_result
@@ -18,6 +19,7 @@ MAX_ROUNDS = 10
 
 ToolHandlers = Mapping[str, Callable[..., Any]]
 OnToolCalls = Literal["fail", "return"]
+ON_TOOL_CALLS = ("fail", "return")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,24 @@ class ToolUse:
     without_handler: OnToolCalls = "fail"
     max_rounds: int = MAX_ROUNDS
 
+    def __post_init__(self) -> None:
+        """
+        Check what was given.
+
+        :raises ChatbaseInputError: when a handler cannot be called, or another argument is wrong.
+        """
+        require_count("max_tool_rounds", self.max_rounds)
+        if self.without_handler not in ON_TOOL_CALLS:
+            raise ChatbaseInputError(
+                f"on_tool_calls must be one of {', '.join(ON_TOOL_CALLS)}, not {self.without_handler!r}. "
+                "Nothing was sent."
+            )
+        useless = sorted(str(name) for name, handler in self.handlers.items() if not callable(handler))
+        if useless:
+            raise ChatbaseInputError(
+                f"tool_handlers must be functions; this is none for {', '.join(useless)}. Nothing was sent."
+            )
+
     def runs(self, answer: JsonObject) -> bool:
         """
         Say whether to run tools and go on.
@@ -41,7 +61,8 @@ class ToolUse:
         :param answer: the answer.
         :raises ChatbaseToolCallError: when it asks for a tool without a handler, and that is to fail.
         """
-        if answer["finish_reason"] != "tool-calls" and not answer["tool_calls"]:
+        answered = answer["text"] and answer["finish_reason"] is not None
+        if answer["finish_reason"] != "tool-calls" and (answered or not answer["tool_calls"]):
             return False
         missing = sorted({str(call["name"]) for call in answer["tool_calls"]} - set(self.handlers))
         if not missing and (self.handlers or answer["tool_calls"]):
@@ -60,7 +81,17 @@ class ToolUse:
 
         :param answer: its last answer.
         """
-        return self._failed(answer, f"The agent asked for tools {self.max_rounds} times without answering.")
+        return self._failed(answer, f"The agent asked for tools more than {self.max_rounds} times in a row.")
+
+    def nowhere(self, answer: JsonObject) -> ChatbaseToolCallError:
+        """
+        Return the error of an agent that asks for tools in a conversation that it does not name.
+
+        :param answer: its answer.
+        """
+        return self._failed(
+            answer, "The agent asked for tools, and did not say where to hand in their results."
+        )
 
     def _failed(self, answer: JsonObject, why: str) -> ChatbaseToolCallError:
         return ChatbaseToolCallError(
@@ -71,7 +102,9 @@ class ToolUse:
         )
 
 
-def handed_in(agent_id: str, conversation_id: str, call: JsonObject, output: Any) -> Request[JsonObject]:
+def handed_in(
+    agent_id: str, conversation_id: str, call: JsonObject, output: Any, *, again: bool
+) -> Request[JsonObject]:
     """
     Make the request that hands in a tool's result; one that cannot be sent is reported to the agent as such.
 
@@ -79,12 +112,14 @@ def handed_in(agent_id: str, conversation_id: str, call: JsonObject, output: Any
     :param conversation_id: the conversation.
     :param call: the tool call.
     :param output: what the tool returned.
+    :param again: whether an earlier try may have handed it in; that it is not waited for then means so.
     """
     try:
-        return submit_tool_result(agent_id, conversation_id, call["id"], output)
+        request = submit_tool_result(agent_id, conversation_id, call["id"], output)
     except ChatbaseInputError as error:
         log.warning("The result of the tool %s cannot be sent: %s", call["name"], error)
-        return submit_tool_result(agent_id, conversation_id, call["id"], {"error": str(error)})
+        request = submit_tool_result(agent_id, conversation_id, call["id"], {"error": str(error)})
+    return replace(request, means_done=request.means_done_on_repeat) if again else request
 
 
 def run_tool(handlers: ToolHandlers, call: JsonObject) -> Any:

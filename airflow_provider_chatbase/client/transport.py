@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypedDict
 
+import anyio
 import httpx
 from httpx_sse import EventSource
 
@@ -77,6 +78,12 @@ def open_async_pools(settings: ClientSettings) -> AsyncPools:
     """
     with _bad_settings():
         return Pools(lambda: httpx.AsyncClient(**_client_arguments(settings)))
+
+
+@cache
+def load_async_backend() -> None:
+    """Import what httpx would import at the first async connection, on a thread without an event loop."""
+    anyio.run(anyio.sleep, 0)
 
 
 def send(client: httpx.Client, settings: ClientSettings, request: Request[Any]) -> Reply:

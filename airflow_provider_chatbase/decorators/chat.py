@@ -57,35 +57,45 @@ class _ChatbaseDecoratedOperator(DecoratedOperator, ChatbaseSendMessageOperator)
         """
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
-        self._take(self.python_callable(*self.op_args, **arguments))
-        self.render_template_fields(context)
+        self._take(self.python_callable(*self.op_args, **arguments), context)
         return ChatbaseSendMessageOperator.execute(self, context)
 
-    def _take(self, returned: Any) -> None:
-        if isinstance(returned, str):
-            self.message = returned
-            return
-        unknown = sorted(set(returned) - SETTABLE) if isinstance(returned, dict) else ["no dict"]
-        if unknown or "message" not in returned:
-            error = ChatbaseInputError(
-                "A function under @task.chatbase returns the message, or a dict with message and any of "
-                f"{', '.join(sorted(SETTABLE - {'message'}))}; this one returned "
-                f"{type(returned).__name__} ({', '.join(unknown) or 'message is missing'}). Nothing was sent."
-            )
-            raise ChatbasePermanentError(error) from error
-        for name, value in returned.items():
-            setattr(self, name, value)
+    def _take(self, returned: Any, context: Context) -> None:
+        """Take what the function returned, rendered; the rest is rendered already, and only once."""
+        for name, value in _arguments(returned).items():
+            rendered = self.render_template(value, context) if name in self.template_fields else value
+            setattr(self, name, rendered)
+
+
+def _arguments(returned: Any) -> dict[str, Any]:
+    if isinstance(returned, str):
+        return {"message": returned}
+    unknown = (
+        sorted(str(name) for name in set(returned) - SETTABLE) if isinstance(returned, dict) else ["no dict"]
+    )
+    if unknown or "message" not in returned:
+        error = ChatbaseInputError(
+            "A function under @task.chatbase returns the message, or a dict with message and any of "
+            f"{', '.join(sorted(SETTABLE - {'message'}))}; this one returned "
+            f"{type(returned).__name__} ({', '.join(unknown) or 'message is missing'}). Nothing was sent."
+        )
+        raise ChatbasePermanentError(error) from error
+    return dict(returned)
 
 
 def chatbase_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """
     Make a task that sends what a function returns to an agent, and returns the answer.
 
-    The function returns the message, or a dict of arguments with ``message`` among them.
+    The function returns the message, or a dict of arguments with ``message`` among them. What it returns is
+    rendered as a template: put a text that others wrote (a customer, an agent) into ``params``, ``conf`` or
+    XCom and refer to it, since braces in such a text could otherwise read the connections and variables.
 
     :param python_callable: the function.
     :param kwargs: arguments of ``ChatbaseSendMessageOperator``.
     """
+    # What the function is annotated to return are arguments; they say nothing about the answer's shape.
+    kwargs.setdefault("multiple_outputs", False)
     return task_decorator_factory(
         python_callable=python_callable,
         decorated_operator_class=_ChatbaseDecoratedOperator,

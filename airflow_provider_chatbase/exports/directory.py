@@ -1,64 +1,25 @@
-"""A directory that shows a whole export or none, on any file system that fsspec knows."""
+"""An export's directory, on any file system that fsspec knows."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import posixpath
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, cast
 
-from airflow_provider_chatbase.exports.errors import ChatbaseOutputError
-from airflow_provider_chatbase.exports.manifest import MANIFEST, ExportedFile, Manifest
+from airflow_provider_chatbase.exports.manifest import MANIFEST, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-log = logging.getLogger(__name__)
-
-STAGING_PREFIX = "_staging-"
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss", "ocifs", "memory"})
-
-
-class RowFile:
-    """
-    A file being written, which counts and sums up what goes into it.
-
-    :param path: its path in the finished export.
-    :param stream: where the bytes go.
-    """
-
-    def __init__(self, path: str, stream: IO[bytes]) -> None:
-        self._path = path
-        self._stream = stream
-        self._digest = hashlib.sha256()
-        self._rows = 0
-        self._size = 0
-
-    def write_row(self, row: bytes) -> None:
-        """
-        Write a row.
-
-        :param row: its bytes, with the line end.
-        """
-        self._stream.write(row)
-        self._digest.update(row)
-        self._size += len(row)
-        self._rows += 1
-
-    def summary(self) -> ExportedFile:
-        """Return what was written so far."""
-        return ExportedFile(self._path, self._rows, self._size, self._digest.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
 class ExportDirectory:
     """
-    A directory for one export.
+    A directory for exports. Names are relative to it.
 
     :param fs: the file system.
     :param root: the directory's path on it.
@@ -69,149 +30,150 @@ class ExportDirectory:
     root: str
     url: str
 
-    @contextmanager
-    def staging(self) -> Iterator[Staging]:
-        """
-        Begin an export; unless it is published, the directory stays as it was.
+    def read_manifest(self) -> Manifest | None:
+        """Return what the directory holds, or ``None`` where it has no manifest of ours."""
+        content = self.read_if_there(MANIFEST)
+        return None if content is None else read_manifest(content)
 
-        :return: where to write it.
-        :raises ChatbaseOutputError: when the directory cannot be written.
+    def read(self, name: str) -> bytes:
         """
-        staging = Staging(self, self._join(f"{STAGING_PREFIX}{uuid.uuid4().hex}"))
-        made = self._missing_directories()
-        try:
-            with self._writable():
-                self._make_directory(self.root)
-                self._clear_leftovers()
-                self._make_directory(staging.path)
-                yield staging
-        finally:
-            self._remove(staging.path)
-            if not staging.published:
-                self._remove_empty(made)
+        Return a file's content.
 
-    def read_manifest(self) -> dict[str, Any] | None:
-        """Return the manifest of the export that is there, or ``None``."""
+        :param name: the file.
+        :raises FileNotFoundError: when it is not there.
+        """
+        return cast("bytes", self.fs.cat_file(self._join(name)))
+
+    def read_if_there(self, name: str) -> bytes | None:
+        """
+        Return a file's content, or ``None`` when it is not there.
+
+        :param name: the file.
+        """
         try:
-            found = json.loads(self.fs.cat_file(self._join(MANIFEST)))
-        except (FileNotFoundError, ValueError):
+            return self.read(name)
+        except FileNotFoundError:
             return None
-        return found if isinstance(found, dict) else None
 
-    def publish(self, staging: Staging, manifest: Manifest) -> None:
+    def open(self, name: str, mode: str = "rb") -> IO[bytes]:
         """
-        Put a staged export in the place of the one that is there.
+        Open a file. What is opened for writing must be a staged one: a failure may leave a part of it.
 
-        Without a manifest there is no export: the old one goes first, the new one comes last.
-
-        :param staging: from :meth:`staging`.
-        :param manifest: names the staged files.
+        :param name: the file.
+        :param mode: ``rb`` or ``wb``.
         """
-        old = self.read_manifest()
-        with staging.open(MANIFEST) as file:
-            file.write_row(manifest.as_bytes())
-        if old is not None:
-            self._report_replaced(old, manifest)
-            self.fs.rm_file(self._join(MANIFEST))
-        new_paths = [file.path for file in manifest.files]
-        for path in new_paths:
-            self.fs.mv(f"{staging.path}/{path}", self._join(path))
-        for path in _paths_of(old):
-            if path not in new_paths:
-                self._remove(self._join(path))
-        self.fs.mv(f"{staging.path}/{MANIFEST}", self._join(MANIFEST))
-        staging.published = True
+        if mode == "wb":
+            self._make_parent(name)
+        return cast("IO[bytes]", self.fs.open(self._join(name), mode))
 
-    def _report_replaced(self, old: dict[str, Any], new: Manifest) -> None:
-        coming = new.as_json()
-        if (old.get("agent_id"), old.get("window")) != (coming["agent_id"], coming["window"]):
-            log.warning(
-                "%s held another export (agent %s, window %s); it is replaced. "
-                "Give each window a path of its own to keep both.",
-                self.url,
-                old.get("agent_id"),
-                old.get("window"),
-            )
+    def put(self, name: str, content: bytes) -> None:
+        """
+        Write a file, so that a reader sees the old one or the new one and nothing between.
 
-    @property
-    def _has_directories(self) -> bool:
-        """Whether directories are things of their own; in a bucket they are not, and must not be made."""
-        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
-        return not protocols & OBJECT_STORES
+        :param name: the file.
+        :param content: its content.
+        """
+        if not self.has_directories:
+            self.fs.pipe_file(self._join(name), content)
+            return
+        self._make_parent(name)
+        # Only the owner of the lock writes outside of staging directories: what it leaves is used again.
+        beside = self._join(f"{name}.{uuid.uuid4().hex}.tmp" if "/" in name else f"{name}.tmp")
+        try:
+            self.fs.pipe_file(beside, content)
+            self.fs.mv(beside, self._join(name))
+        except BaseException:
+            with suppress(OSError):
+                self.fs.rm_file(beside)
+            raise
 
-    def _make_directory(self, path: str) -> None:
-        if self._has_directories:
-            self.fs.makedirs(path, exist_ok=True)
+    def create(self, name: str, content: bytes) -> None:
+        """
+        Write a file that must not be there yet; of two that try at one moment, one succeeds.
 
-    def _missing_directories(self) -> list[str]:
-        """Return the directories that have to be made, the deepest first."""
+        :param name: the file.
+        :param content: its content.
+        :raises FileExistsError: when it is there.
+        """
+        self._make_parent(name)
+        self.fs.pipe_file(self._join(name), content, mode="create")
+
+    def move(self, name: str, to: str) -> None:
+        """
+        Move a file.
+
+        :param name: where it is.
+        :param to: where it is to be; one that is there is replaced.
+        :raises FileNotFoundError: when it is not there.
+        """
+        self._make_parent(to)
+        self.fs.mv(self._join(name), self._join(to))
+
+    def names(self, name: str = "") -> list[str]:
+        """
+        List a directory.
+
+        :param name: the directory.
+        :return: the names in it, without their directory.
+        """
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self._join(name) if name else self.root, detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
+
+    def remove(self, name: str) -> None:
+        """
+        Remove a file or a directory; nothing happens when it is not there.
+
+        :param name: which one.
+        """
+        path = self._join(name)
+        self.fs.invalidate_cache()
+        if self.fs.exists(path):
+            self.fs.rm(path, recursive=True)
+
+    def remove_file_and_empty_parents(self, name: str) -> None:
+        """
+        Remove a file, and the directories in which nothing is left.
+
+        :param name: the file.
+        """
+        self.remove(name)
+        parent = posixpath.dirname(name)
+        while self.has_directories and parent and not self.names(parent):
+            self.remove_empty([self._join(parent)])
+            parent = posixpath.dirname(parent)
+
+    def missing_directories(self) -> list[str]:
+        """Return the paths of the directories that have to be made for this one, the deepest first."""
         missing: list[str] = []
         path = self.root.rstrip("/")
-        while self._has_directories and path and not self.fs.exists(path):
+        while self.has_directories and path and not self.fs.exists(path):
             missing.append(path)
             path = posixpath.dirname(path)
         return missing
 
-    def _remove_empty(self, directories: list[str]) -> None:
-        for path in directories:
+    def remove_empty(self, paths: list[str]) -> None:
+        """
+        Remove directories in which nothing is.
+
+        :param paths: their paths on the file system.
+        """
+        for path in paths:
             with suppress(OSError):  # never made, or somebody else writes there meanwhile
                 self.fs.rmdir(path)
 
-    def _clear_leftovers(self) -> None:
-        self.fs.invalidate_cache()
-        try:
-            found = self.fs.ls(self.root, detail=False)
-        except FileNotFoundError:
-            return
-        for path in found:
-            if path.rstrip("/").rsplit("/", 1)[-1].startswith(STAGING_PREFIX):
-                log.info("Removing what a dead attempt left behind: %s", path)
-                self._remove(path)
+    @property
+    def has_directories(self) -> bool:
+        """Whether directories are things of their own; in a bucket they are not, and must not be made."""
+        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
+        return not protocols & OBJECT_STORES
 
-    def _remove(self, path: str) -> None:
-        if self.fs.exists(path):
-            self.fs.rm(path, recursive=True)
+    def _make_parent(self, name: str) -> None:
+        if self.has_directories:
+            self.fs.makedirs(posixpath.dirname(self._join(name)), exist_ok=True)
 
     def _join(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
-
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise ChatbaseOutputError(
-                f"The output path {self.url} cannot be written: {error.strerror or error}. "
-                "Nothing was exported."
-            ) from error
-
-
-class Staging:
-    """
-    Where an export is written before it is published.
-
-    :param directory: the export's directory.
-    :param path: the staging directory's path on its file system.
-    """
-
-    def __init__(self, directory: ExportDirectory, path: str) -> None:
-        self._directory = directory
-        self.path = path
-        self.published = False
-
-    @contextmanager
-    def open(self, path: str) -> Iterator[RowFile]:
-        """
-        Open a file for writing; one of the same name is written anew.
-
-        :param path: its path in the finished export.
-        """
-        with self._directory.fs.open(f"{self.path}/{path}", "wb") as stream:
-            yield RowFile(path, stream)
-
-
-def _paths_of(manifest: dict[str, Any] | None) -> list[str]:
-    files = manifest.get("files") if manifest else None
-    if not isinstance(files, list):
-        return []
-    return [file["path"] for file in files if isinstance(file, dict) and isinstance(file.get("path"), str)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -39,23 +40,67 @@ class Window:
         """Return the bounds as ISO 8601 in UTC."""
         return {"start": in_utc(self.start), "end": in_utc(self.end)}
 
+    def covers(self, other: Window) -> bool:
+        """
+        Say whether another window lies within this one.
+
+        :param other: the other.
+        """
+        return self.start <= other.start and other.end <= self.end
+
+    def meets(self, other: Window) -> bool:
+        """
+        Say whether the two have a moment in common.
+
+        :param other: the other.
+        """
+        return self.start < other.end and other.start < self.end
+
+    def without(self, other: Window) -> list[Window]:
+        """
+        Return what of this window lies outside of another.
+
+        :param other: the other.
+        """
+        if not self.meets(other):
+            return [self]
+        before, after = Window(self.start, other.start), Window(other.end, self.end)
+        return [each for each in (before, after) if each.start < each.end]
+
+    @property
+    def name(self) -> str:
+        """The bounds as they stand in file names."""
+        return f"{compact(self.start)}-{compact(self.end)}"
+
+    @property
+    def seconds(self) -> int:
+        """How long it is, in whole seconds."""
+        return int((self.end - self.start).total_seconds())
+
 
 def choose_window(
-    start: Moment | None, end: Moment | None, interval: tuple[datetime | None, datetime | None], now: datetime
-) -> Window:
+    start: Moment | None,
+    end: Moment | None,
+    interval: tuple[datetime | None, datetime | None],
+    now: datetime,
+    watermark: datetime | None = None,
+    first_start: Moment | None = None,
+) -> Window | None:
     """
-    Choose the window: the one that is given, else the run's data interval.
+    Choose the window: the one that is given, else the run's data interval, else since the watermark.
 
     :param start: the first moment; with only an end given, the beginning of time.
     :param end: the first moment after the window; with only a start given, now.
     :param interval: the run's data interval, empty where the run has none.
-    :param now: the present.
-    :return: the window.
+    :param now: the present, or until when a run without an interval is to export.
+    :param watermark: until when earlier runs exported.
+    :param first_start: where to begin as long as there is no watermark.
+    :return: the window; ``None`` when everything until now was exported by earlier runs.
     :raises ChatbaseInputError: when a bound is no time, the end is not after the start, or there is no
         window at all.
     """
     if start in (None, "") and end in (None, ""):
-        return _interval_window(interval)
+        return _interval_window(interval) or _since(watermark, first_start, now)
     first = EPOCH if start in (None, "") else parse_moment("start", start)
     last = whole_second(now) if end in (None, "") else parse_moment("end", end)
     if last <= first:
@@ -64,6 +109,56 @@ def choose_window(
             "It is half-open: start is in it, end is not. Nothing was exported."
         )
     return Window(first, last)
+
+
+def ends_now(
+    start: Moment | None, end: Moment | None, interval: tuple[datetime | None, datetime | None]
+) -> bool:
+    """
+    Say whether the window that :func:`choose_window` chooses ends at the present.
+
+    :param start: as given.
+    :param end: as given.
+    :param interval: the run's data interval.
+    """
+    if end not in (None, ""):
+        return False
+    return start not in (None, "") or _interval_window(interval) is None
+
+
+def floor_day(at: datetime) -> datetime:
+    """
+    Return the start of a moment's day in UTC.
+
+    :param at: the moment.
+    """
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def look_back(window: Window, by: timedelta) -> Window:
+    """
+    Move a window's start back, to the start of a day.
+
+    :param window: the window.
+    :param by: how far.
+    """
+    try:
+        return Window(floor_day(window.start - by), window.end)
+    except OverflowError:
+        return Window(EPOCH, window.end)
+
+
+def days_of(window: Window) -> list[Window]:
+    """
+    Cut a window at midnights in UTC.
+
+    :param window: the window.
+    :return: its days, the first and the last one perhaps not whole.
+    """
+    cuts = [window.start]
+    while (midnight := floor_day(cuts[-1]) + timedelta(days=1)) < window.end:
+        cuts.append(midnight)
+    return [Window(*bounds) for bounds in pairwise([*cuts, window.end])]
 
 
 def parse_moment(name: str, value: Any) -> datetime:
@@ -119,6 +214,28 @@ def read_moment(value: Any) -> datetime | None:
     return _read_iso(value) if isinstance(value, str) else None
 
 
+def compact(at: datetime) -> str:
+    """
+    Write a moment without punctuation, as in file names.
+
+    :param at: the moment.
+    """
+    return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def read_window(found: Any) -> Window | None:
+    """
+    Read a window from JSON, as :meth:`Window.as_json` writes it.
+
+    :param found: an object with ``start`` and ``end``, or anything else.
+    :return: the window, or ``None`` where it is none.
+    """
+    if not isinstance(found, dict):
+        return None
+    start, end = read_moment(found.get("start")), read_moment(found.get("end"))
+    return Window(start, end) if start is not None and end is not None else None
+
+
 def in_utc(at: datetime) -> str:
     """
     Write a moment as ISO 8601 in UTC, with ``Z``.
@@ -128,14 +245,23 @@ def in_utc(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _interval_window(interval: tuple[datetime | None, datetime | None]) -> Window:
+def _interval_window(interval: tuple[datetime | None, datetime | None]) -> Window | None:
     start, end = interval
     if start is None or end is None or whole_second(end) <= whole_second(start):
-        raise ChatbaseInputError(
-            "There is no window to export: this run has no data interval. Give start and end, for example "
-            "start='2026-01-01', end='2026-02-01' (end is not in it). Nothing was exported."
-        )
+        return None  # a manual run, one that an asset started, or a schedule of moments
     return Window(whole_second(start), whole_second(end))
+
+
+def _since(watermark: datetime | None, first_start: Moment | None, now: datetime) -> Window | None:
+    end = whole_second(now)
+    if watermark is None and first_start in (None, ""):
+        raise ChatbaseInputError(
+            "There is no window to export: this run has no data interval, and no earlier export left a "
+            "watermark at output_path. Give start and end, for example start='2026-01-01', end='2026-02-01' "
+            "(end is not in it), or first_start for the first run. Nothing was exported."
+        )
+    start = watermark if watermark is not None else parse_moment("first_start", first_start)
+    return Window(start, end) if start < end else None
 
 
 def _read_iso(text: str) -> datetime | None:

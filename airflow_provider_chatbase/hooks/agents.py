@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_chatbase.client.v1 import chatbots
 from airflow_provider_chatbase.client.v2 import agents
 from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
 
@@ -12,15 +13,19 @@ class AgentCalls(ConnectedHook):
     """List, get, create, update, clone and delete agents."""
 
     def list_agents(self) -> list[JsonObject]:
-        """Return all agents of the workspace: ``listAgents``."""
+        """Return all agents of the workspace: ``listAgents``; on v1 ``getChatbots``."""
+        if self.connection.settings.api_version == "v1":
+            return self.client.send(chatbots.list_chatbots())
         return list(self.client.items(agents.list_agents()))
 
     def get_agent(self, agent_id: str | None = None) -> JsonObject:
         """
-        Return an agent with its settings and training status: ``getAgent``.
+        Return an agent with its settings and training status: ``getAgent``; on v1 ``getChatbots``.
 
         :param agent_id: the agent; by default the connection's.
         """
+        if self.connection.settings.api_version == "v1":
+            return chatbots.find_chatbot(self.list_agents(), self.agent_or_default(agent_id))
         return self.client.send(agents.get_agent(self.agent_or_default(agent_id)))
 
     def create_agent(self, name: str, settings: dict[str, Any] | None = None) -> JsonObject:
@@ -54,9 +59,31 @@ class AgentCalls(ConnectedHook):
 
     def delete_agent(self, agent_id: str) -> JsonObject:
         """
-        Delete an agent, for good: ``deleteAgent``.
+        Delete an agent, for good: ``deleteAgent``; on v1 ``deleteChatbot``.
 
         :param agent_id: the agent; it must be named.
+        :return: ``{"success": true}``; on v1 ``{"message"}``.
+        """
+        if self.connection.settings.api_version == "v1":
+            return self.client.send(chatbots.delete_chatbot(agent_id))
+        return self.client.send(agents.delete_agent(agent_id))
+
+    def update_agent_styles(self, styles: dict[str, Any], agent_id: str | None = None) -> JsonObject:
+        """
+        Change how an agent's chat looks: ``updateAgentStyles``.
+
+        :param styles: ``chat`` and ``centerStage``, each with the styles to change.
+        :param agent_id: the agent; by default the connection's.
         :return: ``{"success": true}``.
         """
-        return self.client.send(agents.delete_agent(agent_id))
+        return self.client.send(agents.update_styles(self.agent_or_default(agent_id), styles))
+
+    def set_auto_retrain(self, enabled: bool, agent_id: str | None = None) -> JsonObject:
+        """
+        Let an agent refresh its sources every 7 days, or not: ``updateAgentAutoRetrain``.
+
+        :param enabled: whether it does.
+        :param agent_id: the agent; by default the connection's.
+        :return: ``{"success": true}``.
+        """
+        return self.client.send(agents.update_auto_retrain(self.agent_or_default(agent_id), enabled))

@@ -15,6 +15,8 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient, Request, RetryPolicy
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.client.transport import load_async_backend
 from airflow_provider_chatbase.hooks.connection import ChatbaseConnection, read_connection
 
 JsonObject = dict[str, Any]
@@ -67,8 +69,8 @@ class ConnectedHook(BaseHook):
             connection = read_connection(found, await get_async_extra_dejson(found))
             # The triggerer of Airflow 3.0 waits in mask_secret for its event loop, so it must not run there.
             self.__dict__["connection"] = await sync_to_async(_masked)(connection)
-        # Loading the certificates takes tens of milliseconds, for which no event loop should stand still.
-        return await asyncio.to_thread(AsyncChatbaseClient, self.connection.settings, policy)
+        # Certificates and modules take long to load; no event loop should stand still meanwhile.
+        return await asyncio.to_thread(_open_async_client, self.connection.settings, policy)
 
     def agent_or_default(self, agent_id: str | None) -> str:
         """
@@ -136,6 +138,11 @@ class ConnectedHook(BaseHook):
     ) -> None:
         """Close the HTTP connections."""
         self.close()
+
+
+def _open_async_client(settings: ClientSettings, policy: RetryPolicy | None) -> AsyncChatbaseClient:
+    load_async_backend()
+    return AsyncChatbaseClient(settings, policy)
 
 
 def _masked(connection: ChatbaseConnection) -> ChatbaseConnection:

@@ -10,11 +10,12 @@ from airflow_provider_chatbase.connection_form import EXTRA_FIELDS, HIDDEN_FIELD
 from airflow_provider_chatbase.hooks.agents import AgentCalls
 from airflow_provider_chatbase.hooks.connection_test import try_connection
 from airflow_provider_chatbase.hooks.conversations import ConversationCalls
+from airflow_provider_chatbase.hooks.leads import LeadCalls
 from airflow_provider_chatbase.hooks.messages import MessageCalls
 from airflow_provider_chatbase.hooks.sources import SourceCalls
 
 
-class ChatbaseHook(AgentCalls, MessageCalls, SourceCalls, ConversationCalls):
+class ChatbaseHook(AgentCalls, MessageCalls, SourceCalls, ConversationCalls, LeadCalls):
     """
     Speaks to Chatbase with the key and the settings of an Airflow connection.
 

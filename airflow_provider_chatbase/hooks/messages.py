@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client import ChatbaseClient, Request
-from airflow_provider_chatbase.client.answers import require_answer
-from airflow_provider_chatbase.client.asking import Question, Rules, ask
+from airflow_provider_chatbase.client.answers import complete
+from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.history import (
     MAX_CHARS,
     MAX_MESSAGES,
@@ -16,6 +16,7 @@ from airflow_provider_chatbase.client.history import (
     read_history,
     trim_history,
 )
+from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.tag import new_tag
 from airflow_provider_chatbase.client.tools import ToolUse
 from airflow_provider_chatbase.client.v2 import chat, messages
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 class StreamedMessage:
     """
-    An answer that is being streamed: iterate over its texts, then read ``answer``.
+    An answer that is being streamed: iterate over its texts, once, then read ``answer``.
 
     :param client: sends the request, when the iteration begins.
     :param request: asks for a stream.
@@ -36,6 +37,7 @@ class StreamedMessage:
         self._client = client
         self._request = request
         self._answer: JsonObject | None = None
+        self._sent = False
 
     def __iter__(self) -> Iterator[str]:
         """
@@ -44,12 +46,16 @@ class StreamedMessage:
         :raises ChatbaseInterruptedAnswerError: when the stream breaks or ends without its end marker; it has
             the text received so far.
         :raises ChatbaseAnswerError: when the agent fails while it answers.
+        :raises RuntimeError: when it was iterated over before; that would send the message again.
         """
         if self._request.stream is None:
             raise RuntimeError("The request does not ask for a stream.")
+        if self._sent:
+            raise RuntimeError("The texts can be read once: to read them again is to send the message again.")
+        self._sent = True
         reader = self._request.stream()
         yield from self._client.stream(self._request, reader)
-        self._answer = {"history": None, **require_answer(reader.result()), "recovered": False}
+        self._answer = complete(reader.result())
 
     @property
     def answer(self) -> JsonObject:
@@ -185,11 +191,14 @@ class MessageCalls(ConnectedHook):
         :param max_history_chars: the characters they may have together.
         :param how: further fields of :class:`~airflow_provider_chatbase.client.asking.Question`.
         """
-        earlier = history.get("conversation_id") if isinstance(history, dict) else None
+        earlier = history if isinstance(history, dict) else {}
+        conversation_id = conversation_id or earlier.get("conversation_id") or None
+        is_same = conversation_id == earlier.get("conversation_id")
         return Question(
             agent_id=self.agent_or_default(agent_id),
             message=message,
-            conversation_id=conversation_id or earlier or None,
+            conversation_id=conversation_id,
+            after_message_id=earlier.get("message_id") if is_same else None,
             user_id=user_id or None,
             history=_trimmed(read_history(history), max_history_messages, max_history_chars),
             **{"tag": new_tag(), **how},
@@ -205,7 +214,7 @@ class MessageCalls(ConnectedHook):
         :return: the new answer.
         """
         request = chat.retry_message(self.agent_or_default(agent_id), conversation_id, message_id)
-        return require_answer(self.client.send(request))
+        return complete(self.client.send(request))
 
     def set_feedback(
         self,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_chatbase.client.v2 import sources
+from airflow_provider_chatbase.client.v2 import file_sources, sources
 from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
+from airflow_provider_chatbase.sync.pace import UploadPacer
 
 
 class SourceCalls(ConnectedHook):
@@ -113,3 +114,44 @@ class SourceCalls(ConnectedHook):
         :return: the source, ``deleted`` or ``toBeDeleted``.
         """
         return self.client.send(sources.delete_source(self.agent_or_default(agent_id), source_id))
+
+    def upload_file_source(
+        self,
+        name: str,
+        filename: str,
+        content: bytes,
+        agent_id: str | None = None,
+        source_id: str | None = None,
+    ) -> JsonObject:
+        """
+        Give an agent a file, or replace the file of a source: ``createFileSource``, ``updateFileSource``.
+
+        It waits for its turn: an account may make 10 uploads a minute, and refused ones count. A new source
+        is not repeated after an ambiguous failure.
+
+        :param name: the source's name.
+        :param filename: the file's name, ending in .pdf, .doc, .docx or .txt.
+        :param content: its bytes, at most 20 MB.
+        :param agent_id: the agent; by default the connection's.
+        :param source_id: the source to replace; by default a new one is made.
+        :return: the source.
+        """
+        agent = self.agent_or_default(agent_id)
+        request = (
+            file_sources.create_file_source(agent, name, filename, content)
+            if source_id is None
+            else file_sources.update_file_source(
+                agent, source_id, name=name, filename=filename, content=content
+            )
+        )
+        with UploadPacer(self.connection.settings.api_key).turn():
+            return self.client.send(request)
+
+    def get_sources_summary(self, agent_id: str | None = None) -> JsonObject:
+        """
+        Count an agent's sources by type, with their sizes in bytes: ``getSourcesSummary``.
+
+        :param agent_id: the agent; by default the connection's.
+        :return: ``links``, ``files``, ``qnas``, ``texts``, …, each ``{"count", "size"}``.
+        """
+        return self.client.send(sources.get_summary(self.agent_or_default(agent_id)))

@@ -1,69 +1,210 @@
-"""Changing agents."""
+"""Making, changing, copying and deleting agents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.operators.base import ChatbaseOperator
+from airflow_provider_chatbase.operators.waiting import TrainingTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_chatbase.client import ChatbaseClient
+    from airflow_provider_chatbase.sync.agent_creation import IfExists
 
-class ChatbaseUpdateAgentOperator(ChatbaseOperator):
+JsonObject = dict[str, Any]
+
+
+class ChatbaseCreateAgentOperator(TrainingTask):
     """
-    Changes some of an agent's settings and returns what changed: ``updateAgent``.
+    Creates an agent, or finds it by its name: ``createAgent``; on v1 ``createChatbot``.
+
+    A retry after a crash finds the agent that the earlier attempt made: the one of that name which was
+    created since the DAG run began. Follow-ups that Chatbase names in ``pendingSteps`` are finished, and the
+    agent is not made again.
+
+    Returns plain JSON: ``agent_id``, ``name``, ``created``, ``pending_steps`` and ``finished_steps``,
+    ``changed`` and ``not_applied`` (settings beyond those that come with the creation).
+
+    :param name: its name, at most 100 characters; by default the ``name`` in the settings.
+    :param settings: its settings, by the names that an agent shows (``instructions``, ``model``, ``temp``, …,
+        ``styles``, ``autoRetrain``).
+    :param settings_path: URL of a YAML or JSON file of settings; ``settings`` goes before it.
+    :param url: a website that it is to know from the beginning (v2).
+    :param source_text: a text that it is to know from the beginning (v1).
+    :param if_exists: for an agent of that name that is there already: ``fail``; ``get`` it as it is;
+        ``update`` its settings; or ``create`` another. With ``get`` and ``update``, more than one fail.
+    :param wait_for_training: wait until the sources it begins with are trained.
+    :param storage_conn_id: the Airflow connection of the storage that ``settings_path`` is on.
+    :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
+    """
+
+    template_fields: Sequence[str] = (
+        "chatbase_conn_id",
+        "name",
+        "settings",
+        "settings_path",
+        "url",
+        "source_text",
+        "storage_conn_id",
+    )
+    template_fields_renderers = {"settings": "json"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        settings: JsonObject | None = None,
+        settings_path: str | None = None,
+        url: str | None = None,
+        source_text: str | None = None,
+        if_exists: IfExists = "fail",
+        storage_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.settings = settings
+        self.settings_path = settings_path
+        self.url = url
+        self.source_text = source_text
+        self.if_exists = if_exists
+        self.storage_conn_id = storage_conn_id
+
+    def execute(self, context: Context) -> JsonObject:
+        """
+        Create or find the agent.
+
+        :param context: the task's context.
+        :return: the agent's id and what was done.
+        """
+        from airflow_provider_chatbase.operators.attempts import earlier_attempt_since
+        from airflow_provider_chatbase.sync.agent_creation import NewAgent, create_agent
+
+        with self.hook() as hook:
+            settings = _declared_settings(self.settings, self.settings_path, self.storage_conn_id)
+            wanted = NewAgent(
+                name=self.name or settings.pop("name", ""),
+                settings={name: value for name, value in settings.items() if name != "name"},
+                url=self.url or None,
+                source_text=self.source_text or None,
+                if_exists=self.if_exists,
+                ours_since=earlier_attempt_since(context),
+            )
+            version = hook.connection.settings.api_version
+            result = hook.client.run(create_agent(wanted, version))
+            verb = "Created" if result["created"] else "Found"
+            self.log.info("%s agent %s, %s.", verb, result["agent_id"], wanted.name)
+            if result["not_applied"]:
+                self.log.warning("Chatbase did not apply: %s.", ", ".join(result["not_applied"]))
+            if not self.wait_for_training:
+                return result
+            return _await_all(self, hook.client, result, writes_text=bool(self.source_text))
+
+
+class ChatbaseUpdateAgentOperator(TrainingTask):
+    """
+    Changes some of an agent's settings and returns what changed: ``updateAgent`` and its siblings.
 
     Only settings that differ are sent, so a second run sends nothing. The agent is read again
-    afterwards: what is returned is what Chatbase shows, not what was asked for.
+    afterwards: what is returned is what Chatbase shows, not what was asked for. On v1 the settings that it
+    does not show are sent each time.
 
     Returns plain JSON: ``agent_id``, ``changed`` (``{name: {"from", "to"}}``), ``unchanged`` (names that
-    had the wanted value before), ``not_applied`` (names that Chatbase accepted and does not show).
+    had the wanted value before), ``not_applied`` (names that Chatbase accepted and does not show). Texts of
+    more than 200 characters are cut in it.
 
-    :param settings: the API's setting names (``instructions``, ``model``, ``temp``, ``creditLimit``, …).
-        What is left out stays; ``None`` resets or switches off where the API says nullable.
+    :param settings: the settings, by the names that an agent shows (``instructions``, ``model``, ``temp``,
+        ``creditLimit``, …, ``styles``, ``autoRetrain``). What is left out stays; ``None`` resets or switches
+        off where the API says nullable.
+    :param settings_path: URL of a YAML or JSON file of settings; ``settings`` goes before it.
+    :param source_text: on v1, a text that replaces all that the agent knows. It is sent each time.
+    :param mode: ``apply``, or ``check`` to change nothing and fail when the settings are not as declared.
+    :param on_drift: what ``check`` does then: ``fail``, or ``report`` to return it (``drift``, ``differs``).
+    :param wait_for_training: on v1, wait until ``source_text`` is trained. On v2 no setting trains anything.
+    :param storage_conn_id: the Airflow connection of the storage that ``settings_path`` is on.
     :param agent_id: the agent; by default the connection's.
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
-    template_fields: Sequence[str] = (*ChatbaseOperator.template_fields, "settings")
+    template_fields: Sequence[str] = (
+        *ChatbaseOperator.template_fields,
+        "settings",
+        "settings_path",
+        "source_text",
+        "storage_conn_id",
+    )
     template_fields_renderers = {"settings": "json"}  # noqa: RUF012
 
-    def __init__(self, *, settings: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        settings: JsonObject | None = None,
+        settings_path: str | None = None,
+        source_text: str | None = None,
+        mode: Literal["apply", "check"] = "apply",
+        on_drift: Literal["fail", "report"] = "fail",
+        storage_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.settings = settings
+        self.settings_path = settings_path
+        self.source_text = source_text
+        self.mode = mode
+        self.on_drift = on_drift
+        self.storage_conn_id = storage_conn_id
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """
-        Change the settings.
+        Change the settings, or compare them.
 
         :param context: the task's context.
         :return: what changed.
+        :raises ChatbaseDriftError: when a check finds other settings than declared.
         """
-        from airflow_provider_chatbase.client.v2.agents import checked_settings
-        from airflow_provider_chatbase.settings_diff import changes, differing
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError
+        from airflow_provider_chatbase.sync.agent_settings import change, checked, compare
+        from airflow_provider_chatbase.sync.agent_text import replace_text
 
         with self.hook() as hook:
-            wanted = checked_settings(self.settings)
+            if self.mode not in ("apply", "check") or self.on_drift not in ("fail", "report"):
+                raise ChatbaseInputError("mode must be apply or check, and on_drift fail or report.")
+            if self.settings is None and not self.settings_path and not self.source_text:
+                raise ChatbaseInputError("Give settings or settings_path: there is nothing to change.")
+            wanted = checked(_declared_settings(self.settings, self.settings_path, self.storage_conn_id))
             agent_id = hook.agent_or_default(self.agent_id)
-            before = after = hook.get_agent(agent_id)
-            sent = differing(wanted, before)
-            if sent:
-                hook.update_agent(sent, agent_id)
-                after = hook.get_agent(agent_id)
-        result = {
-            "agent_id": agent_id,
-            "changed": changes(list(sent), before, after),
-            "unchanged": sorted(set(wanted) - set(sent)),
-            "not_applied": sorted(
-                name for name, value in differing(sent, after).items() if value is not None
-            ),
-        }
-        self._report(result)
-        return result
+            version = hook.connection.settings.api_version
+            if self.mode == "check":
+                return self._judge(hook.client.run(compare(agent_id, wanted, version)))
+            if self.source_text:
+                hook.client.run(replace_text(agent_id, self.source_text, wanted.get("name"), version))
+            result = hook.client.run(change(agent_id, wanted, version))
+            self._report(result)
+            if not self.source_text or not self.wait_for_training:
+                return result
+            return self.await_training(hook.client, agent_id, None, result)
 
-    def _report(self, result: dict[str, Any]) -> None:
+    def _judge(self, comparison: JsonObject) -> JsonObject:
+        from airflow_provider_chatbase.sync.errors import ChatbaseDriftError
+
+        lines = [
+            f"{name} is {sides['actual']!r}, not {sides['wanted']!r}"
+            for name, sides in comparison["differs"].items()
+        ]
+        if not lines:
+            self.log.info("Agent %s has the declared settings.", comparison["agent_id"])
+        elif self.on_drift == "report":
+            self.log.warning("Agent %s differs: %s.", comparison["agent_id"], "; ".join(lines))
+        else:
+            raise ChatbaseDriftError(
+                f"Agent {comparison['agent_id']} is not as declared: {'; '.join(lines)}."
+            )
+        return comparison
+
+    def _report(self, result: JsonObject) -> None:
         self.log.info(
             "Agent %s: changed %s; already as wanted: %s.",
             result["agent_id"],
@@ -75,3 +216,113 @@ class ChatbaseUpdateAgentOperator(ChatbaseOperator):
                 "Chatbase accepted these settings and does not show the wanted value: %s.",
                 ", ".join(result["not_applied"]),
             )
+
+
+class ChatbaseCloneAgentOperator(TrainingTask):
+    """
+    Copies an agent with its sources, except Notion pages: ``cloneAgent``.
+
+    A retry after a crash finds the copy that the earlier attempt made: an agent created since the DAG run
+    began, with the original's settings, and named as wanted or beginning like the original.
+
+    Returns plain JSON: ``agent_id`` of the copy, ``cloned_from``, ``name``, ``pending_steps``.
+
+    :param name: the copy's name, which no agent may have yet; by default Chatbase chooses one.
+    :param wait_for_training: wait until the copy's sources are trained.
+    :param agent_id: the agent to copy; by default the connection's.
+    :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
+    """
+
+    template_fields: Sequence[str] = (*ChatbaseOperator.template_fields, "name")
+
+    def __init__(self, *, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+
+    def execute(self, context: Context) -> JsonObject:
+        """
+        Copy the agent, or find the copy.
+
+        :param context: the task's context.
+        :return: the copy's id.
+        """
+        from airflow_provider_chatbase.operators.attempts import earlier_attempt_since
+        from airflow_provider_chatbase.sync.agent_creation import clone_agent
+
+        with self.hook() as hook:
+            agent_id = hook.agent_or_default(self.agent_id)
+            result = hook.client.run(clone_agent(agent_id, self.name or None, earlier_attempt_since(context)))
+            self.log.info("Agent %s is a copy of %s.", result["agent_id"], agent_id)
+            if not self.wait_for_training:
+                return result
+            return _await_all(self, hook.client, result, writes_text=False)
+
+
+class ChatbaseDeleteAgentOperator(ChatbaseOperator):
+    """
+    Deletes an agent with its sources and integrations, for good: ``deleteAgent``; on v1 ``deleteChatbot``.
+
+    Returns plain JSON: ``agent_id``, ``deleted``.
+
+    :param agent_id: the agent. The connection's default is not deleted unasked: it has to be named.
+    :param confirm: the same id once more.
+    :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
+    """
+
+    template_fields: Sequence[str] = (*ChatbaseOperator.template_fields, "confirm")
+
+    def __init__(self, *, agent_id: str, confirm: str, **kwargs: Any) -> None:
+        super().__init__(agent_id=agent_id, **kwargs)
+        self.confirm = confirm
+
+    def execute(self, context: Context) -> JsonObject:
+        """
+        Delete the agent.
+
+        :param context: the task's context.
+        :return: what was deleted.
+        """
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseNotFoundError
+        from airflow_provider_chatbase.operators.attempts import earlier_attempt_since
+
+        with self.hook() as hook:
+            if not self.agent_id or self.confirm != self.agent_id:
+                raise ChatbaseInputError(
+                    f"confirm is {self.confirm!r} and agent_id {self.agent_id!r}: deleting an agent is for "
+                    "good, so both must be the same id. Nothing was deleted."
+                )
+            try:
+                hook.delete_agent(self.agent_id)
+            except ChatbaseNotFoundError:
+                if earlier_attempt_since(context) is None:
+                    raise
+                self.log.info("Agent %s is gone; an earlier attempt deleted it.", self.agent_id)
+        return {"agent_id": self.agent_id, "deleted": True}
+
+
+def _declared_settings(
+    settings: JsonObject | None, settings_path: str | None, storage_conn_id: str | None
+) -> JsonObject:
+    """Put the settings of a file and those given together; those given go before."""
+    from airflow_provider_chatbase.object_storage import locate
+    from airflow_provider_chatbase.sync.agent_file import parse_settings
+    from airflow_provider_chatbase.sync.agent_settings import checked
+
+    in_file: JsonObject = {}
+    if settings_path:
+        place = locate("settings_path", settings_path, storage_conn_id)
+        in_file = parse_settings(place.read(), place.url)
+    return checked({**in_file, **checked(settings or {})})
+
+
+def _await_all(
+    operator: TrainingTask, client: ChatbaseClient, result: JsonObject, *, writes_text: bool
+) -> JsonObject:
+    """Wait for all sources of a new agent; one without sources has nothing to train."""
+    from airflow_provider_chatbase.sync.agent_creation import source_ids_of
+
+    agent_id = result["agent_id"]
+    if client.settings.api_version == "v1":
+        return operator.await_training(client, agent_id, None, result) if writes_text else result
+    source_ids = client.run(source_ids_of(agent_id))
+    return operator.await_training(client, agent_id, source_ids, result) if source_ids else result

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.operators.base import ChatbaseOperator
+from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_chatbase.client.asking import Question, Rules
+    from airflow_provider_chatbase.client.asking import Rules
+    from airflow_provider_chatbase.client.question import Question
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+__all__ = ["ChatbaseBatchPromptOperator", "ChatbaseSendMessageOperator"]
 
 SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -42,7 +45,7 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
     :param stream: have the answer sent as it is written, so that no proxy on the way gets impatient.
     :param on_ambiguous: what to do when it is unknown whether the message was answered. ``reconcile`` looks
         for it, and sends again only when it never arrived; API v1 cannot look, so there it fails. ``retry``
-        sends again, ``fail`` fails.
+        sends again, and a second try of the task asks anew; ``fail`` fails.
     :param tool_handlers: what runs the agent's client-side actions, by their names. A handler gets the input
         as keyword arguments, or as one argument where its parameters have other names.
     :param on_tool_calls: ``fail``, or ``return`` the answer with its ``tool_calls``, without a handler.
@@ -140,11 +143,12 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         from airflow_provider_chatbase.client.tools import ToolUse
 
         ti = context.get("ti")
+        earlier_try = ti is not None and int(ti.try_number) > 1
         return Rules(
             version=hook.connection.settings.api_version,
             on_ambiguous=self.on_ambiguous,
-            look_first=ti is not None and int(ti.try_number) > 1,
-            not_before=_run_began(context),
+            look_first=earlier_try,
+            not_before=_run_began(context) if earlier_try else time.time(),
             tools=ToolUse(self.tool_handlers or {}, self.on_tool_calls, self.max_tool_rounds),
         )
 
@@ -174,7 +178,8 @@ class _Progress:
 
 
 def _run_began(context: Context) -> float:
-    """Return when a message of this run was sent at the earliest, in seconds since the epoch."""
-    dag_run = context.get("dag_run")
-    began = getattr(dag_run, "start_date", None)
-    return began.timestamp() if isinstance(began, datetime) else time.time()
+    """Return when an earlier try of this run sent a message at the earliest, in seconds since the epoch."""
+    dag_run = context["dag_run"]
+    # Clearing a finished run makes it start anew; when it was due stays as it was.
+    began = dag_run.run_after if dag_run.clear_number else dag_run.start_date or dag_run.run_after
+    return began.timestamp()

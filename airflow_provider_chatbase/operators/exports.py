@@ -1,37 +1,46 @@
-"""Landing conversations in files."""
+"""Landing conversations, leads and contacts in files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseOperator
 
 from airflow_provider_chatbase.operators.base import ChatbaseOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_chatbase.exports.window import Moment
+    from airflow_provider_chatbase.exports.job import Outcome
+    from airflow_provider_chatbase.exports.manifest import Manifest
+    from airflow_provider_chatbase.exports.spec import ExportSpec
+    from airflow_provider_chatbase.exports.window import Moment, Window
+
+FileFormat = Literal["jsonl", "csv", "parquet"]
+Compression = Literal["gzip", "zstd"]
 
 
-class ChatbaseExportConversationsOperator(ChatbaseOperator):
+class ExportOperator(ChatbaseOperator):
     """
-    Exports an agent's conversations of every channel as JSON lines: ``exportConversations``.
-
-    One window, half-open: created at or after ``start`` and before ``end``, in UTC. Without either, the
-    run's data interval. Conversations are written page by page, so memory does not grow with their
-    number. ``conversations.jsonl`` comes first and ``_manifest.json`` last: where there is a manifest, the
-    export is whole. A rerun replaces it. The task fails when fewer conversations arrive than the API
-    counts; then what was there before is still there.
-
-    Returns the manifest (``rows``, ``bytes``, ``api_total``, ``window``, ``files`` with path, rows, bytes and
-    sha256) with ``output_path`` and ``manifest_path``; never the rows.
+    What the export operators have in common.
 
     :param output_path: URL of a directory on any storage that Airflow knows (``file://``, ``s3://``, …).
+        ``{agent_id}`` in it becomes the agent's id. A mapped task without it writes below ``agent_id=…/``.
     :param start: the first moment: ISO 8601, a date or a datetime; without a zone it is UTC.
     :param end: the first moment after the window; with only ``start`` given, the present.
-    :param agent_id: the agent; by default the connection's.
+    :param first_start: where to begin as long as there is no watermark and no window.
+    :param file_format: ``jsonl`` (the API's objects), ``csv`` or ``parquet`` (tables).
+    :param compression: ``gzip`` or ``zstd``; for Parquet the codec inside the file.
+    :param partition_by: ``day`` puts each day (UTC) into a directory of its own.
+    :param redact: what to hide before anything is written: a dict of column to ``drop``, ``mask``, ``hash``
+        or ``detect`` (e-mail addresses and phone numbers in texts); ``*`` with ``detect`` means every text.
+    :param redact_salt: goes into the hashes; keep it secret.
+    :param escape_formulas: for CSV, keep a spreadsheet from taking a text for a formula.
+    :param concurrency: how many parts of the window are read at the same time.
     :param storage_conn_id: the storage's Airflow connection; it may stand in the URL too.
+    :param agent_id: the agent; by default the connection's.
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
@@ -40,8 +49,17 @@ class ChatbaseExportConversationsOperator(ChatbaseOperator):
         "output_path",
         "start",
         "end",
+        "first_start",
+        "file_format",
+        "compression",
+        "partition_by",
+        "redact",
+        "redact_salt",
         "storage_conn_id",
     )
+
+    kind = ""
+    by = "created"
 
     def __init__(
         self,
@@ -49,6 +67,14 @@ class ChatbaseExportConversationsOperator(ChatbaseOperator):
         output_path: str,
         start: Moment | None = None,
         end: Moment | None = None,
+        first_start: Moment | None = None,
+        file_format: FileFormat = "jsonl",
+        compression: Compression | None = None,
+        partition_by: Literal["day"] | None = None,
+        redact: Mapping[str, str] | None = None,
+        redact_salt: str | None = None,
+        escape_formulas: bool = True,
+        concurrency: int = 32,
         storage_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -56,34 +82,405 @@ class ChatbaseExportConversationsOperator(ChatbaseOperator):
         self.output_path = output_path
         self.start = start
         self.end = end
+        self.first_start = first_start
+        self.file_format = file_format
+        self.compression = compression
+        self.partition_by = partition_by
+        self.redact = redact
+        self.redact_salt = redact_salt
+        self.escape_formulas = escape_formulas
+        self.concurrency = concurrency
         self.storage_conn_id = storage_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        Export the window.
+        Export.
 
         :param context: the task's context.
-        :return: the manifest and where it is.
-        :raises ChatbaseIncompleteExportError: when fewer conversations arrive than the API counts.
+        :return: counts and places; the files themselves are listed in the manifest.
+        :raises ChatbaseIncompleteExportError: when fewer objects arrive than the API counts.
+        :raises AirflowSkipException: when earlier runs have exported everything until now.
         """
-        from airflow_provider_chatbase.exports.conversations import export_window
-        from airflow_provider_chatbase.exports.manifest import MANIFEST
-        from airflow_provider_chatbase.exports.window import choose_window
+        from airflow_provider_chatbase.export_runs import asset_watermark, emit_asset_events, output_url
+        from airflow_provider_chatbase.exports.errors import storage_errors
+        from airflow_provider_chatbase.exports.job import export
         from airflow_provider_chatbase.object_storage import open_directory
 
         with self.hook() as hook:
-            interval = (context.get("data_interval_start"), context.get("data_interval_end"))
-            window = choose_window(self.start, self.end, interval, datetime.now(tz=UTC))
-            directory = open_directory(self.output_path, self.storage_conn_id)
-            manifest = export_window(hook.client, hook.agent_or_default(self.agent_id), window, directory)
+            agent_id = hook.agent_or_default(self.agent_id)
+            directory = open_directory(output_url(self.output_path, agent_id, context), self.storage_conn_id)
+            with storage_errors(directory.url):
+                manifest = directory.read_manifest()
+            if manifest is None or manifest.watermark is None:
+                watermark = asset_watermark(self.outlets, context, self.kind, agent_id)
+            else:
+                watermark = manifest.watermark
+            spec = self._spec(agent_id, hook.connection.settings.api_version, manifest, watermark, context)
+            outcome = export(hook.open_async_client, directory, spec)
+        result = self._result(outcome, directory.url)
         self.log.info(
-            "Exported %d conversations created from %s until before %s to %s.",
-            manifest.rows,
-            *window.as_json().values(),
+            "Exported %d %s (%d bytes in %d files) to %s.",
+            result["rows"],
+            self.kind,
+            result["bytes"],
+            result["file_count"],
             directory.url,
         )
+        self._exported = result
+        emit_asset_events(self.outlets, context, result)
+        return result
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
+        """
+        Say for OpenLineage what was read and written; called only where its provider is installed.
+
+        :param _task_instance: the task instance.
+        """
+        from airflow_provider_chatbase.export_runs import lineage
+
+        exported = getattr(self, "_exported", None)
+        return lineage(exported) if exported else None
+
+    def _spec(
+        self,
+        agent_id: str,
+        api_version: str,
+        manifest: Manifest | None,
+        watermark: datetime | None,
+        context: Context,
+    ) -> ExportSpec:
+        from airflow_provider_chatbase.export_runs import attempt_of
+        from airflow_provider_chatbase.exports.formats import choose_tables
+        from airflow_provider_chatbase.exports.manifest import Layout
+        from airflow_provider_chatbase.exports.redaction import read_redaction
+        from airflow_provider_chatbase.exports.spec import ExportSpec, cover_files
+        from airflow_provider_chatbase.exports.window import ends_now
+
+        self._check()
+        partition_by = self._partition_by()
+        tables = choose_tables(self.file_format, self.kind, self._tables())
+        window = self._window(watermark, context)
+        if window is not None:
+            window = cover_files(window, manifest, self._by(), partition_by)
+        open_ended = window is not None and ends_now(self.start, self.end, _interval(context))
+        return ExportSpec(
+            layout=Layout(
+                self.kind,
+                agent_id,
+                self.file_format,
+                self.compression,
+                tuple(table.name for table in tables),
+                partition_by,
+            ),
+            window=window,
+            by=self._by(),
+            api_version=api_version,
+            redaction=read_redaction(self.redact, self.redact_salt),
+            escape_formulas=self.escape_formulas,
+            concurrency=self.concurrency,
+            attempt_of=attempt_of(context) if open_ended else None,
+            **self._selection(),
+        )
+
+    def _check(self) -> None:
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+        if self.partition_by not in (None, "", "day"):
+            raise ChatbaseInputError(f"partition_by must be 'day' or None, not {self.partition_by!r}.")
+        if (
+            isinstance(self.concurrency, bool)
+            or not isinstance(self.concurrency, int)
+            or self.concurrency < 1
+        ):
+            raise ChatbaseInputError(f"concurrency must be a number from 1, not {self.concurrency!r}.")
+
+    def _window(self, watermark: datetime | None, context: Context) -> Window | None:
+        from airflow.providers.common.compat.sdk import AirflowSkipException
+
+        from airflow_provider_chatbase.exports.window import choose_window
+
+        until = _until(context)
+        interval = _interval(context)
+        window = choose_window(self.start, self.end, interval, until, watermark, self._first_start())
+        if window is None:
+            raise AirflowSkipException(
+                f"Earlier runs have exported everything until {watermark}, and this run is to export until "
+                f"{until}. To export a window again, give start and end."
+            )
+        return window
+
+    def _first_start(self) -> Moment | None:
+        return self.first_start
+
+    def _partition_by(self) -> str | None:
+        return self.partition_by or None
+
+    def _tables(self) -> Sequence[str] | None:
+        return None
+
+    def _by(self) -> str:
+        return self.by
+
+    def _selection(self) -> dict[str, Any]:
+        return {}
+
+    def _result(self, outcome: Outcome, url: str) -> dict[str, Any]:
+        from airflow_provider_chatbase.exports.manifest import MANIFEST
+        from airflow_provider_chatbase.exports.window import in_utc
+
+        commit, manifest = outcome.commit, outcome.manifest
+        tables: dict[str, int] = dict.fromkeys(manifest.layout.tables, 0)
+        for file in outcome.files:
+            tables[file.table] += file.rows
         return {
-            **manifest.as_json(),
-            "output_path": directory.url,
-            "manifest_path": f"{directory.url}/{MANIFEST}",
+            "kind": self.kind,
+            "agent_id": manifest.layout.agent_id,
+            "format": manifest.layout.file_format,
+            "window": commit.window.as_json() if commit.window else None,
+            "rows": commit.rows,
+            "api_total": commit.api_total,
+            "excluded": commit.excluded,
+            "bytes": sum(file.size for file in outcome.files),
+            "tables": tables,
+            "file_count": len(outcome.files),
+            "watermark": in_utc(manifest.watermark) if manifest.watermark else None,
+            "output_path": url,
+            "manifest_path": f"{url}/{MANIFEST}",
         }
+
+
+class ChatbaseExportConversationsOperator(ExportOperator):
+    """
+    Exports an agent's conversations of every channel: ``exportConversations``, or v1's ``getConversations``.
+
+    The window is half-open and in UTC: created at or after its start and before its end. It is the one that
+    is given, else the run's data interval, else since the watermark that the last export left at
+    ``output_path``. Files come first and ``_manifest.json`` last; what it lists is whole. A rerun of a
+    window replaces its files and writes the same bytes; a retry goes on from the parts that were read. The
+    task fails when fewer conversations arrive than the API counts; then what was there is still there.
+
+    Returns counts and places (``rows``, ``bytes``, ``tables``, ``api_total``, ``window``, ``watermark``,
+    ``output_path``, ``manifest_path``, …); never the rows.
+
+    :param tables: for csv and parquet: ``conversations``, ``messages``, ``tool_calls``; by default all.
+    :param lookback: how many days before the window to read again, since conversations go on after they were
+        exported; a number of days or a timedelta. Their partitions are replaced.
+    :param strategy: ``created`` (the default), ``lookback``, or ``changed_since``: find by search what
+        changed in the window, and export those conversations whole; merge by id, the newest ``updated_at``
+        wins.
+    :param channels: only these, by the API's exact names, such as ``Widget or Iframe``.
+    :param include: ``messages``, or ``summary`` to leave the messages out.
+    :param conversation_id: export only this conversation, whenever it was created.
+    :param exclude_user_prefix: leave out conversations whose user id begins with this.
+    """
+
+    template_fields: Sequence[str] = (
+        *ExportOperator.template_fields,
+        "tables",
+        "lookback",
+        "strategy",
+        "channels",
+        "include",
+        "conversation_id",
+        "exclude_user_prefix",
+    )
+
+    kind = "conversations"
+
+    def __init__(
+        self,
+        *,
+        tables: Sequence[str] | None = None,
+        lookback: int | timedelta | None = None,
+        strategy: Literal["created", "lookback", "changed_since"] | None = None,
+        channels: Sequence[str] | None = None,
+        include: Literal["messages", "summary"] = "messages",
+        conversation_id: str | None = None,
+        exclude_user_prefix: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tables = tables
+        self.lookback = lookback
+        self.strategy = strategy
+        self.channels = channels
+        self.include = include
+        self.conversation_id = conversation_id
+        self.exclude_user_prefix = exclude_user_prefix
+
+    def _check(self) -> None:
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+        super()._check()
+        if self.strategy not in (None, "", "created", "lookback", "changed_since"):
+            raise ChatbaseInputError(
+                f"strategy must be 'created', 'lookback' or 'changed_since', not {self.strategy!r}."
+            )
+        if self.strategy == "lookback" and self._lookback() is None:
+            raise ChatbaseInputError("strategy='lookback' needs lookback, a number of days.")
+        if self.strategy in ("created", "changed_since") and self._lookback() is not None:
+            raise ChatbaseInputError(f"lookback does not go with strategy={self.strategy!r}.")
+        if self.include not in ("messages", "summary"):
+            raise ChatbaseInputError(f"include must be 'messages' or 'summary', not {self.include!r}.")
+        if isinstance(self.channels, str):
+            raise ChatbaseInputError("channels must be a list of names, not one text.")
+
+    def _lookback(self) -> timedelta | None:
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+        if self.lookback in (None, ""):
+            return None
+        try:
+            days = None if isinstance(self.lookback, timedelta | bool) else int(str(self.lookback))
+            back = self.lookback if days is None else timedelta(days=days)
+        except (ValueError, OverflowError):
+            back = None
+        if not isinstance(back, timedelta) or back < timedelta():
+            raise ChatbaseInputError(
+                f"lookback must be a number of days or a timedelta, not {self.lookback!r}."
+            )
+        return back
+
+    def _window(self, watermark: datetime | None, context: Context) -> Window | None:
+        from airflow_provider_chatbase.exports.window import look_back
+
+        if self.conversation_id:
+            return None
+        window, back = super()._window(watermark, context), self._lookback()
+        return look_back(window, back) if window is not None and back is not None else window
+
+    def _partition_by(self) -> str | None:
+        return "day" if self._lookback() is not None else super()._partition_by()
+
+    def _tables(self) -> Sequence[str] | None:
+        return self.tables
+
+    def _by(self) -> str:
+        if self.conversation_id:
+            return "conversation"
+        return "updated" if self.strategy == "changed_since" else "created"
+
+    def _selection(self) -> dict[str, Any]:
+        return {
+            "conversation_id": self.conversation_id or None,
+            "channels": tuple(self.channels or ()),
+            "summary": self.include == "summary",
+            "exclude_user_prefix": self.exclude_user_prefix or None,
+        }
+
+
+class ChatbaseExportLeadsOperator(ExportOperator):
+    """
+    Exports the leads that an agent collected: v1's ``getLeads``, on a connection of any version.
+
+    The window is over their creation; it is chosen like that of conversations, and the files, the manifest
+    and the watermark are the same. The API does not say how many leads there are, so pages are read until
+    one brings nothing new.
+    """
+
+    kind = "leads"
+
+
+class ChatbaseExportContactsOperator(ExportOperator):
+    """
+    Exports an agent's contacts: v1's ``listContacts``, on a connection of any version.
+
+    The API lists all of them; the window picks those that were last changed in it. Without any window or
+    watermark, all of them. Merge by ``contact_id``; the newest ``updated_at`` wins.
+    """
+
+    kind = "contacts"
+    by = "updated"
+
+    def _first_start(self) -> Moment | None:
+        return self.first_start or "1970-01-01"
+
+
+class ChatbaseEraseConversationsOperator(BaseOperator):
+    """
+    Takes the rows of users or conversations out of earlier exports; it does not call Chatbase.
+
+    It works on a directory that :class:`ChatbaseExportConversationsOperator` wrote, of any format. Files
+    without such rows stay as they are, byte by byte. An export that is run again later brings back what is
+    still at Chatbase, so erase it there first.
+
+    Returns ``conversations``, ``rows`` by table, ``files_changed``, ``files_checked`` and ``dry_run``.
+
+    :param output_path: URL of the directory.
+    :param user_ids: erase the conversations of these users.
+    :param conversation_ids: erase these conversations.
+    :param redact_salt: the salt of the exports, where they hash the users' ids.
+    :param dry_run: only count.
+    :param storage_conn_id: the storage's Airflow connection; it may stand in the URL too.
+    """
+
+    template_fields: Sequence[str] = (
+        "output_path",
+        "user_ids",
+        "conversation_ids",
+        "redact_salt",
+        "storage_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        output_path: str,
+        user_ids: Sequence[str] | None = None,
+        conversation_ids: Sequence[str] | None = None,
+        redact_salt: str | None = None,
+        dry_run: bool = False,
+        storage_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.output_path = output_path
+        self.user_ids = user_ids
+        self.conversation_ids = conversation_ids
+        self.redact_salt = redact_salt
+        self.only_count = dry_run
+        self.storage_conn_id = storage_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Erase.
+
+        :param context: the task's context.
+        :return: the report.
+        """
+        from airflow_provider_chatbase.exceptions import fail_at_once
+        from airflow_provider_chatbase.exports.erasure import erase
+        from airflow_provider_chatbase.object_storage import open_directory
+
+        with fail_at_once():
+            report = erase(
+                open_directory(self.output_path, self.storage_conn_id),
+                _names(self.user_ids),
+                _names(self.conversation_ids),
+                self.redact_salt,
+                self.only_count,
+            ).as_json()
+        self.log.info(
+            "%s %d conversations in %d of %d files.",
+            "Would erase" if self.only_count else "Erased",
+            report["conversations"],
+            report["files_changed"],
+            report["files_checked"],
+        )
+        return {**report, "dry_run": self.only_count}
+
+
+def _names(value: Sequence[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) and value else [str(each) for each in value or ()]
+
+
+def _interval(context: Context) -> tuple[datetime | None, datetime | None]:
+    return context.get("data_interval_start"), context.get("data_interval_end")
+
+
+def _until(context: Context) -> datetime:
+    """Return until when to export where no end is given: a scheduled run's moment, else the present."""
+    run_type = str(getattr(context.get("dag_run"), "run_type", "")).rsplit(".", 1)[-1].lower()
+    end = context.get("data_interval_end")
+    now = datetime.now(tz=UTC)
+    return min(end, now) if end is not None and run_type in ("scheduled", "backfill") else now

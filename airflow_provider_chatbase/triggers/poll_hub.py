@@ -137,7 +137,7 @@ class PollHub:
 
     async def _list_chatbots(self, wanted: frozenset[str]) -> States:
         chatbots = await self.client.send(list_chatbots())
-        return {str(each.get("id")): each for each in chatbots if each.get("id") in wanted}
+        return {str(each.get("id")): _state(each) for each in chatbots if each.get("id") in wanted}
 
     async def _get_chatbot(self, agent_id: str) -> JsonObject:
         chatbots = await self.client.send(list_chatbots())
@@ -150,10 +150,17 @@ class PollHub:
         while (request := walk.next_request()) is not None and len(found) < len(wanted):
             page = await self.client.send(request)
             walk.take(page)
-            found.update({str(each.get("id")): each for each in page.items if each.get("id") in wanted})
+            found.update(
+                {str(each.get("id")): _state(each) for each in page.items if each.get("id") in wanted}
+            )
             if (page.total or 0) > PAGE * len(wanted):
                 break
         return found
+
+
+def _state(thing: JsonObject) -> JsonObject:
+    """Keep what is judged: a thousand whole agents, kept, would make Python's garbage collection slow."""
+    return {name: thing.get(name) for name in ("id", "name", "status")}
 
 
 _HUBS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, PollHub]] = WeakKeyDictionary()

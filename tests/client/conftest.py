@@ -51,12 +51,6 @@ async def arun(requests: tuple[Request[Any], ...], settings: ClientSettings, pol
 
 
 @pytest.fixture
-def chatbase() -> Iterator[StandIn]:
-    with StandIn() as running:
-        yield running
-
-
-@pytest.fixture
 def client(chatbase: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatbaseClient]:
     monkeypatch.setattr(lookup, "FIRST_PAUSE", 0.02)
     settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from itertools import islice
 
 import pytest
 from stand_in import AGENT, KEY, TEXT, Act, events_of, sse
@@ -134,7 +135,8 @@ def metadata_before_and_nothing_at_the_end(events):
 
 
 VARIANTS = [
-    sse, plain, with_event_lines, with_comments, with_carriage_returns, with_lone_carriage_returns, without_spaces,
+    sse, plain, with_event_lines, with_comments, with_carriage_returns, with_lone_carriage_returns,
+    without_spaces,
     with_ids_and_retry, over_two_data_lines, with_message_start, without_a_start, with_unknown_events,
     reason_inside_metadata, metadata_at_the_start, metadata_before_and_nothing_at_the_end,
     metadata_in("finish", flat=True), metadata_in("finish", key="metadata"), metadata_in("message-metadata"),
@@ -149,6 +151,14 @@ def stream(body, **how):
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: f"{v.__qualname__}")
 def test_every_spelling_of_a_stream_is_the_same_answer(chatbase, client, variant):
     chatbase.acts = [stream(variant(EVENTS))]
+    assert client.send(REQUEST) == READ
+
+
+@pytest.mark.parametrize("name", ["start", "message-start"])
+def test_the_first_event_names_the_message_where_the_last_does_not(chatbase, client, name):
+    start, *others, _ = EVENTS
+    closing = {"type": "finish", "finishReason": "stop", "messageMetadata": CLOSING}
+    chatbase.acts = [stream(sse([{**start, "type": name}, *others, closing]))]
     assert client.send(REQUEST) == READ
 
 
@@ -169,10 +179,11 @@ def test_a_stream_may_come_byte_by_byte(chatbase, client):
 def test_the_texts_arrive_while_the_answer_is_written(chatbase, client):
     """The stream hangs after its third text: what came before it has been handed out by then."""
     chatbase.acts = [stream(sse(EVENTS), cut_after=6, ending="hang")]
-    texts, began = [], time.monotonic()
+    began = time.monotonic()
+    coming = client.stream(REQUEST, EventStreamReader())
+    texts = [(text, time.monotonic() - began) for text in islice(coming, 3)]
     with pytest.raises(ChatbaseInterruptedAnswerError):
-        for text in client.stream(REQUEST, EventStreamReader()):
-            texts.append((text, time.monotonic() - began))
+        next(coming)
     assert [text for text, _ in texts] == [TEXT[0:3], TEXT[3:6], TEXT[6:9]]
     assert max(at for _, at in texts) < 0.4, "the client's patience is 0.5 s"
 

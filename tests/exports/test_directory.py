@@ -1,201 +1,86 @@
-"""A directory shows a whole export or none, whatever happens while it is written."""
+"""A directory shows whole exports or none, whatever happens while one is written."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+from airflow_provider_chatbase.exports import publishing
 from airflow_provider_chatbase.exports.directory import ExportDirectory
-from airflow_provider_chatbase.exports.errors import ChatbaseOutputError
-from airflow_provider_chatbase.exports.manifest import MANIFEST, Manifest
-from airflow_provider_chatbase.exports.window import Window
+from airflow_provider_chatbase.exports.errors import (
+    ChatbaseOutputError,
+    ChatbaseReplacedExportError,
+    ChatbaseStorageError,
+)
+from airflow_provider_chatbase.exports.staging import Staging
+from airflow_provider_chatbase.exports.window import Window, floor_day
 
-WINDOW = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
-FILE = "conversations.jsonl"
-OLD, NEW = [b"old 1\n", b"old 2\n"], [b"new 1\n", b"new 2\n", b"new 3\n"]
-
-
-def directory_at(path: Path | str, fs: Any = None) -> ExportDirectory:
-    return ExportDirectory(fs=fs or LocalFileSystem(), root=str(path), url=f"file://{path}")
-
-
-def export(directory: ExportDirectory, rows: list[bytes], window: Window = WINDOW) -> Manifest:
-    with directory.staging() as staging:
-        with staging.open(FILE) as file:
-            for row in rows:
-                file.write_row(row)
-        manifest = Manifest("a1", window, (file.summary(),), len(rows), len(rows))
-        directory.publish(staging, manifest)
-    return manifest
+DAY = timedelta(days=1)
+TODAY = floor_day(datetime.now(tz=UTC))
+OLD, NEW = Window(TODAY - 20 * DAY, TODAY - 10 * DAY), Window(TODAY - 40 * DAY, TODAY)
 
 
-def shown(path: Path) -> list[bytes] | None:
-    """Return what a reader sees, who goes by the manifest; fail when it promises what is not there."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        return None
-    [file] = manifest["files"]
-    content = (path / file["path"]).read_bytes()
-    assert hashlib.sha256(content).hexdigest() == file["sha256"]
-    return content.splitlines(keepends=True)
+def names(export) -> set[str]:
+    return {name.split("/")[0] for name in export.everything()}
 
 
-def everything_in(path: Path) -> dict[str, bytes]:
-    return {str(each.relative_to(path)): each.read_bytes() for each in path.rglob("*") if each.is_file()}
+def test_an_export_is_its_files_and_a_manifest(exports):
+    export = exports(conversations=20, months=1)
+    export.run(NEW)
+    assert names(export) == {"_manifest.json", "conversations"}
 
 
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "year" / "month"
+def test_files_of_others_stay(exports):
+    export = exports(conversations=20, months=1)
+    export.path.mkdir()
+    (export.path / "notes.txt").write_text("mine")
+    export.run(OLD)
+    export.run(NEW)
+    assert (export.path / "notes.txt").read_text() == "mine"
 
 
-def test_an_export_is_its_files_and_a_manifest(target):
-    manifest = export(directory_at(target), NEW)
-    assert everything_in(target) == {FILE: b"".join(NEW), MANIFEST: manifest.as_bytes()}
-    assert shown(target) == NEW
-    assert directory_at(target).read_manifest() == manifest.as_json()
-
-
-def test_counts_rows_bytes_and_checksum(target):
-    [file] = export(directory_at(target), NEW).files
-    content = b"".join(NEW)
-    assert (file.rows, file.size) == (3, len(content))
-    assert file.sha256 == hashlib.sha256(content).hexdigest()
-
-
-def test_an_export_of_nothing_is_an_export(target):
-    export(directory_at(target), [])
-    assert shown(target) == []
-
-
-def test_a_rerun_replaces_the_export(target):
-    export(directory_at(target), OLD)
-    export(directory_at(target), NEW)
-    assert shown(target) == NEW
-    assert set(everything_in(target)) == {FILE, MANIFEST}
-
-
-def test_a_rerun_of_the_same_rows_writes_the_same_bytes(target):
-    export(directory_at(target), NEW)
-    first = everything_in(target)
-    export(directory_at(target), NEW)
-    assert everything_in(target) == first
-
-
-def test_files_of_others_stay(target):
-    target.mkdir(parents=True)
-    (target / "notes.txt").write_text("mine")
-    export(directory_at(target), NEW)
-    export(directory_at(target), NEW)
-    assert (target / "notes.txt").read_text() == "mine"
-
-
-def test_a_file_that_only_the_old_export_had_goes(target):
-    export(directory_at(target), OLD)
-    stored = json.loads((target / MANIFEST).read_bytes())
-    stored["files"].append({"path": "leads.jsonl"})
-    (target / MANIFEST).write_text(json.dumps(stored))
-    (target / "leads.jsonl").write_text("old")
-    export(directory_at(target), NEW)
-    assert set(everything_in(target)) == {FILE, MANIFEST}
-
-
-@pytest.mark.parametrize("content", [b"", b"not json", b"[]", b'{"files": 7}', b'{"files": [{}, 3]}'])
-def test_a_manifest_of_somebody_else_is_replaced(target, content):
-    target.mkdir(parents=True)
-    (target / MANIFEST).write_bytes(content)
-    export(directory_at(target), NEW)
-    assert shown(target) == NEW
-
-
-def test_says_when_another_window_is_replaced(target, caplog):
-    export(directory_at(target), OLD, Window(datetime(2025, 1, 1, tzinfo=UTC), WINDOW.start))
-    assert "held another export" not in caplog.text
-    export(directory_at(target), NEW)
-    assert "held another export (agent a1, window {'start': '2025-01-01T00:00:00Z'" in caplog.text
-
-
-def test_is_silent_when_the_same_window_is_replaced(target, caplog):
-    export(directory_at(target), OLD)
-    export(directory_at(target), NEW)
-    assert caplog.text == ""
-
-
-class StoppedError(Exception):
-    """What stops the test's export."""
-
-
-def half_an_export(directory: ExportDirectory, meanwhile: Callable[[], object]) -> None:
-    with directory.staging() as staging, staging.open(FILE) as file:
-        file.write_row(b"half\n")
-        meanwhile()
-        raise StoppedError
-
-
-def stopped_export(directory: ExportDirectory, meanwhile: Callable[[], object] = lambda: None) -> None:
-    with pytest.raises(StoppedError):
-        half_an_export(directory, meanwhile)
-
-
-def test_an_export_that_is_stopped_leaves_nothing_not_even_its_directories(tmp_path, target):
-    stopped_export(directory_at(target))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_export_that_is_stopped_leaves_directories_that_were_there(tmp_path, target):
-    target.parent.mkdir()
-    stopped_export(directory_at(target))
-    assert list(tmp_path.rglob("*")) == [target.parent]
-
-
-def test_an_export_that_is_stopped_leaves_the_one_before(target):
-    export(directory_at(target), OLD)
-    before = everything_in(target)
-    stopped_export(directory_at(target))
-    assert everything_in(target) == before
-
-
-def test_an_export_that_is_stopped_leaves_a_directory_that_somebody_else_filled_meanwhile(target):
-    stopped_export(directory_at(target), lambda: (target / "theirs.txt").write_text("theirs"))
-    assert everything_in(target) == {"theirs.txt": b"theirs"}
-
-
-def test_removes_what_a_dead_attempt_left(target):
-    dead = target / "_staging-1234"
-    (dead / "deep").mkdir(parents=True)
-    (dead / "deep" / FILE).write_text("half")
-    export(directory_at(target), NEW)
-    assert set(everything_in(target)) == {FILE, MANIFEST}
-    assert not dead.exists()
+@pytest.mark.parametrize("content", [b"", b"not json", b"[]", b'{"version": 1, "files": 7}'])
+def test_a_manifest_of_somebody_else_is_replaced(exports, content):
+    export = exports(conversations=20, months=1)
+    export.path.mkdir()
+    (export.path / "_manifest.json").write_bytes(content)
+    export.run(NEW)
+    assert export.seen() == export.truth(NEW)
 
 
 class BreakingFiles(LocalFileSystem):
-    """Files on a disk that fails at a chosen step, and only there."""
+    """A disk that fails at a chosen step; when it is killed, everything after fails too."""
 
     cachable = False
 
-    def __init__(self, break_at: int | None = None) -> None:
+    def __init__(self, break_at: int | None = None, killed: bool = False) -> None:
         super().__init__()
         self.steps: list[str] = []
         self._break_at = break_at
+        self._killed = killed
 
     def step(self, name: str) -> None:
         self.steps.append(name)
-        if len(self.steps) - 1 == self._break_at:
-            raise OSError(5, "Input/output error")
+        at = len(self.steps) - 1
+        if self._break_at is not None and (at == self._break_at or (self._killed and at > self._break_at)):
+            raise OSError(5, f"Input/output error at {name}")
 
     def makedirs(self, path, exist_ok=False):
-        self.step("make a directory")
+        self.step(f"make {Path(path).name}")
         super().makedirs(path, exist_ok=exist_ok)
 
     def ls(self, path, detail=False, **kwargs):
@@ -203,103 +88,80 @@ class BreakingFiles(LocalFileSystem):
         return super().ls(path, detail=detail, **kwargs)
 
     def mv(self, path1, path2, **kwargs):
-        self.step(f"move {Path(path1).name}")
+        self.step(f"move to {Path(path2).name}")
         return super().mv(path1, path2, **kwargs)
 
+    def rm(self, path, recursive=False, maxdepth=None):
+        self.step(f"remove {path}")
+        super().rm(path, recursive=recursive, maxdepth=maxdepth)
+
     def rm_file(self, path):
-        self.step(f"remove {Path(path).name}")
+        self.step(f"remove {path}")
         super().rm_file(path)
 
-    def cat_file(self, path, start=None, end=None, **kwargs):
-        if Path(path).exists():
-            self.step("read the old manifest")
-        return super().cat_file(path, start, end, **kwargs)
+    def rmdir(self, path):
+        self.step(f"remove {path}")
+        super().rmdir(path)
+
+    def pipe_file(self, path, value, mode="overwrite", **kwargs):
+        self.step(f"write {Path(path).name}")
+        super().pipe_file(path, value, mode=mode, **kwargs)
 
     def open(self, path, mode="rb", **kwargs):
-        name = Path(path).name
-        if "w" not in mode:
-            return super().open(path, mode, **kwargs)
-        self.step(f"open {name}")
-        stream = super().open(path, mode, **kwargs)
-        write, close = stream.write, stream.close
-
-        def breaking_write(data):
-            self.step(f"write {name}")
-            return write(data)
-
-        def breaking_close():
-            if not stream.closed:
-                close()
-                self.step(f"close {name}")
-
-        return _Stream(breaking_write, breaking_close)
+        self.step(f"open {Path(path).name}")
+        return super().open(path, mode, **kwargs)
 
 
-class _Stream:
-    def __init__(self, write, close) -> None:
-        self.write, self._close = write, close
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._close()
+def broken(export, break_at: int | None = None, *, killed: bool = False):
+    files = BreakingFiles(break_at, killed)
+    return replace(export, directory=replace(export.directory, fs=files)), files
 
 
-def steps_of_an_export(directory: Path) -> list[str]:
-    export(directory_at(directory), OLD)
-    files = BreakingFiles()
-    export(directory_at(directory, files), NEW)
-    return files.steps
+@pytest.fixture
+def impatient(monkeypatch):
+    """A lock that was left behind is broken at once."""
+    monkeypatch.setattr(publishing, "LOCK_PATIENCE", 0.0)
+    monkeypatch.setattr(publishing, "LOCK_POLL", 0.0)
 
 
-STEPS = 15
-EVERY_STEP = pytest.mark.parametrize("broken_step", range(STEPS))
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_failure_at_any_step_shows_a_whole_export_and_the_next_run_mends_it(exports, impatient, killed):
+    simulator = exports(conversations=60, months=1).simulator
+    whole = exports(simulator, "whole")
+    whole.run(OLD)
+    watched, files = broken(whole)
+    watched.run(NEW, concurrency=1)
+    finished = whole.everything()
+    assert len(files.steps) > 20
+    for at, step in enumerate(files.steps):
+        export = exports(simulator, f"export-{killed}-{at}")
+        export.run(OLD)
+        before = export.everything()
+        breaking, _ = broken(export, at, killed=killed)
+        with suppress(ChatbaseStorageError):
+            breaking.run(NEW, concurrency=1)
+        # Whatever was half done, a reader who goes by the manifest sees the old export or the new one.
+        assert export.seen() in (export.truth(OLD), export.truth(NEW)), step
+        kept = {name: content for name, content in export.everything().items() if name in before}
+        assert kept == before or export.seen() == export.truth(NEW), step
+        export.run(NEW, concurrency=1)
+        assert export.everything() == finished, step
+        assert {each.name for each in export.path.iterdir()} == {"_manifest.json", "conversations"}, step
 
 
-def test_every_step_of_an_export_is_tried(tmp_path):
-    steps = steps_of_an_export(tmp_path / "export")
-    assert len(steps) == STEPS
-    assert steps[-1] == f"move {MANIFEST}"
-
-
-@EVERY_STEP
-def test_a_failure_at_any_step_shows_a_whole_export_or_none(target, broken_step):
-    export(directory_at(target), OLD)
-    before = everything_in(target)
-    files = BreakingFiles(broken_step)
-    with pytest.raises(ChatbaseOutputError, match="Input/output error"):
-        export(directory_at(target, files), NEW)
-    assert len(files.steps) > broken_step
-    assert shown(target) in (OLD, None)
-    if f"remove {MANIFEST}" not in files.steps[: broken_step + 1]:
-        assert everything_in(target) == before
-
-
-@EVERY_STEP
-def test_the_next_run_mends_what_a_failure_at_any_step_left(target, broken_step):
-    export(directory_at(target), OLD)
-    with suppress(ChatbaseOutputError):
-        export(directory_at(target, BreakingFiles(broken_step)), NEW)
-    export(directory_at(target), NEW)
-    assert shown(target) == NEW
-    assert set(everything_in(target)) == {FILE, MANIFEST}
-    assert {each.name for each in target.iterdir()} == {FILE, MANIFEST}
-
-
-FIRST_STEPS = 13
-TAKES_NOTHING_BACK = pytest.mark.xfail(
-    reason="files that were moved into their place stay without a manifest"
-)
-
-
-@pytest.mark.parametrize(
-    "broken_step", [*range(FIRST_STEPS - 1), pytest.param(FIRST_STEPS - 1, marks=TAKES_NOTHING_BACK)]
-)
-def test_a_failure_at_any_step_of_a_first_export_leaves_nothing(tmp_path, target, broken_step):
-    with pytest.raises(ChatbaseOutputError):
-        export(directory_at(target, BreakingFiles(broken_step)), NEW)
-    assert list(tmp_path.iterdir()) == []
+def test_a_failure_at_any_step_of_a_first_export_shows_none(exports, impatient):
+    simulator = exports(conversations=60, months=1).simulator
+    watched, files = broken(exports(simulator, "whole"))
+    watched.run(NEW, concurrency=1)
+    for at, step in enumerate(files.steps):
+        export = exports(simulator, f"first-{at}")
+        breaking, _ = broken(export, at)
+        with suppress(ChatbaseStorageError):
+            breaking.run(NEW, concurrency=1)
+        if "_manifest.json" in export.everything():
+            assert export.seen() == export.truth(NEW), step
+        else:
+            assert all(name.startswith("_") for name in names(export)), step
 
 
 @pytest.mark.parametrize(
@@ -312,15 +174,164 @@ def test_a_failure_at_any_step_of_a_first_export_leaves_nothing(tmp_path, target
         ("{tmp}/" + "x" * 300, "File name too long"),
     ],
 )
-def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path, path, why):
+def test_a_path_that_cannot_be_written_is_one_sentence(exports, tmp_path, path, why):
     file = tmp_path / "file"
     file.write_text("mine")
     path = path.format(file=file, tmp=tmp_path)
+    export = exports(conversations=5)
+    export = replace(export, directory=ExportDirectory(LocalFileSystem(), path, f"file://{path}"))
     with pytest.raises(ChatbaseOutputError, match=why) as raised:
-        export(directory_at(path), NEW)
+        export.run(NEW)
     assert str(raised.value).startswith(f"The output path file://{path} cannot be written: ")
     assert str(raised.value).endswith(". Nothing was exported.")
-    assert everything_in(tmp_path) == {"file": b"mine"}
+    assert raised.value.permanent
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [file]
+
+
+KILLED = textwrap.dedent("""
+    import sys
+    from datetime import datetime
+    from fsspec.implementations.local import LocalFileSystem
+    from airflow_provider_chatbase.client import AsyncChatbaseClient
+    from airflow_provider_chatbase.client.settings import ClientSettings
+    from airflow_provider_chatbase.exports.directory import ExportDirectory
+    from airflow_provider_chatbase.exports.job import export
+    from airflow_provider_chatbase.exports.manifest import Layout
+    from airflow_provider_chatbase.exports.spec import ExportSpec
+    from airflow_provider_chatbase.exports.window import Window
+
+    url, key, agent, path, start, end = sys.argv[1:]
+    async def client():
+        return AsyncChatbaseClient(ClientSettings(api_key=key, host=url))
+    window = Window(datetime.fromisoformat(start), datetime.fromisoformat(end))
+    directory = ExportDirectory(LocalFileSystem(), path, f"file://{path}")
+    export(client, directory, ExportSpec(Layout("conversations", agent), window, concurrency=2))
+""")
+
+
+def killed_export(export) -> None:
+    """Run an export in a process of its own, and kill it when it has finished some parts."""
+    simulator = export.simulator
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", KILLED, simulator.url, simulator.api_key, simulator.agent_id),
+            *(str(export.path), NEW.start.isoformat(), NEW.end.isoformat()),
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    deadline = time.monotonic() + 30
+    while len(list(export.path.glob("_staging-*/done-*"))) < 3:
+        assert process.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_retry_after_kill_9_goes_on_from_the_finished_parts(exports):
+    export = exports(conversations=1200, months=1, latency=0.05)
+    killed_export(export)
+    done = len(list(export.path.glob("_staging-*/done-*")))
+    assert not (export.path / "_manifest.json").exists()
+    export.simulator.reset_log()
+    export.run(NEW)
+    assert export.seen() == export.truth(NEW)
+    assert names(export) == {"_manifest.json", "conversations"}
+    resumed = len(export.simulator.requests)
+
+    alone = exports(export.simulator, "alone")
+    export.simulator.reset_log()
+    alone.run(NEW)
+    assert alone.everything() == export.everything()
+    assert done >= 3
+    assert resumed <= len(export.simulator.requests) - done
+
+
+def test_another_export_removes_what_a_killed_one_left(exports):
+    export = exports(conversations=1200, months=1, latency=0.05)
+    killed_export(export)
+    export.run(OLD)
+    assert names(export) == {"_manifest.json", "conversations"}
+    assert export.seen() == export.truth(OLD)
+
+
+def test_what_is_being_written_on_another_machine_stays(exports):
+    export = exports(conversations=20, months=1)
+    plan = {"host": "another", "pid": 1, "begun": time.time() - 3600}
+    for name, begun in (("alive", plan["begun"]), ("dead", plan["begun"] - 48 * 3600)):
+        there = export.path / f"_staging-{name}"
+        there.mkdir(parents=True)
+        (there / "plan.json").write_text(json.dumps({**plan, "begun": begun}))
+    export.run(NEW)
+    assert {each.name for each in export.path.glob("_staging-*")} == {"_staging-alive"}
+
+
+def in_thread(work) -> tuple[threading.Thread, list[BaseException]]:
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - it is looked at by the test
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, errors
+
+
+def test_two_live_runs_of_one_window_do_not_spoil_each_other(exports):
+    export = exports(conversations=600, months=1, latency=0.02)
+    threads = [in_thread(lambda: export.run(NEW, concurrency=4)) for _ in range(2)]
+    for thread, _ in threads:
+        thread.join()
+    failures = [error for _, errors in threads for error in errors]
+    assert len(failures) <= 1
+    assert all(isinstance(error, ChatbaseReplacedExportError) for error in failures)
+    assert export.seen() == export.truth(NEW)
+    assert names(export) == {"_manifest.json", "conversations"}
+
+
+def test_live_runs_of_many_windows_all_get_in(exports):
+    export = exports(conversations=600, months=1, latency=0.02)
+    windows = [Window(TODAY - (n + 1) * 5 * DAY, TODAY - n * 5 * DAY) for n in range(8)]
+    threads = [in_thread(lambda window=window: export.run(window, concurrency=2)) for window in windows]
+    for thread, errors in threads:
+        thread.join()
+        assert errors == []
+    assert export.seen() == export.truth(NEW)
+    assert names(export) == {"_manifest.json", "conversations"}
+
+
+def test_a_run_whose_window_another_one_overlapped_meanwhile_fails_clearly(exports):
+    export = exports(conversations=100, months=1)
+    late = Window(OLD.start + DAY, OLD.end + DAY)
+    staged = Staging(export.directory, "x")
+    other = exports(export.simulator)
+
+    class Slow(LocalFileSystem):
+        cachable = False
+
+        def pipe_file(self, path, value, mode="overwrite", **kwargs):
+            if path.endswith("_publishing.lock") and not other.directory.read_manifest():
+                in_thread(lambda: other.run(OLD))[0].join()
+            super().pipe_file(path, value, mode=mode, **kwargs)
+
+    slow = replace(export, directory=replace(export.directory, fs=Slow()))
+    with pytest.raises(ChatbaseReplacedExportError, match="overlapping window meanwhile"):
+        slow.run(late)
+    assert export.seen() == export.truth(OLD)
+    assert staged.plan() is None
+
+
+def test_the_lock_of_a_run_that_died_is_broken(exports, monkeypatch):
+    monkeypatch.setattr(publishing, "LOCK_PATIENCE", 0.3)
+    monkeypatch.setattr(publishing, "LOCK_POLL", 0.05)
+    export = exports(conversations=20, months=1)
+    export.path.mkdir()
+    (export.path / "_publishing.lock").write_text("dead")
+    export.run(NEW)
+    assert names(export) == {"_manifest.json", "conversations"}
 
 
 @pytest.fixture
@@ -331,19 +342,13 @@ def memory():
         fs.rm("/bucket", recursive=True)
 
 
-def memory_export(memory: MemoryFileSystem, rows: list[bytes]) -> dict[str, bytes]:
-    export(ExportDirectory(fs=memory, root="/bucket/export", url="memory://bucket/export"), rows)
-    return {path: memory.cat_file(path) for path in memory.find("/bucket")}
-
-
-def test_an_object_store_has_no_directories_and_the_same_files(memory):
-    memory_export(memory, OLD)
-    files = memory_export(memory, NEW)
-    assert set(files) == {f"/bucket/export/{FILE}", f"/bucket/export/{MANIFEST}"}
-    assert files[f"/bucket/export/{FILE}"] == b"".join(NEW)
-
-
-def test_an_object_store_keeps_the_export_before_a_stopped_one(memory):
-    before = memory_export(memory, OLD)
-    stopped_export(ExportDirectory(fs=memory, root="/bucket/export", url="memory://bucket/export"))
-    assert {path: memory.cat_file(path) for path in memory.find("/bucket")} == before
+def test_an_object_store_has_no_directories_and_the_same_files(exports, memory):
+    export = exports(conversations=50, months=1)
+    export.run(OLD)
+    export.run(NEW)
+    directory = ExportDirectory(memory, "/bucket/export", "memory://bucket/export")
+    stored = replace(export, directory=directory)
+    stored.run(OLD)
+    stored.run(NEW)
+    found = {path.removeprefix("/bucket/export/"): memory.cat_file(path) for path in memory.find("/bucket")}
+    assert found == export.everything()

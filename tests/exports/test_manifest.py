@@ -1,49 +1,65 @@
-"""An export's table of contents."""
+"""A directory's table of contents."""
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from airflow_provider_chatbase.exports.manifest import ExportedFile, Manifest
+import pytest
+
+from airflow_provider_chatbase.exports.manifest import (
+    Commit,
+    ExportedFile,
+    Layout,
+    Manifest,
+    read_manifest,
+)
 from airflow_provider_chatbase.exports.window import Window
 
-WINDOW = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
-MANIFEST = Manifest(
-    agent_id="agent-ü",
-    window=WINDOW,
-    files=(ExportedFile("a.jsonl", 2, 100, "aa"), ExportedFile("b.jsonl", 1, 50, "bb")),
-    rows=3,
-    api_total=3,
-)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_says_what_the_export_consists_of():
-    assert MANIFEST.as_json() == {
-        "version": 1,
-        "kind": "conversations",
-        "format": "jsonl",
-        "agent_id": "agent-ü",
-        "window": {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"},
-        "rows": 3,
-        "bytes": 150,
-        "api_total": 3,
-        "files": [
-            {"path": "a.jsonl", "rows": 2, "bytes": 100, "sha256": "aa"},
-            {"path": "b.jsonl", "rows": 1, "bytes": 50, "sha256": "bb"},
-        ],
-    }
+def days(first: int, last: int) -> Window:
+    return Window(START + timedelta(days=first), START + timedelta(days=last))
 
 
-def test_the_file_holds_just_that_and_ends_its_last_line():
-    assert json.loads(MANIFEST.as_bytes()) == MANIFEST.as_json()
-    assert MANIFEST.as_bytes().endswith(b"}\n")
+def daily(window: Window) -> list[ExportedFile]:
+    count = (window.end - window.start).days
+    slices = [
+        Window(window.start + timedelta(days=n), window.start + timedelta(days=n + 1)) for n in range(count)
+    ]
+    return [ExportedFile(f"{each.name}.{window.name}", "conversations", 2, 9, "", each) for each in slices]
 
 
-def test_the_same_export_has_the_same_manifest():
-    again = Manifest(MANIFEST.agent_id, WINDOW, MANIFEST.files, MANIFEST.rows, MANIFEST.api_total)
-    assert again.as_bytes() == MANIFEST.as_bytes()
+def test_what_is_written_is_read_again():
+    manifest = Manifest(Layout("conversations", "agent-ü", "csv", "gzip", ("messages",), "day"))
+    manifest = manifest.with_export(Commit(days(0, 2), 4, 4, 1), daily(days(0, 2)), START)
+    manifest = manifest.with_export(Commit(None, 1, 1, 0, "conversation", "c1"), [], None)
+    assert read_manifest(manifest.as_bytes()) == manifest
+    assert manifest.as_bytes().endswith(b"}\n")
 
 
-def test_it_is_small_enough_for_xcom():
-    assert len(MANIFEST.as_bytes()) < 2048
+def test_the_order_of_exports_does_not_show():
+    layout = Layout("conversations", "a")
+    first = (Commit(days(0, 1), 2, 2), daily(days(0, 1)), days(0, 1).end)
+    second = (Commit(days(1, 3), 4, 4), daily(days(1, 3)), days(1, 3).end)
+    forward = Manifest(layout).with_export(*first).with_export(*second)
+    backward = Manifest(layout).with_export(*second).with_export(*first)
+    assert forward.as_bytes() == backward.as_bytes()
+
+
+def test_an_export_of_which_days_were_replaced_keeps_the_rest():
+    manifest = Manifest(Layout("conversations", "a", partition_by="day"))
+    manifest = manifest.with_export(Commit(days(0, 10), 20, 20), daily(days(0, 10)), None)
+    manifest = manifest.with_export(Commit(days(3, 5), 4, 4), daily(days(3, 5)), None)
+    assert [(each.window, each.rows, each.api_total) for each in manifest.commits] == [
+        (days(0, 3), 6, None),
+        (days(3, 5), 4, 4),
+        (days(5, 10), 10, None),
+    ]
+    assert len(manifest.files) == 10
+    assert manifest.rows == 20
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 7}', b'{"version": 1}', b"\xff", b"null"])
+def test_what_is_no_manifest_of_ours(content):
+    assert read_manifest(content) is None

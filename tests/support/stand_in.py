@@ -1,4 +1,4 @@
-"""A second, much smaller Chatbase for the tests of messages, which says on the wire exactly what it is told to.
+"""A second, much smaller Chatbase for the tests of messages; it says on the wire exactly what it is told to.
 
 It is written from the API's documents alone and shares no code with the simulator. It counts what it charges.
 """
@@ -28,9 +28,9 @@ class Act:
     """
     What becomes of one chat request.
 
-    ``arrives``: the question is kept. ``works``: the answer is made, kept and charged. ``answer_after``: how often
-    the conversation is read before the answer shows. ``ending`` after the reply's body: ``end``, ``cut`` (no end
-    of the chunks), ``reset`` or ``hang``. ``silent``: not a byte of a reply.
+    ``arrives``: the question is kept. ``works``: the answer is made, kept and charged. ``answer_after``: how
+    often the conversation is read before the answer shows. ``ending``, after the reply's body: ``end``,
+    ``cut`` (no end of the chunks), ``reset`` or ``hang``. ``silent``: not a byte of a reply.
     """
 
     text: str = TEXT
@@ -60,6 +60,7 @@ class Conversation:
     messages: list[dict[str, Any]] = field(default_factory=list)
     hidden_answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     hidden_looks: int = 0
+    created: int = 0
     updated: int = 0
 
 
@@ -82,10 +83,12 @@ class StandIn:
         self.look_status: int = 200
         self.look_code = "INTERNAL_SERVER_ERROR"
         self.look_failures: int | None = None
+        self.looks_reset = False
         self.hidden_looks = 0
         self.keep_tool_results = True
         self.with_created_at = True
         self.embedded = 20
+        self.page_size = 100
         self.conversations: dict[str, Conversation] = {}
         self.on_post: Callable[[], None] = lambda: None
         self._ids = itertools.count(1)
@@ -108,7 +111,8 @@ class StandIn:
 
     def begin(self, user_id: str | None, *turns: tuple[str, str], age: int = 0) -> Conversation:
         """Let somebody have had a conversation."""
-        found = Conversation(f"conv-{next(self._ids)}", user_id, updated=int(time.time()) - age)
+        found = Conversation(f"conv-{next(self._ids)}", user_id)
+        found.created = found.updated = int(time.time()) - age
         self.conversations[found.id] = found
         for role, text in turns:
             found.messages.append(self._message(role, [{"type": "text", "text": text}], found.updated))
@@ -132,7 +136,9 @@ class StandIn:
                 length = re.search(rb"(?i)content-length: *(\d+)", head)
                 body = await reader.readexactly(int(length[1])) if length else b""
                 sent = json.loads(body) if body else None
-                if not await self._answer(writer, method, target.partition("?")[0], sent):
+                path, _, query = target.partition("?")
+                self._cursor = re.search(r"cursor=(\d+)", query)
+                if not await self._answer(writer, method, path, sent):
                     break
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
@@ -158,6 +164,8 @@ class StandIn:
                 )
             return self._json(writer, 200, {"data": {"success": True}})
         self.looks.append(path)
+        if self.looks_reset:
+            return self._reset(writer)
         if self.look_status != 200 and (self.look_failures is None or self.look_failures > 0):
             self.look_failures = None if self.look_failures is None else self.look_failures - 1
             return self._json(writer, self.look_status, _error(self.look_code))
@@ -168,7 +176,9 @@ class StandIn:
             return self._json(writer, 404, _error("RESOURCE_NOT_FOUND"))
         self._reveal(found)
         if where["what"] == "messages":
-            return self._json(writer, 200, _page(found.messages))
+            end = int(self._cursor[1]) if self._cursor else len(found.messages)
+            start = max(0, end - self.page_size)
+            return self._json(writer, 200, _page(found.messages[start:end], str(start) if start else None))
         return self._json(
             writer, 200, {"data": {**self._shown(found), "messages": found.messages[-self.embedded :]}}
         )
@@ -211,9 +221,8 @@ class StandIn:
             return Conversation("v1", None), None, answer
         found = self.conversations.get(sent.get("conversationId") or "")
         if found is None:
-            found = Conversation(
-                f"conv-{next(self._ids)}", sent.get("userId"), hidden_looks=self.hidden_looks
-            )
+            found = Conversation(f"conv-{next(self._ids)}", sent.get("userId"))
+            found.created, found.hidden_looks = int(time.time()), self.hidden_looks
             if act.arrives or act.works:
                 self.conversations[found.id] = found
         question = None
@@ -267,7 +276,7 @@ class StandIn:
         for each in theirs:
             each.hidden_looks -= 1
         shown = [each for each in theirs if each.hidden_looks < 0]
-        return sorted(reversed(shown), key=lambda each: each.updated, reverse=True)
+        return sorted(shown, key=lambda each: each.updated, reverse=True)
 
     def _reveal(self, found: Conversation, *, by_look: bool = True) -> None:
         waiting = [(looks - by_look, answer) for looks, answer in found.hidden_answers]
@@ -275,7 +284,7 @@ class StandIn:
         found.hidden_answers = [each for each in waiting if each[0] > 0]
 
     def _shown(self, found: Conversation) -> dict[str, Any]:
-        times = {"createdAt": found.updated, "updatedAt": found.updated} if self.with_created_at else {}
+        times = {"createdAt": found.created, "updatedAt": found.updated} if self.with_created_at else {}
         return {"id": found.id, "userId": found.user_id, "status": found.status, **times}
 
     def _json(self, writer: asyncio.StreamWriter, status: int, payload: Any) -> bool:
@@ -319,8 +328,11 @@ def events_of(answer: dict[str, Any], reason: str, metadata: dict[str, Any]) -> 
     ]
 
 
-def _page(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"data": items, "pagination": {"cursor": None, "hasMore": False, "total": len(items)}}
+def _page(items: list[dict[str, Any]], cursor: str | None = None) -> dict[str, Any]:
+    return {
+        "data": items,
+        "pagination": {"cursor": cursor, "hasMore": cursor is not None, "total": len(items)},
+    }
 
 
 def _error(code: str) -> dict[str, Any]:

@@ -106,8 +106,8 @@ def submit_tool_result(
     :raises ChatbaseInputError: when an id is empty, or the output is no JSON or too large.
     """
     try:
-        size = len(json.dumps(output).encode())
-    except (TypeError, ValueError) as error:
+        size = len(json.dumps(output, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
+    except (TypeError, ValueError, RecursionError) as error:
         raise ChatbaseInputError(f"The tool's result is no JSON: {error}. Nothing was sent.") from error
     if size > TOOL_RESULT_BYTES:
         raise ChatbaseInputError(

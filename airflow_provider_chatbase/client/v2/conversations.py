@@ -1,8 +1,8 @@
-"""Conversations: export."""
+"""Conversations: export, search."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from airflow_provider_chatbase.client.checks import require_page_limit
@@ -11,6 +11,7 @@ from airflow_provider_chatbase.client.request import Request, segment
 from airflow_provider_chatbase.client.shapes import Page, page
 
 EXPORT_PAGE = 20
+SEARCH_PAGE = 25
 
 
 def export_conversations(
@@ -47,6 +48,56 @@ def export_conversations(
             "conversationId": conversation_id,
             "source": ",".join(sources) or None,
             "include": "summary" if summary else None,
+        },
+        read=page,
+    )
+
+
+def search_conversations(
+    agent_id: str,
+    *,
+    query: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    updated_after: datetime | None = None,
+    updated_before: datetime | None = None,
+    sources: Sequence[str] = (),
+    user_ids: Sequence[str] = (),
+    filters: Mapping[str, str] | None = None,
+    limit: int = SEARCH_PAGE,
+) -> Request[Page]:
+    """
+    Search the conversations of every channel, without their messages: ``searchConversations``.
+
+    The API looks only at conversations created since the 1st of the month twelve months back.
+
+    :param agent_id: the agent.
+    :param query: words that must all occur; without it, the most recently active come first.
+    :param start: only conversations created at or after this time.
+    :param end: only conversations created at or before this time.
+    :param updated_after: only conversations active at or after this time.
+    :param updated_before: only conversations last active at or before this time.
+    :param sources: only these channels; all when empty.
+    :param user_ids: only these users; all when empty.
+    :param filters: more parameters of the API, by its names, such as ``{"sentiment": "negative"}``.
+    :param limit: conversations a page, 1 to 25.
+    :return: a request for the first page; pages may be short or empty and have no total.
+    :raises ChatbaseInputError: when the id is empty, the limit out of range, or a time has no zone.
+    """
+    return Request(
+        operation="searchConversations",
+        method="GET",
+        path=f"/agents/{segment('agent_id', agent_id)}/conversations/search",
+        query={
+            "limit": require_page_limit(limit, SEARCH_PAGE),
+            "query": query or None,
+            "startDate": _timestamp("start", start),
+            "endDate": _timestamp("end", end, up=True),
+            "updatedAfter": _timestamp("updated_after", updated_after),
+            "updatedBefore": _timestamp("updated_before", updated_before, up=True),
+            "source": ",".join(sources) or None,
+            "userId": ",".join(user_ids) or None,
+            **(filters or {}),
         },
         read=page,
     )

@@ -1,0 +1,223 @@
+"""Keeping what an agent knows in step with a folder or a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_chatbase.operators.waiting import TrainingTask
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_chatbase.client import ChatbaseClient
+    from airflow_provider_chatbase.sync.declaration import Declaration
+    from airflow_provider_chatbase.sync.report import Report
+    from airflow_provider_chatbase.sync.sync import SourceSync
+
+
+class ChatbaseSyncSourcesOperator(TrainingTask):
+    """
+    Makes an agent's sources equal to what is declared: files of a folder, and lists of texts, Q&A, links.
+
+    The name of each source that it makes carries ``owner``, the source's key and a hash of its content, so
+    the next run knows what has changed without a record: over the same content it sends no write. Sources of
+    others are never touched. A failed item does not stop the others; the task fails at its end and names
+    each. It may be killed and run again at any point.
+
+    Returns counts and first names, under 2 kB: ``created``, ``updated``, ``deleted``, ``unchanged``,
+    ``kept``, ``failed``, ``skipped``, ``foreign``, ``first``, and ``source_ids`` of what was written (where
+    these are 15 or fewer). The whole report goes to ``report_path``, and as Markdown into the log.
+
+    :param path: URL of a folder. Its .pdf, .doc, .docx and .txt files become file sources, its .md and .html
+        files texts; the key is the path below the folder.
+    :param sources: a list of records, or the URL of a .jsonl, .csv or .json file of them. A text: ``key``,
+        ``content``. Q&A: ``questions``, ``answer``, ``key``. A link: ``url``, ``link_type``,
+        ``exclude_paths``, ``include_only_paths``, ``slow_scraping``.
+    :param owner: begins the names of all sources of this task. Two tasks that feed one agent need different
+        ones. It is Airflow's own ``owner`` of the task, so ``default_args`` may set it.
+    :param globs: which files of the folder are meant; ``**`` stands for any folders.
+    :param exclude: which are not.
+    :param prune: delete sources of this owner that are no longer declared.
+    :param max_deletes: how many may be deleted; with more to delete, none is, and the task fails.
+    :param dry_run: only report what would be done.
+    :param mode: ``apply``, or ``check`` to change nothing and fail when the sources are not as declared.
+    :param on_drift: what ``check`` does then: ``fail``, or ``report`` to return it.
+    :param state_path: URL of a small file that remembers which links this task made. Without it, links are
+        made and never deleted, since nothing in a link says whose it is.
+    :param report_path: URL of a JSON file for the whole report.
+    :param storage_conn_id: the Airflow connection of the storage that the URLs are on.
+    :param upload_interval: seconds between uploads. An account may make 10 a minute, and refused ones count;
+        by default the task makes 9.
+    :param busy_timeout: seconds to wait for a source that is being trained before it can be written.
+    :param wait_for_training: wait until what was written is trained.
+    :param agent_id: the agent; by default the connection's.
+    :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
+    """
+
+    template_fields: Sequence[str] = (
+        *TrainingTask.template_fields,
+        "path",
+        "sources",
+        "globs",
+        "exclude",
+        "state_path",
+        "report_path",
+        "storage_conn_id",
+    )
+    template_fields_renderers = {"sources": "json"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        sources: Sequence[dict[str, Any]] | str | None = None,
+        owner: str = "airflow",
+        globs: Sequence[str] | str = "**/*",
+        exclude: Sequence[str] | str = (),
+        prune: bool = False,
+        max_deletes: int | None = None,
+        dry_run: bool = False,
+        mode: Literal["apply", "check"] = "apply",
+        on_drift: Literal["fail", "report"] = "fail",
+        state_path: str | None = None,
+        report_path: str | None = None,
+        storage_conn_id: str | None = None,
+        upload_interval: float | None = None,
+        busy_timeout: float = 900.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(owner=owner, **kwargs)
+        self.path = path
+        self.sources = sources
+        self.globs = globs
+        self.exclude = exclude
+        self.prune = prune
+        self.max_deletes = max_deletes
+        self.only_report = dry_run
+        self.mode = mode
+        self.on_drift = on_drift
+        self.state_path = state_path
+        self.report_path = report_path
+        self.storage_conn_id = storage_conn_id
+        self.upload_interval = upload_interval
+        self.busy_timeout = busy_timeout
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Sync, or say what would be done.
+
+        :param context: the task's context.
+        :return: counts and first names.
+        :raises ChatbaseSyncError: when something could not be written, or was not allowed to be.
+        :raises ChatbaseDriftError: when a check finds that the sources are not as declared.
+        """
+        from airflow_provider_chatbase.sync.sync import ids_to_wait_for
+
+        with self.hook() as hook:
+            self._check_arguments()
+            agent_id = hook.agent_or_default(self.agent_id)
+            declaration = self._declaration()
+            sync = self._sync(hook.client, agent_id)
+            changes_nothing = self.only_report or self.mode == "check"
+            report = sync.check(declaration) if changes_nothing else sync.apply(declaration)
+            self._show(report)
+            if changes_nothing:
+                self._judge_drift(report)
+                return report.summary()
+            self._judge(report)
+            waited_for = ids_to_wait_for(report)
+            if not self.wait_for_training or not waited_for:
+                return report.summary()
+            return self.await_training(hook.client, agent_id, waited_for, report.summary())
+
+    def _check_arguments(self) -> None:
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError
+        from airflow_provider_chatbase.sync.naming import require_owner
+
+        require_owner(self.owner)
+        if not self.path and self.sources is None:
+            raise ChatbaseInputError("Give path or sources: nothing is declared. Nothing was sent.")
+        if self.mode not in ("apply", "check") or self.on_drift not in ("fail", "report"):
+            raise ChatbaseInputError("mode must be apply or check, and on_drift fail or report.")
+        most = self.max_deletes
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+            raise ChatbaseInputError(f"max_deletes must be a whole number from 0, not {most!r}.")
+        if self.upload_interval is not None and not self.upload_interval >= 0:
+            raise ChatbaseInputError(f"upload_interval must be seconds from 0, not {self.upload_interval!r}.")
+
+    def _declaration(self) -> Declaration:
+        from airflow_provider_chatbase.object_storage import locate
+        from airflow_provider_chatbase.sync.declaration import combine
+        from airflow_provider_chatbase.sync.folder import Folder, read_folder
+        from airflow_provider_chatbase.sync.records import parse_records, read_records
+
+        parts = []
+        if self.path:
+            place = locate("path", self.path, self.storage_conn_id)
+            globs, exclude = _patterns(self.globs), _patterns(self.exclude)
+            parts.append(read_folder(Folder(place.fs, place.path, place.url, globs, exclude)))
+        if isinstance(self.sources, str):
+            place = locate("sources", self.sources, self.storage_conn_id)
+            parts.append(read_records(parse_records(place.read(), place.url)))
+        elif self.sources is not None:
+            parts.append(read_records(self.sources))
+        return combine(parts)
+
+    def _sync(self, client: ChatbaseClient, agent_id: str) -> SourceSync:
+        from airflow_provider_chatbase.object_storage import locate
+        from airflow_provider_chatbase.sync.apply import Patience
+        from airflow_provider_chatbase.sync.links import LinkRecord
+        from airflow_provider_chatbase.sync.pace import UPLOAD_INTERVAL
+        from airflow_provider_chatbase.sync.plan import Options
+        from airflow_provider_chatbase.sync.sync import SourceSync
+
+        record = None
+        if self.state_path:
+            place = locate("state_path", self.state_path, self.storage_conn_id)
+            record = LinkRecord(place.fs, place.path, place.url, agent_id, self.owner)
+        return SourceSync(
+            client,
+            agent_id,
+            Options(self.owner, prune=self.prune, max_deletes=self.max_deletes),
+            record,
+            UPLOAD_INTERVAL if self.upload_interval is None else self.upload_interval,
+            Patience(busy=self.busy_timeout, poll=min(self.poll_interval, 5.0)),
+        )
+
+    def _show(self, report: Report) -> None:
+        from airflow_provider_chatbase.object_storage import locate
+
+        self.log.info("\n%s", report.as_markdown())
+        if self.report_path:
+            place = locate("report_path", self.report_path, self.storage_conn_id)
+            place.write(json.dumps(report.as_json(), indent=1, ensure_ascii=False).encode())
+
+    def _judge(self, report: Report) -> None:
+        from airflow_provider_chatbase.sync.errors import ChatbaseSyncError
+
+        failures = report.failures()
+        if failures:
+            raise ChatbaseSyncError(
+                f"The sources of agent {report.agent_id} are not all as declared. {failures}.",
+                mendable=report.mendable,
+            )
+
+    def _judge_drift(self, report: Report) -> None:
+        from airflow_provider_chatbase.sync.errors import ChatbaseDriftError
+
+        if self.mode == "check" and self.on_drift == "fail" and not report.plan.in_step:
+            counts = ", ".join(
+                f"{len(entries)} to {name}" if name != "failed" else f"{len(entries)} cannot be written"
+                for name, entries in report.sections().items()
+                if entries and name in ("create", "update", "delete", "failed")
+            )
+            raise ChatbaseDriftError(
+                f"The sources of agent {report.agent_id} are not as declared: "
+                f"{counts or report.plan.withheld}. The log names them."
+            )
+
+
+def _patterns(given: Sequence[str] | str) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)

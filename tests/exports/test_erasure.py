@@ -1,0 +1,85 @@
+"""Erased rows are in no file; every other file stays as it is."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.exports.erasure import erase
+from airflow_provider_chatbase.exports.redaction import read_redaction
+from airflow_provider_chatbase.exports.window import Window, floor_day
+
+TODAY = floor_day(datetime.now(tz=UTC))
+WINDOW = Window(TODAY - timedelta(days=40), TODAY + timedelta(days=1))
+
+
+@pytest.fixture
+def export(exports):
+    export = exports(conversations=120, months=1)
+    then = TODAY.timestamp() - 5 * 86_400
+    export.simulator.create_conversations(at=then, user_id="subject", count=2, message="This is my secret")
+    return export
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
+def test_a_user_is_erased_and_other_files_stay(export, exports, file_format, compression):
+    arguments = {"file_format": file_format, "compression": compression, "partition_by": "day"}
+    export.run(WINDOW, **arguments)
+    before = export.everything()
+    counted = erase(export.directory, ["subject"], [], dry_run=True)
+    assert export.everything() == before
+    report = erase(export.directory, ["subject"], [])
+    assert report == counted
+    assert report.conversations == 2
+    assert report.rows["conversations"] == 2
+    assert file_format == "jsonl" or report.rows["messages"] == 4
+    after = export.everything()
+    gone = set(before) - set(after)
+    assert len(gone) == report.files_changed == (1 if file_format == "jsonl" else 2)
+    assert all("-" in name for name in gone)
+    assert {name: after[name] for name in before if name in after and name != "_manifest.json"} == {
+        name: content for name, content in before.items() if name not in gone and name != "_manifest.json"
+    }
+    again = erase(export.directory, ["subject"], [])
+    assert (again.conversations, again.files_changed) == (0, 0)
+
+    # What is left has the bytes of an export that never had them.
+    conversations = export.simulator.store.agents[export.simulator.agent_id].conversations
+    for each in export.simulator.store.conversations_of_user(export.simulator.agent_id, "subject"):
+        conversations.by_creation.discard((each.created_at, each.id))
+    never = exports(export.simulator, "never")
+    never.run(WINDOW, **arguments)
+    left = {name: content for name, content in after.items() if name != "_manifest.json"}
+    assert left == {name: content for name, content in never.everything().items() if name != "_manifest.json"}
+    manifest = json.loads(after["_manifest.json"])
+    assert manifest["rows"] == 120
+    assert manifest["watermark"] is not None
+
+
+def test_a_conversation_by_its_id(export):
+    export.run(WINDOW)
+    [first, *_] = export.objects()
+    erase(export.directory, [], [first["id"]])
+    assert set(export.seen()) == set(export.truth(WINDOW)) - {first["id"]}
+
+
+def test_a_user_whose_id_is_hashed(export):
+    export.run(WINDOW, redaction=read_redaction({"user_id": "hash"}, "pepper"))
+    assert erase(export.directory, ["subject"], []).conversations == 0
+    assert erase(export.directory, ["subject"], [], salt="pepper").conversations == 2
+    assert "secret" not in json.dumps(export.objects())
+
+
+def test_where_nothing_can_be_erased(exports, export):
+    with pytest.raises(ChatbaseInputError, match="Nobody is named"):
+        erase(export.directory, [], [])
+    with pytest.raises(ChatbaseInputError, match="There is no export"):
+        erase(export.directory, ["subject"], [])
+    assert not export.path.exists()
+    export.run(WINDOW, file_format="csv", tables=["messages"])
+    with pytest.raises(ChatbaseInputError, match="Give conversation_ids"):
+        erase(export.directory, ["subject"], [])

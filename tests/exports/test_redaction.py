@@ -1,0 +1,119 @@
+"""What is to be hidden is in no file, no staged part and no log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_chatbase.exports.directory import ExportDirectory
+from airflow_provider_chatbase.exports.redaction import Redaction, detect, read_redaction
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Write to Ann.Lee+x@mail.example.co.uk, please", "Write to [email], please"),
+        ("über@bücher.example", "[email]"),
+        ("+49 151 0001234", "[phone]"),
+        ("Call (555) 123-4567 or 00491510001234.", "Call [phone] or [phone]."),
+        ("030/1234567", "[phone]"),
+        ("+1-555-123-4567", "[phone]"),
+        ("Order #12345 of 2026-01-31", "Order #12345 of 2026-01-31"),
+        ("It costs 1,250.00 and takes 14 days", "It costs 1,250.00 and takes 14 days"),
+        ("room 12, 4 people", "room 12, 4 people"),
+        ("@somebody", "@somebody"),
+    ],
+)
+def test_detectors(text, expected):
+    assert detect(text) == expected
+
+
+@given(st.from_regex(r"[a-z]{1,8}@[a-z]{2,8}\.(com|de)", fullmatch=True), st.text(max_size=20))
+def test_an_address_in_any_text_is_found(address, text):
+    assert address not in detect(f"{text} {address} {text}")
+
+
+CONVERSATION = {
+    "id": "c4915112345678",
+    "userId": "ann",
+    "title": "ann@example.com",
+    "source": "API",
+    "note": "call +49 151 0001234",
+    "messages": [
+        {
+            "id": "m1",
+            "role": "user",
+            "parts": [
+                {"type": "text", "text": "ann@example.com"},
+                {"type": "tool-result", "toolCallId": "t1", "output": {"mail": ["ann@example.com"]}},
+            ],
+        }
+    ],
+}
+
+
+def redacted(actions, salt="s"):
+    before = json.dumps(CONVERSATION)
+    result = read_redaction(actions, salt).apply(CONVERSATION)
+    assert json.dumps(CONVERSATION) == before
+    return result
+
+
+def test_columns():
+    result = redacted({"user_id": "hash", "title": "drop", "text": "detect", "output": "mask"})
+    assert result["userId"] == Redaction({}, "s").hashed("ann")
+    assert result["title"] is None
+    assert result["messages"][0]["parts"][0]["text"] == "[email]"
+    assert result["messages"][0]["parts"][1]["output"] == "***"
+    assert result["note"] == CONVERSATION["note"]
+
+
+def test_every_text():
+    result = redacted({"*": "detect"})
+    assert "ann@example.com" not in json.dumps(result)
+    assert result["note"] == "call [phone]"
+    assert result["id"] == CONVERSATION["id"]
+    assert result["userId"] == "ann"
+
+
+def test_a_hash_depends_on_the_salt_and_stays_the_same():
+    one, other = redacted({"user_id": "hash"}, "one"), redacted({"user_id": "hash"}, "other")
+    assert one["userId"] != other["userId"]
+    assert one == redacted({"user_id": "hash"}, "one")
+    assert "ann" not in one["userId"]
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
+def test_nothing_hidden_is_ever_written(exports, year, caplog, monkeypatch, file_format):
+    caplog.set_level("DEBUG", "airflow_provider_chatbase")
+    export = exports(conversations=200)
+    found = export.simulator.store.conversations(export.simulator.agent_id)
+    texts = " ".join(message.text for each in found for message in each.messages)
+    assert "@example.com" in texts
+    assert "+49 151" in texts
+    users = {each.user_id for each in found if each.user_id}
+    staged: list[bytes] = []
+    monkeypatch.setattr(
+        "airflow_provider_chatbase.exports.staging.PartFile.add",
+        lambda self, day, rows, piece: (
+            staged.append(piece),
+            self.stream.write(piece),
+            self.segments.append((day, rows, len(piece))),
+        ),
+    )
+    redaction = read_redaction({"*": "detect", "user_id": "hash"}, "salt")
+    export.run(year, redaction=redaction, file_format=file_format)
+    written = b"".join([*staged, *export.everything().values(), caplog.text.encode()])
+    assert staged
+    assert b"@example.com" not in written
+    assert b"+49 151" not in written
+    if file_format == "jsonl":
+        hashes = {each["userId"] for each in export.objects() if each["userId"]}
+        assert hashes == {redaction.hashed(each) for each in users}
+    manifest = json.loads(Path(export.path, "_manifest.json").read_bytes())
+    assert manifest["redacted"] == {"*": "detect", "user_id": "hash"}
+    assert isinstance(export.directory, ExportDirectory)

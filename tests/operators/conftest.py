@@ -1,0 +1,51 @@
+"""A simulator that the default connection leads to, and contexts of tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_chatbase.simulator import Simulator
+
+SMALL = {"conversations": 0, "leads": 0, "contacts": 0, "training_seconds": 0.0, "upload_limit": 1000}
+
+
+@pytest.fixture
+def start(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Simulator]]:
+    """Start a simulator with the given switches, and name it in the default connection."""
+    with ExitStack() as stack:
+
+        def start(api_version: str = "v2", timeout: float = 5, **switches: Any) -> Simulator:
+            simulator = stack.enter_context(Simulator(**{**SMALL, **switches}))
+            connection = {
+                "conn_type": "chatbase",
+                "host": simulator.url,
+                "password": simulator.api_key,
+                "extra": {
+                    "agent_id": simulator.agent_id,
+                    "api_version": api_version,
+                    "timeout": timeout,
+                    "max_attempts": 2,
+                },
+            }
+            monkeypatch.setenv("AIRFLOW_CONN_CHATBASE_DEFAULT", json.dumps(connection))
+            return simulator
+
+        yield start
+
+
+def context(attempt: int = 1, run_began: datetime | None = None) -> dict[str, Any]:
+    """Return what the operators read of a task's context."""
+    began = run_began or datetime.now(tz=UTC)
+    return {"ti": SimpleNamespace(try_number=attempt), "dag_run": SimpleNamespace(start_date=began)}
+
+
+def writes(simulator: Simulator) -> list[str]:
+    """Return the operations that changed something, in their order."""
+    return [request.operation for request in simulator.requests if request.method != "GET"]

@@ -1,0 +1,213 @@
+"""The sync operator: its arguments, its results, its waits, and whole DAG runs."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_provider_chatbase.exceptions import (
+    ChatbasePermanentError,
+    ChatbaseSyncError,
+    ChatbaseTrainingError,
+    ChatbaseTrainingTimeoutError,
+)
+from airflow_provider_chatbase.operators.sources import ChatbaseSyncSourcesOperator
+from airflow_provider_chatbase.simulator import Fault
+from tests.operators.conftest import context, writes
+
+
+@pytest.fixture
+def docs(tmp_path):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "guide.md").write_text("Press the green button.")
+    (folder / "prices.txt").write_text("5 euros")
+    (folder / "logo.png").write_bytes(b"x")
+    return folder
+
+
+def sync(**arguments):
+    arguments.setdefault("upload_interval", 0.0)
+    arguments.setdefault("poll_interval", 0.05)
+    return ChatbaseSyncSourcesOperator(task_id="sync", owner="docs", **arguments).execute(context())
+
+
+def ours(simulator):
+    return {s.name: s for s in simulator.store.sources(simulator.agent_id) if s.name.startswith("docs:")}
+
+
+def test_returns_counts_names_and_ids(start, docs):
+    simulator = start()
+    result = sync(path=f"file://{docs}", wait_for_training=True)
+    assert {
+        name: result[name] for name in ("created", "updated", "deleted", "unchanged", "failed", "skipped")
+    } == {
+        "created": 2,
+        "updated": 0,
+        "deleted": 0,
+        "unchanged": 0,
+        "failed": 0,
+        "skipped": 1,
+    }
+    assert result["first"] == {"created": ["guide.md", "prices.txt"]}
+    assert set(result["source_ids"]) == {source.id for source in ours(simulator).values()}
+    again = sync(path=str(docs), prune=True, wait_for_training=True)
+    assert (again["unchanged"], again["in_step"], again["source_ids"]) == (2, True, [])
+
+
+def test_a_dry_run_changes_nothing_and_writes_its_report(start, docs, tmp_path, caplog):
+    simulator = start()
+    report_path = tmp_path / "reports" / "plan.json"
+    with caplog.at_level("INFO"):
+        result = sync(path=str(docs), dry_run=True, report_path=f"file://{report_path}")
+    assert writes(simulator) == []
+    assert (result["dry_run"], result["create"]) == (True, 2)
+    assert json.loads(report_path.read_text())["create"] == [
+        {"key": "guide.md", "note": "text"},
+        {"key": "prices.txt", "note": "file"},
+    ]
+
+
+def test_a_check_fails_or_reports(start, docs):
+    simulator = start()
+    with pytest.raises(ChatbasePermanentError, match="2 to create"):
+        sync(path=str(docs), mode="check")
+    assert sync(path=str(docs), mode="check", on_drift="report")["in_step"] is False
+    assert writes(simulator) == []
+    sync(path=str(docs))
+    assert sync(path=str(docs), mode="check")["in_step"] is True
+
+
+def test_lists_from_a_task_and_from_files(start, tmp_path):
+    simulator = start()
+    (tmp_path / "faq.csv").write_text("question,answer\nWhen?,At 8.\n")
+    sync(sources=[{"key": "note", "content": "text"}])
+    sync(sources=f"file://{tmp_path / 'faq.csv'}")
+    assert sorted(name.rsplit(" #", 1)[0] for name in ours(simulator)) == ["docs:When?", "docs:note"]
+
+
+def test_failures_are_named_and_decide_about_a_retry(start, docs):
+    simulator = start()
+    (docs / "empty.md").write_text("")
+    with pytest.raises(ChatbasePermanentError, match=r"empty\.md: content is empty"):
+        sync(path=str(docs))
+    assert len(ours(simulator)) == 2
+    (docs / "empty.md").write_text("full")
+    simulator.faults.add(Fault(kind="status", operation="createSource", status=429, retry_after=0.0))
+    with pytest.raises(ChatbaseSyncError, match="429"):
+        sync(path=str(docs))
+    simulator.faults.clear()
+    assert sync(path=str(docs))["created"] == 1
+
+
+def test_too_many_deletes_fail_the_task_and_delete_nothing(start, docs):
+    simulator = start()
+    sync(path=str(docs))
+    (docs / "guide.md").unlink()
+    with pytest.raises(ChatbasePermanentError, match="max_deletes is 0"):
+        sync(path=str(docs), prune=True, max_deletes=0)
+    assert len(ours(simulator)) == 2
+    assert sync(path=str(docs), prune=True, max_deletes=1)["deleted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Give path or sources"),
+        ({"path": "/no/such/folder"}, "is no folder"),
+        ({"path": "nosuch://bucket/x"}, "cannot be used"),
+        ({"sources": "/no/such/file.jsonl"}, "cannot be read"),
+        ({"sources": [], "mode": "look"}, "mode"),
+        ({"sources": [], "max_deletes": -1}, "max_deletes"),
+        ({"sources": [], "upload_interval": -1.0}, "upload_interval"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_sent(start, arguments, message):
+    simulator = start()
+    with pytest.raises(ChatbasePermanentError, match=message):
+        sync(**arguments)
+    assert simulator.requests == []
+
+
+def test_an_owner_that_cannot_stand_in_a_name(start):
+    start()
+    with pytest.raises(ChatbasePermanentError, match="owner"):
+        ChatbaseSyncSourcesOperator(task_id="sync", owner="a:b", sources=[]).execute(context())
+
+
+def test_waits_for_what_it_wrote_not_for_what_was_trained_before(start, docs):
+    simulator = start(training_seconds=0.4)
+    sync(path=str(docs), wait_for_training=True)
+    now = simulator._world.clock.time()
+    assert {source.status(now) for source in ours(simulator).values()} == {"trained"}
+    (docs / "guide.md").write_text("sim:fail-training")
+    with pytest.raises(ChatbaseTrainingError, match=r"guide\.md"):
+        sync(path=str(docs), wait_for_training=True)
+    with pytest.raises(ChatbaseTrainingError, match=r"guide\.md"):
+        sync(path=str(docs), wait_for_training=True)
+
+
+def test_gives_up_waiting_and_a_retry_goes_on(start, docs):
+    simulator = start(training_seconds=60)
+    with pytest.raises(ChatbaseTrainingTimeoutError, match="Everything is written"):
+        sync(path=str(docs), wait_for_training=True, training_timeout=0.2)
+    simulator.advance(61)
+    simulator.reset_log()
+    assert sync(path=str(docs), wait_for_training=True)["unchanged"] == 2
+    assert writes(simulator) == []
+
+
+def test_v1_is_told_the_way_out(start, docs):
+    start(api_version="v1")
+    with pytest.raises(ChatbasePermanentError, match="source_text"):
+        sync(path=str(docs))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_dag_syncs_and_waits(start, docs, run_dag, deferrable):
+    from airflow.sdk import DAG, task
+
+    simulator = start(training_seconds=0.5)
+    with DAG(f"sync_docs_{deferrable}", schedule=None, start_date=datetime(2024, 1, 1, tzinfo=UTC)) as dag:
+
+        @task
+        def list_questions():
+            return [{"questions": ["When?"], "answer": "At 8."}]
+
+        ChatbaseSyncSourcesOperator(
+            task_id="sync",
+            path="{{ dag_run.conf['docs'] }}",
+            sources=list_questions(),
+            owner="docs",
+            prune=True,
+            upload_interval=0.0,
+            poll_interval=2.0 if deferrable else 0.1,
+            wait_for_training=True,
+            deferrable=deferrable,
+        )
+    run = run_dag(dag, conf={"docs": f"file://{docs}"})
+    assert run.state == "success"
+    assert run.xcoms["sync"]["created"] == 3
+    assert len(run.xcoms["sync"]["source_ids"]) == 3
+    now = simulator._world.clock.time()
+    assert {source.status(now) for source in ours(simulator).values()} == {"trained"}
+
+
+def test_a_deferred_wait_fails_with_the_name_of_the_source(start, docs, run_dag):
+    from airflow.sdk import DAG
+
+    (docs / "bad.md").write_text("sim:fail-training")
+    start(training_seconds=1.0)
+    with DAG("sync_bad_docs", schedule=None, start_date=datetime(2024, 1, 1, tzinfo=UTC)) as dag:
+        ChatbaseSyncSourcesOperator(
+            task_id="sync",
+            path=str(docs),
+            owner="docs",
+            upload_interval=0.0,
+            poll_interval=2.0,
+            wait_for_training=True,
+            deferrable=True,
+        )
+    assert run_dag(dag).task_states == {"sync": "failed"}

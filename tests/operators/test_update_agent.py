@@ -1,0 +1,152 @@
+"""Changing an agent: only what differs is sent, and what is returned is what Chatbase shows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_chatbase.exceptions import ChatbasePermanentError, ChatbaseServerError
+from airflow_provider_chatbase.operators.agents import ChatbaseUpdateAgentOperator
+from airflow_provider_chatbase.simulator import Fault
+
+
+@pytest.fixture
+def simulator(simulator, connect):
+    connect(simulator, extra={"max_attempts": 1})
+    return simulator
+
+
+def update(settings: dict, **arguments) -> dict:
+    operator = ChatbaseUpdateAgentOperator(task_id="update", settings=settings, **arguments)
+    result = operator.execute({})
+    assert json.loads(json.dumps(result)) == result
+    return result
+
+
+def fields(simulator) -> dict:
+    return simulator.store.agents[simulator.agent_id].fields
+
+
+def sent(simulator) -> list:
+    return [request.json for request in simulator.requests_for("updateAgent")]
+
+
+def test_changes_what_is_given_and_nothing_else(simulator):
+    before = dict(fields(simulator))
+    result = update({"instructions": "Be short.", "temp": 0.9})
+    assert result == {
+        "agent_id": simulator.agent_id,
+        "changed": {
+            "instructions": {"from": before["instructions"], "to": "Be short."},
+            "temp": {"from": before["temp"], "to": 0.9},
+        },
+        "unchanged": [],
+        "not_applied": [],
+    }
+    assert fields(simulator) == {**before, "instructions": "Be short.", "temp": 0.9}
+    assert sent(simulator) == [{"instructions": "Be short.", "temp": 0.9}]
+
+
+def test_a_second_run_sends_nothing(simulator):
+    update({"instructions": "Be short.", "creditLimit": 100})
+    result = update({"instructions": "Be short.", "creditLimit": 100})
+    assert result["changed"] == {}
+    assert result["unchanged"] == ["creditLimit", "instructions"]
+    assert len(sent(simulator)) == 1
+
+
+def test_only_what_differs_is_sent(simulator):
+    result = update({"name": "Ridgeline Support", "temp": 0.9})
+    assert sent(simulator) == [{"temp": 0.9}]
+    assert result["unchanged"] == ["name"]
+
+
+def test_no_settings_change_nothing(simulator):
+    assert update({})["changed"] == {}
+    assert sent(simulator) == []
+
+
+@pytest.mark.parametrize("name", ["creditLimit", "allowedDomains", "suggestedMessages", "voiceSettings"])
+def test_none_resets(simulator, name):
+    value = {"creditLimit": 5, "allowedDomains": ["a.example"], "suggestedMessages": []}.get(name)
+    if value is not None:
+        update({name: value})
+    assert update({name: None})["not_applied"] == []
+    assert fields(simulator)[name] is None
+    assert update({name: None})["unchanged"] == [name]
+
+
+def test_none_resets_to_a_default(simulator):
+    default = dict(fields(simulator)["ipRateLimits"])
+    update({"ipRateLimits": {"limit": 7}})
+    result = update({"ipRateLimits": None})
+    assert result["changed"]["ipRateLimits"]["to"] == default
+    assert result["not_applied"] == [], "what a reset leads to is for the API to say"
+
+
+def test_a_part_of_an_object_leaves_the_rest(simulator):
+    before = dict(fields(simulator)["ipRateLimits"])
+    update({"ipRateLimits": {"limit": 7}})
+    assert fields(simulator)["ipRateLimits"] == {**before, "limit": 7}
+    assert update({"ipRateLimits": {"limit": 7}})["unchanged"] == ["ipRateLimits"]
+
+
+def test_what_chatbase_accepts_and_does_not_show_is_reported(simulator, shown):
+    result = update({"temperature": 0.5})
+    assert result["changed"] == {}
+    assert result["not_applied"] == ["temperature"]
+    assert "does not show the wanted value: temperature" in shown()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"name": None}, "settings['name'] cannot be None"),
+        ({"credit_limit": 5}, "it is 'creditLimit'"),
+        ({"name": ""}, "is empty"),
+        (None, "Give settings or settings_path"),
+        ("{}", "settings must be a dict"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_sent(simulator, settings, words):
+    with pytest.raises(ChatbasePermanentError) as raised:
+        update(settings)
+    assert words in str(raised.value)
+    assert simulator.requests == []
+
+
+def test_a_value_that_chatbase_refuses_is_named(simulator):
+    with pytest.raises(ChatbasePermanentError, match="VALIDATION_INVALID_BODY") as raised:
+        update({"temp": 7})
+    assert "temp" in str(raised.value.details)
+    assert str(next(iter(raised.value.details.values()))) in str(raised.value)
+
+
+def test_another_agent(simulator):
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+    with ChatbaseHook() as hook:
+        other = hook.create_agent("Second")["id"]
+    assert update({"temp": 0.1}, agent_id=other)["agent_id"] == other
+    assert simulator.store.agents[other].fields["temp"] == 0.1
+
+
+def test_an_update_that_was_done_and_not_confirmed_is_done_again(simulator, connect):
+    connect(simulator, extra={"max_attempts": 3})
+    simulator.faults.add(Fault(kind="reset_after", operation="updateAgent", times=1))
+    assert update({"temp": 0.9})["changed"]["temp"]["to"] == 0.9
+    assert len(sent(simulator)) == 2
+
+
+def test_a_failure_of_the_server_is_left_to_airflow_s_retries(simulator):
+    simulator.faults.add(Fault(kind="status", status=500, operation="updateAgent"))
+    with pytest.raises(ChatbaseServerError) as raised:
+        update({"temp": 0.9})
+    assert not isinstance(raised.value, ChatbasePermanentError)
+
+
+def test_values_are_not_logged(simulator, shown):
+    update({"instructions": "Our secret recipe."})
+    assert "changed instructions" in shown()
+    assert "recipe" not in shown()
