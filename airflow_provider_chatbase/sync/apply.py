@@ -18,8 +18,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseNotFoundError,
     ChatbasePermissionError,
 )
-from airflow_provider_chatbase.client.paging import all_items
-from airflow_provider_chatbase.client.v2.sources import delete_source, get_source, list_sources
+from airflow_provider_chatbase.client.v2.sources import delete_source, get_source
 from airflow_provider_chatbase.sync.declaration import DeclaredSource
 from airflow_provider_chatbase.sync.inventory import DYING, TRAINING, list_all, take_inventory
 from airflow_provider_chatbase.sync.naming import key_in_name, source_name
@@ -240,8 +239,7 @@ class PlanRunner:
         for look in range(_LOOKS_AFTER_DOUBT if patiently else 1):
             if look:
                 self._patience.sleep(self._patience.doubt)
-            listing = list_sources(self._agent_id, types=[kind])
-            for source in self._client.run(all_items(listing)):
+            for source in self._client.run(list_all(self._agent_id, [kind])):
                 if source.get("status") not in DYING and _is_wanted(source, payload, wanted):
                     return source
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -62,18 +62,19 @@ class Inventory:
     last_upload: str = ""
 
 
-def list_all(agent_id: str) -> Steps[list[JsonObject]]:
+def list_all(agent_id: str, types: Sequence[str] = ()) -> Steps[list[JsonObject]]:
     """
     List an agent's sources as steps of a client, and make sure that none is missing.
 
     :param agent_id: the agent.
+    :param types: only these types; all when empty.
     :return: the sources, each once.
     :raises ChatbaseIncompleteListingError: when fewer arrive than the API counts, time and again.
     """
     found: dict[str, JsonObject] = {}
     total = 0
     for _ in range(_LISTINGS):
-        walk = PageWalk(list_sources(agent_id))
+        walk = PageWalk(list_sources(agent_id, types=types))
         found, total = {}, 0
         while (request := walk.next_request()) is not None:
             page = yield request

@@ -362,13 +362,14 @@ def test_a_folder_that_is_not_there(desk):
 def test_a_lost_reply_makes_no_duplicate(desk, operation, kind):
     desk = desk()
     fill(desk)
-    desk.simulator.faults.add(Fault(kind=kind, operation=operation, times=1, after=kind != "not_json"))
+    desk.simulator.faults.add(Fault(kind=kind, operation=operation, times=1, after=True))
 
     report = desk.sync([QNA, LINK])
 
     assert not report.outcome.failed
     assert len(desk.ours) == 5
     assert desk.links() == ["https://mine.example/help"]
+    assert sorted(desk.writes) == ["createFileSource"] * 2 + ["createSource"] * 4, "none was sent twice"
 
 
 @pytest.mark.parametrize("kind", ["reset_before", "status"])
@@ -378,6 +379,31 @@ def test_a_create_that_was_not_done_is_tried_again(desk, kind):
     desk.simulator.faults.add(Fault(kind=kind, operation="createSource", times=1, after=False))
     assert not desk.sync().outcome.failed
     assert len(desk.ours) == 4
+    assert len(desk.writes) == 5
+
+
+def test_a_request_that_arrives_late_is_cleared_up_after(desk):
+    desk = desk()
+    desk.write("guide.md", "text")
+    desk.simulator.faults.add(Fault(kind="reset_after", operation="createSource", times=1))
+    sources = desk.simulator.store.agents[desk.agent_id].sources
+    on_its_way = {}
+
+    def arrive_late(request):
+        if request.operation == "listSources" and "type" in request.query:
+            on_its_way.update(
+                {id_: sources.pop(id_) for id_ in list(sources) if "docs:" in sources[id_].name}
+            )
+        elif request.operation == "createSource":
+            sources.update(on_its_way)
+
+    desk.simulator.on_request = arrive_late
+    report = desk.sync()
+
+    assert not report.outcome.failed
+    names = [source.name for source in desk.simulator.store.sources(desk.agent_id)]
+    assert sum(name.startswith("docs:") for name in names) == 1
+    assert desk.writes == ["createSource", "createSource", "deleteSource"]
 
 
 def test_a_source_being_deleted_is_made_anew(desk):
