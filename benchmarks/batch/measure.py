@@ -95,7 +95,7 @@ def concurrency_ceiling(concurrency: int) -> Row:
 
 
 def rate_ceiling() -> Row:
-    """Measure (b): 950 prompts under a limit of 100 per 10 s: the last 50 can go when nine windows are over."""
+    """Measure (b): 950 prompts, limit 100 per 10 s: the last 50 can go when nine windows are over."""
     count, limit = 950, 100
     with service(0.1, limit) as (url, agent_id):
         seconds = run_batch(url, agent_id, count, 50)["seconds"]
@@ -107,7 +107,7 @@ def rate_ceiling() -> Row:
 
 
 def against_mapped_tasks() -> Row:
-    """Measure (c): 100 prompts as one task, and as 100 mapped tasks, under one LocalExecutor with 10 places."""
+    """Measure (c): 100 prompts as one task, and as 100 mapped tasks, under one LocalExecutor."""
     with service(2.0, 1000) as (url, agent_id):
         done = subprocess.run(
             [sys.executable, str(HERE / "mapped_tasks.py"), url, KEY, agent_id],
