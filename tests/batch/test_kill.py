@@ -60,7 +60,9 @@ def _run(simulator: Simulator, output: Storage, kill_after: int | None) -> bool:
     """Run the batch, kill it in the middle of a request, and say whether it was killed."""
     arguments = [simulator.url, simulator.api_key, simulator.agent_id, output.root, str(PROMPTS)]
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments, str(CONCURRENCY)], stderr=subprocess.PIPE
+        [sys.executable, str(SCRIPT), *arguments, str(CONCURRENCY)],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     seen = 0
 
