@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -53,6 +53,7 @@ class Attempts(Generic[Result]):
         self.limiter = shared_limiter(settings, request.host)
         self._hold = hold
         self._fate_unknown = False
+        self._went_at = time.monotonic()
 
     def read(self, reply: Reply) -> Result:
         """
@@ -61,12 +62,21 @@ class Attempts(Generic[Result]):
         :param reply: what came back.
         :raises ChatbaseError: when it is no success.
         """
-        self.limiter.learn(reply.headers)
+        self.learn(reply.headers)
         return read_reply(self.request, reply, time.time())
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """
+        Let the limiter learn from the beginning of a reply.
+
+        :param headers: its headers, with lower-case names.
+        """
+        self.limiter.learn(headers, time.monotonic() - self._went_at)
 
     @contextmanager
     def on_its_way(self) -> Iterator[None]:
         """Send within this block, once the limiter has let it go: takes note of how that ends."""
+        self._went_at = time.monotonic()
         try:
             yield
         except ChatbaseRateLimitError as error:

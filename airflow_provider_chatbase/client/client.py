@@ -173,7 +173,7 @@ class ChatbaseClient:
     ) -> transport.StreamedReply | Whole[Result]:
         reply = transport.open_stream(self._http, self.settings, request)
         if reply.streams:
-            attempts.limiter.learn(reply.headers)
+            attempts.learn(reply.headers)
             return reply
         try:
             return Whole(attempts.read(reply.whole()))
@@ -342,7 +342,7 @@ class AsyncChatbaseClient:
     ) -> transport.StreamedReply | Whole[Result]:
         reply = await transport.open_stream_async(self._http, self.settings, request)
         if reply.streams:
-            attempts.limiter.learn(reply.headers)
+            attempts.learn(reply.headers)
             return reply
         try:
             return Whole(attempts.read(await reply.whole_async()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 
@@ -23,6 +23,13 @@ WINDOW = 10.0
 
 MARGIN = 0.3
 """Seconds to stay clear of the window's edge: a request arrives a little later than it is sent."""
+
+TELLING = 1.0
+"""Seconds up to which a reply tells how long its request was on the way; later ones were long in the making."""
+
+ON_THE_WAY = 0.2
+CLOCKS = 0.02
+"""Seconds that a request may need to get there, and by which the clocks of both sides may differ."""
 
 FIRST_BURST = 20
 """Requests to have on their way before the first reply has said what the limit is."""
@@ -44,6 +51,9 @@ class RateLimiter:
     room beyond all that is on its way, or, alone, when the time has come at which they said the limit is
     reset.
 
+    For each request it keeps when Chatbase counted it at the latest: at first a margin after it went, then
+    what the time of its reply tells.
+
     :param clock: seconds that only go forward.
     :param now: seconds since the epoch, which the replies speak of.
     """
@@ -54,7 +64,8 @@ class RateLimiter:
         self._clock = clock
         self._now = now
         self._lock = threading.Lock()
-        self._sent: deque[float] = deque()
+        self._counted: list[float] = []
+        self._fastest = float("inf")
         self._on_their_way = 0
         self._room = 0
         self._room_is_old = True
@@ -79,7 +90,7 @@ class RateLimiter:
                 return wait
             if self._on_their_way == 0:
                 self._room_is_old = True
-            self._sent.append(now)
+            insort(self._counted, now + MARGIN)
             self._on_their_way += 1
             return 0.0
 
@@ -88,11 +99,12 @@ class RateLimiter:
         with self._lock:
             self._on_their_way -= 1
 
-    def learn(self, headers: Mapping[str, str]) -> None:
+    def learn(self, headers: Mapping[str, str], seconds: float | None = None) -> None:
         """
         Learn from a reply, before its request is :meth:`done`.
 
         :param headers: its headers, with lower-case names.
+        :param seconds: how long after its request it came.
         """
         limit = _whole(headers.get("x-ratelimit-limit"))
         remaining = _whole(headers.get("x-ratelimit-remaining"))
@@ -102,6 +114,8 @@ class RateLimiter:
                 return
             self._limit = limit
             now = self._clock()
+            if seconds is not None and seconds <= TELLING:
+                self._note_way(now, seconds)
             self._forget(now)
             self._recover(now)
             if remaining is not None:
@@ -134,12 +148,12 @@ class RateLimiter:
         if self._limit is None or self._room > self._on_their_way:
             return 0.0
         places = max(int(self._limit * self._share), 1)
-        if len(self._sent) < places:
+        if len(self._counted) < places:
             return 0.0
         if now >= self._reset_at and self._on_their_way == 0:
             self._reset_at = float("inf")
             return 0.0
-        free_at = min(self._sent[-places] + WINDOW + MARGIN, self._reset_at)
+        free_at = min(self._counted[-places] + WINDOW, self._reset_at)
         return min(max(free_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
 
     def _note_reset(self, headers: Mapping[str, str], remaining: int, now: float) -> None:
@@ -149,7 +163,17 @@ class RateLimiter:
 
     def _count_others(self, used: int, now: float) -> None:
         """Count what others sent with the same key: what the server counted beyond all that we sent."""
-        self._sent.extend([now] * (used - len(self._sent)))
+        for _ in range(used - len(self._counted)):
+            insort(self._counted, now)
+
+    def _note_way(self, now: float, seconds: float) -> None:
+        """Say more closely when a request was counted at the latest: not after its reply."""
+        self._fastest = min(self._fastest, seconds)
+        counted = min(now, now - self._fastest + ON_THE_WAY) + CLOCKS
+        place = bisect_left(self._counted, now - seconds + MARGIN - LOOK_AGAIN)
+        if place < len(self._counted):
+            del self._counted[place]
+            insort(self._counted, counted)
 
     def _recover(self, now: float) -> None:
         if self._share < 1.0 and now - self._share_changed >= WINDOW:
@@ -157,8 +181,7 @@ class RateLimiter:
             self._share_changed = now
 
     def _forget(self, now: float) -> None:
-        while self._sent and self._sent[0] <= now - WINDOW - MARGIN:
-            self._sent.popleft()
+        del self._counted[: bisect_right(self._counted, now - WINDOW)]
 
 
 _limiters: dict[str, RateLimiter] = {}

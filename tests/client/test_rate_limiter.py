@@ -53,21 +53,21 @@ def run(server: Server, *, requests: int, workers: int, latency: float) -> float
     limiter = RateLimiter(clock=clock, now=clock)
     began, left = clock.now, requests
     order = itertools.count()
-    events: list[tuple[float, int, str, dict[str, str]]] = []
+    events: list[tuple[float, int, str, dict[str, str], float]] = []
 
-    def later(seconds: float, what: str, headers: dict[str, str] | None = None) -> None:
-        heapq.heappush(events, (clock.now + seconds, next(order), what, headers or {}))
+    def later(seconds: float, what: str, headers: dict[str, str] | None = None, went: float = 0.0) -> None:
+        heapq.heappush(events, (clock.now + seconds, next(order), what, headers or {}, went))
 
     for _ in range(workers):
         later(0, "ready")
     while events:
-        clock.now, _, what, headers = heapq.heappop(events)
+        clock.now, _, what, headers, went = heapq.heappop(events)
         there = min(latency, 0.2) * rng.uniform(0.2, 0.8)  # the way; the rest is the server's work
         if what == "arrive":
-            later(latency * rng.uniform(0.5, 1.0), "reply", server.take(clock.now))
+            later(latency * rng.uniform(0.5, 1.0), "reply", server.take(clock.now), went)
             continue
         if what == "reply":
-            limiter.learn(headers)
+            limiter.learn(headers, clock.now - went)
             limiter.done()
             if "retry-after" in headers:
                 limiter.hold(float(headers["retry-after"]))
@@ -75,7 +75,7 @@ def run(server: Server, *, requests: int, workers: int, latency: float) -> float
         if left > 0:
             wait = limiter.try_to_go()
             left -= wait == 0
-            later(wait or there, "ready" if wait else "arrive")
+            later(wait or there, "ready" if wait else "arrive", went=clock.now)
     return clock.now - began
 
 
