@@ -25,7 +25,7 @@ MARGIN = 0.3
 """Seconds to stay clear of the window's edge: a request arrives a little later than it is sent."""
 
 TELLING = 1.0
-"""Seconds up to which a reply tells how long its request was on the way; later ones were long in the making."""
+"""Seconds up to which a reply tells how long its request was on the way; others took long to be made."""
 
 ON_THE_WAY = 0.2
 CLOCKS = 0.02
