@@ -280,14 +280,14 @@ class TestFailure:
 
 class TestRerun:
     def test_writes_the_same_bytes(self, simulator, path):
-        end = datetime.now(tz=UTC)
+        end = datetime.now(UTC) - timedelta(minutes=1)
         export(path, end=end)
         first = files_below(path)
         export(path, end=end)
         assert files_below(path) == first
 
     def test_writes_the_same_bytes_somewhere_else(self, simulator, tmp_path):
-        end = datetime.now(tz=UTC)
+        end = datetime.now(UTC) - timedelta(minutes=1)
         for name in ("a", "b"):
             export(tmp_path / name, end=end)
         assert files_below(tmp_path / "a") == files_below(tmp_path / "b")
