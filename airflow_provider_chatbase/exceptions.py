@@ -12,6 +12,13 @@ from contextlib import contextmanager
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_chatbase.batch.errors import (
+    ChatbaseBatchError,
+    ChatbaseBatchLimitError,
+    ChatbaseBatchStorageError,
+    ChatbaseExpectationsError,
+    ChatbaseOutputBusyError,
+)
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseAnswerError,
@@ -60,6 +67,9 @@ __all__ = [
     "ChatbaseAnswerError",
     "ChatbaseApiError",
     "ChatbaseAuthenticationError",
+    "ChatbaseBatchError",
+    "ChatbaseBatchLimitError",
+    "ChatbaseBatchStorageError",
     "ChatbaseConfigurationError",
     "ChatbaseConflictError",
     "ChatbaseConnectionError",
@@ -69,6 +79,7 @@ __all__ = [
     "ChatbaseDeclarationError",
     "ChatbaseDriftError",
     "ChatbaseError",
+    "ChatbaseExpectationsError",
     "ChatbaseExportError",
     "ChatbaseIncompleteExportError",
     "ChatbaseIncompleteListingError",
@@ -76,6 +87,7 @@ __all__ = [
     "ChatbaseInterruptedAnswerError",
     "ChatbaseMaintenanceError",
     "ChatbaseNotFoundError",
+    "ChatbaseOutputBusyError",
     "ChatbaseOutputError",
     "ChatbasePagingError",
     "ChatbasePermanentError",

@@ -48,6 +48,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Chatbase",
                 "python-modules": [
                     f"{_PACKAGE}.operators.agents",
+                    f"{_PACKAGE}.operators.batch",
                     f"{_PACKAGE}.operators.chat",
                     f"{_PACKAGE}.operators.exports",
                     f"{_PACKAGE}.operators.sources",

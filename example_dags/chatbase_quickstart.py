@@ -60,10 +60,14 @@ with DAG(
 
         name, text, agent_id = params["source_name"], params["source_text"], params["agent_id"]
         with ChatbaseHook() as hook:
-            for source in hook.list_sources(agent_id, types=["text"], name=name):
-                if source["name"] == name and source["status"] != "toBeDeleted":
-                    return hook.update_source(source["id"], {"content": text}, agent_id)
-            return hook.create_text_source(name, text, agent_id)
+            found = hook.list_sources(agent_id, types=["text"], name=name)
+            same = [each for each in found if each["name"] == name and each["status"] != "toBeDeleted"]
+            if same:
+                source = hook.update_source(same[0]["id"], {"content": text}, agent_id)
+            else:
+                source = hook.create_text_source(name, text, agent_id)
+        # Each field becomes an XCom of its own, and Airflow 3.0 refuses one that is None.
+        return {field: value for field, value in source.items() if value is not None}
 
     source = add_source()
 

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
 from quickstart_demo.chatbase_service import ChatbaseService, check_that_it_answers, service_of
 from quickstart_demo.child_processes import ChildProcesses
 from quickstart_demo.errors import DemoError

@@ -62,6 +62,7 @@ class Rules:
     :param tools: what to do when the agent asks for tools.
     :param patience: seconds after which a message that is not found counts as never arrived.
     :param patience_after_timeout: the same, where the agent may still be writing its answer.
+    :param patience_at_first: the same, for the look before sending, where the earlier try was long ago.
     """
 
     version: ApiVersion = "v2"
@@ -71,6 +72,7 @@ class Rules:
     tools: ToolUse = field(default_factory=ToolUse)
     patience: float = PATIENCE
     patience_after_timeout: float = PATIENCE_AFTER_TIMEOUT
+    patience_at_first: float | None = None
 
 
 def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
@@ -106,8 +108,9 @@ def _answer_of_an_earlier_try(sought: Sought, rules: Rules) -> Steps[JsonObject 
             "This is not the first try, and API v1 has no way to look whether an earlier one arrived."
         )
         return None
+    patience = rules.patience if rules.patience_at_first is None else rules.patience_at_first
     try:
-        finding = yield from look_until_sure(sought, rules.patience, time.time)
+        finding = yield from look_until_sure(sought, patience, time.time)
     except ChatbaseApiError as failed:
         if not failed.permanent:
             raise

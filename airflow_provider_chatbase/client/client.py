@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -187,11 +187,19 @@ class AsyncChatbaseClient:
 
     :param settings: where and how to reach Chatbase.
     :param policy: when to repeat a request; by default as often as the settings say.
+    :param before_send: told of each attempt at a request when it is about to go out; what it raises keeps the
+        attempt from going.
     """
 
-    def __init__(self, settings: ClientSettings, policy: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        policy: RetryPolicy | None = None,
+        before_send: Callable[[Request[Any]], None] | None = None,
+    ) -> None:
         self.settings = settings
         self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
+        self._before_send = before_send or (lambda _: None)
         self._http: transport.AsyncPools = transport.open_async_pools(settings)
 
     async def send(self, request: Request[Result]) -> Result:
@@ -209,6 +217,7 @@ class AsyncChatbaseClient:
         async def attempt() -> Result:
             await wait_to_go_async(attempts.limiter)
             with attempts.on_its_way():
+                self._before_send(request)
                 return attempts.read(await transport.send_async(self._http, self.settings, request))
 
         try:
@@ -232,6 +241,7 @@ class AsyncChatbaseClient:
         async def attempt() -> transport.StreamedReply | Whole[Result]:
             await wait_to_go_async(attempts.limiter)
             with attempts.on_its_way():
+                self._before_send(request)
                 return await self._open_stream(request, attempts)
 
         retrying = AsyncRetrying(**retry_arguments(self.policy, request))

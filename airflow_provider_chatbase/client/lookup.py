@@ -75,6 +75,7 @@ class Sought:
     :param not_before: when it was sent at the earliest, in seconds since the epoch.
     :param after_message_id: the last message of the conversation before it was sent, where that is known.
     :param own_tag: whether nobody else uses the user id, so that what was begun with it can only be ours.
+    :param other_conversations: conversations of the same user that other messages are known to have begun.
     """
 
     agent_id: str
@@ -84,6 +85,7 @@ class Sought:
     not_before: float
     after_message_id: str | None = None
     own_tag: bool = False
+    other_conversations: frozenset[str] = frozenset()
 
 
 def look_until_sure(sought: Sought, patience: float, clock: Callable[[], float]) -> Steps[Finding]:
@@ -139,7 +141,7 @@ def newest_message_id(agent_id: str, conversation_id: str) -> Steps[str | None]:
 def _look_among_conversations(sought: Sought, user_id: str) -> Steps[Finding]:
     """Look among those that a user began, since the message began one; an answered one goes first."""
     best = NOTHING
-    earliest = sought.not_before - CLOCK_SKEW
+    earliest, others = sought.not_before - CLOCK_SKEW, sought.other_conversations
     walk = PageWalk(list_user_conversations(sought.agent_id, user_id))
     while (request := walk.next_request()) is not None:
         page = yield from _page_or_none(request)
@@ -147,7 +149,7 @@ def _look_among_conversations(sought: Sought, user_id: str) -> Steps[Finding]:
         for conversation in page.items:
             if _time(conversation, "updatedAt") < earliest:
                 return best  # the last active come first: the rest is older still
-            if _time(conversation, "createdAt") < earliest:
+            if _time(conversation, "createdAt") < earliest or conversation.get("id") in others:
                 continue
             finding = yield from _look_at_beginning(sought, conversation)
             if finding.fate is Fate.ANSWERED:

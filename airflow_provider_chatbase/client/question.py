@@ -32,6 +32,7 @@ class Question:
     :param temperature: the temperature for this answer, for API v1.
     :param stream: have the answer sent as it is written.
     :param on_text: told each text of a stream.
+    :param other_conversations: conversations of the same user that other messages are known to have begun.
     """
 
     agent_id: str
@@ -45,6 +46,7 @@ class Question:
     temperature: float | None = None
     stream: bool = False
     on_text: Callable[[str], None] | None = None
+    other_conversations: frozenset[str] = frozenset()
 
     def request(self, version: ApiVersion) -> Request[JsonObject]:
         """
@@ -74,6 +76,7 @@ class Question:
             not_before=0.0 if own_tag and earlier_try else not_before,
             after_message_id=self.after_message_id,
             own_tag=own_tag,
+            other_conversations=self.other_conversations,
         )
 
     def _request_v1(self) -> Request[JsonObject]:

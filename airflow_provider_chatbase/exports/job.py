@@ -26,7 +26,12 @@ from airflow_provider_chatbase.exports.publishing import base_manifest, publish
 from airflow_provider_chatbase.exports.readers import ConversationsV2, Reader
 from airflow_provider_chatbase.exports.rows import created_at, user_of
 from airflow_provider_chatbase.exports.spec import ExportSpec
-from airflow_provider_chatbase.exports.splitting import MOST_IN_PART, TOLERANCE, part_size, split_evenly
+from airflow_provider_chatbase.exports.splitting import (
+    MOST_IN_PART,
+    TOLERANCE,
+    part_size,
+    split_evenly,
+)
 from airflow_provider_chatbase.exports.staging import FinishedPart, PartFile, Staging
 from airflow_provider_chatbase.exports.walk import (
     Encoded,
@@ -104,6 +109,7 @@ class Export:
         self._format: Format = spec.open_format()
         self._finished: list[FinishedPart] = []
         self._begun = False
+        self._remaining = 0
         self._slots = asyncio.Semaphore(max(spec.concurrency, 1))
         self._reported = time.monotonic()
 
@@ -203,7 +209,8 @@ class Export:
         size = MOST_IN_PART
         if isinstance(reader, ConversationsV2):
             probed = await reader.probe(window)
-            size = part_size(probed.total or 0, self._spec.concurrency)
+            self._remaining = probed.total or 0
+            size = part_size(self._remaining, self._spec.concurrency)
             log.info("Chatbase counts %s conversations.", probed.total)
             newest = read_moment(created_at(probed.items[0])) if probed.items else None
             if not self._finished and (probed.total or 0) > size * TOLERANCE:
@@ -236,13 +243,18 @@ class Export:
         async with self._slots:
             found = await read_part(reader, window, self._encode, most)
             if isinstance(found, TooMany):
-                pieces = split_evenly(window, found.total, size, found.newest)
+                pieces = split_evenly(window, found.total, self._next_size(found.total), found.newest)
                 if len(pieces) == 1:
                     found = await read_part(reader, window, self._encode, None)
             if isinstance(found, PartRows):
                 await self._finish(window.name, found)
                 return
         await _all_of(self._read_part(reader, piece, size) for piece in pieces)
+
+    def _next_size(self, cut: int) -> int:
+        size = part_size(self._remaining, self._spec.concurrency)
+        self._remaining -= cut
+        return size
 
     def _encode(self, item: JsonObject) -> Encoded:
         at, identity = read_moment(created_at(item)), identity_of(item)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,7 +23,7 @@ from airflow_provider_chatbase.exports.manifest import (
     Layout,
     Manifest,
 )
-from airflow_provider_chatbase.exports.staging import Staging, clear_leftovers
+from airflow_provider_chatbase.exports.staging import Staging, clear_leftovers, process_runs
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +43,11 @@ class Lock:
 
     def __init__(self, directory: ExportDirectory) -> None:
         self._directory = directory
-        self._token = uuid.uuid4().hex.encode()
+        self._token = f"{uuid.uuid4().hex} {os.getpid()} {socket.gethostname()} ".encode()
         self._renewed = time.monotonic()
 
     def take(self) -> None:
-        """Wait for the lock; one that nobody renews is broken."""
+        """Wait for the lock; one whose process has died, or that nobody renews, is broken."""
         seen, since = None, time.monotonic()
         while True:
             try:
@@ -54,9 +56,10 @@ class Lock:
                 held = self._directory.read_if_there(LOCK)
                 if held != seen:
                     seen, since = held, time.monotonic()
-                elif time.monotonic() - since > LOCK_PATIENCE:
+                if time.monotonic() - since > LOCK_PATIENCE or _holder_died(held):
                     log.warning("Breaking the lock of a run that died: %s/%s", self._directory.url, LOCK)
                     self._directory.remove(LOCK)
+                    continue
                 time.sleep(LOCK_POLL)
             else:
                 self._renewed = time.monotonic()
@@ -87,6 +90,12 @@ class Lock:
                 f"Another run took over {self._directory.url} while this one was publishing. "
                 "Run the task again."
             )
+
+
+def _holder_died(token: bytes | None) -> bool:
+    """Say whether a lock is held by a process of this machine that is no more."""
+    _, pid, host, *_ = [*(token or b"").decode(errors="replace").split(" "), "", "", ""]
+    return host == socket.gethostname() and pid.isdigit() and not process_runs(int(pid))
 
 
 @contextmanager

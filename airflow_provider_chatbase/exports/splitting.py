@@ -8,7 +8,7 @@ from itertools import pairwise
 from airflow_provider_chatbase.exports.window import Window, floor_day, whole_second
 
 MOST_IN_PART = 320
-LEAST_IN_PART = 80
+LEAST_IN_PART = 60
 TOLERANCE = 1.5
 """How much bigger than wanted a part may be before it is worth a request to cut it again."""
 
@@ -16,14 +16,16 @@ FAN_OUT = 16
 """Most pieces at one time. Conversations are rarely spread evenly: where a piece is full, it is cut again."""
 
 
-def part_size(total: int, concurrency: int) -> int:
+def part_size(remaining: int, concurrency: int) -> int:
     """
     Return how many conversations a part should have.
 
-    :param total: how many there are in the whole window.
+    The less there is left, the smaller: else a few walkers have many pages left when the others are done.
+
+    :param remaining: how many conversations lie in no part yet.
     :param concurrency: how many parts are read at the same time.
     """
-    return min(max(total // (2 * concurrency), LEAST_IN_PART), MOST_IN_PART)
+    return min(max(remaining // (2 * concurrency), LEAST_IN_PART), MOST_IN_PART)
 
 
 def split_evenly(window: Window, total: int, wanted: int, newest: datetime | None) -> list[Window]:

@@ -247,10 +247,15 @@ def _alive(directory: ExportDirectory, name: str) -> bool:
         return isinstance(begun, int | float) and time.time() - begun < ABANDONED_AFTER
     if plan.get("pid") == os.getpid():
         return (directory.url, name) in _active
-    return _runs(plan.get("pid"))
+    return process_runs(plan.get("pid"))
 
 
-def _runs(pid: Any) -> bool:
+def process_runs(pid: Any) -> bool:
+    """
+    Say whether a process of this machine is alive.
+
+    :param pid: its number.
+    """
     if not isinstance(pid, int):
         return False
     try:

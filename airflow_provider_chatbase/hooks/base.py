@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.log import mask_secret
+from asgiref.sync import sync_to_async
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient, Request, RetryPolicy
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -65,7 +66,9 @@ class ConnectedHook(BaseHook):
         """
         if "connection" not in self.__dict__:
             found = await get_async_connection(self.chatbase_conn_id, hook=self)
-            self.__dict__["connection"] = _masked(read_connection(found, await get_async_extra_dejson(found)))
+            connection = read_connection(found, await get_async_extra_dejson(found))
+            # The triggerer of Airflow 3.0 waits in mask_secret for its event loop, so it must not run there.
+            self.__dict__["connection"] = await sync_to_async(_masked)(connection)
         # Certificates and modules take long to load; no event loop should stand still meanwhile.
         return await asyncio.to_thread(_open_async_client, self.connection.settings, policy)
 

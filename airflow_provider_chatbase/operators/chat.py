@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.operators.base import ChatbaseOperator
+from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from airflow_provider_chatbase.client.asking import Rules
     from airflow_provider_chatbase.client.question import Question
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+__all__ = ["ChatbaseBatchPromptOperator", "ChatbaseSendMessageOperator"]
 
 SECONDS_BETWEEN_REPORTS = 5.0
 

@@ -102,13 +102,15 @@ class ExportOperator(ChatbaseOperator):
         :raises AirflowSkipException: when earlier runs have exported everything until now.
         """
         from airflow_provider_chatbase.export_runs import asset_watermark, emit_asset_events, output_url
+        from airflow_provider_chatbase.exports.errors import storage_errors
         from airflow_provider_chatbase.exports.job import export
         from airflow_provider_chatbase.object_storage import open_directory
 
         with self.hook() as hook:
             agent_id = hook.agent_or_default(self.agent_id)
             directory = open_directory(output_url(self.output_path, agent_id, context), self.storage_conn_id)
-            manifest = directory.read_manifest()
+            with storage_errors(directory.url):
+                manifest = directory.read_manifest()
             if manifest is None or manifest.watermark is None:
                 watermark = asset_watermark(self.outlets, context, self.kind, agent_id)
             else:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_chatbase.client.errors import ChatbaseError
@@ -88,6 +89,8 @@ class ChatbaseTrainingTrigger(BaseTrigger):
             return {"outcome": "timeout", "reason": self._seen}
         except ChatbaseError as error:
             return {"outcome": "error", "reason": str(error), "permanent": error.permanent}
+        except AirflowException as error:  # no such connection; soft_fail would skip a trigger that breaks
+            return {"outcome": "error", "reason": str(error), "permanent": False}
         return {"outcome": verdict.outcome.value, "reason": verdict.reason}
 
     async def _wait(self) -> Verdict:

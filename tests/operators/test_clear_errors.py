@@ -111,7 +111,7 @@ class TestExport:
             ("   ", "names no directory"),
             ("file://", "names no directory"),
             ("nowhere://bucket/export", "nowhere://bucket/export cannot be used"),
-            ("s3://bucket/export", "apache-airflow-providers-amazon[s3fs]"),
+            ("gs://bucket/export", "Its storage may need a provider"),
             ("file:///dev/null/export", "file:///dev/null/export cannot be written: Not a directory"),
             ("file:///proc/export", "file:///proc/export cannot be written: "),
         ],
@@ -120,7 +120,7 @@ class TestExport:
         text = sentence(export, output_path=url)
         assert words in text
         assert "Nothing was exported." in text
-        assert simulator.requests == []
+        assert len(simulator.requests) <= 1, "a count at most, and no conversation is read"
 
     def test_a_path_below_a_file(self, simulator, tmp_path):
         (tmp_path / "file").write_text("mine")

@@ -280,14 +280,16 @@ class TestFailure:
 
 class TestRerun:
     def test_writes_the_same_bytes(self, simulator, path):
-        export(path)
+        end = datetime.now(tz=UTC)
+        export(path, end=end)
         first = files_below(path)
-        export(path)
+        export(path, end=end)
         assert files_below(path) == first
 
     def test_writes_the_same_bytes_somewhere_else(self, simulator, tmp_path):
+        end = datetime.now(tz=UTC)
         for name in ("a", "b"):
-            export(tmp_path / name)
+            export(tmp_path / name, end=end)
         assert files_below(tmp_path / "a") == files_below(tmp_path / "b")
 
     def test_replaces_what_has_changed(self, simulator, path):
@@ -353,7 +355,10 @@ class TestKilled:
             assert shown_at(path) in (before, None)
             export(path)
             assert ids_at(path) == truth(simulator)
-            assert {each.name for each in path.iterdir()} == set(files_below(path))
+            assert set(files_below(path)) == {
+                "_manifest.json",
+                *(f["path"] for f in manifest_at(path)["files"]),
+            }
         assert move > 0
 
 
@@ -395,11 +400,11 @@ def test_a_reader_meanwhile_never_sees_half_an_export(simulator, path, reading):
 
 
 def test_memory_does_not_grow_with_the_number_of_conversations(start, tmp_path):
-    """Ten megabytes more are exported, and not half of them is kept in memory."""
+    """What is kept are the parts that are read at the same time, and what the process is made of."""
     peaks = []
     for count in (1_000, 10_000):
         start(conversations=count, rate_limit=100_000)
         process = ExportProcess(tmp_path / str(count))
         peaks.append(process.says())
         assert manifest_at(tmp_path / str(count))["bytes"] > 1_000 * count
-    assert peaks[1] - peaks[0] < 5_000_000
+    assert peaks[1] < 1.1 * peaks[0]

@@ -113,6 +113,12 @@ def test_a_missing_default_agent_is_an_error(simulator, connect):
     assert "No agent was named" in event["reason"]
 
 
+def test_a_connection_that_is_not_there_is_an_error(airflow_db):
+    event = only_event(trigger(chatbase_conn_id="nowhere"))
+    assert (event["outcome"], event["permanent"]) == ("error", False)
+    assert "nowhere" in event["reason"]
+
+
 def test_waits_before_it_polls_since_the_worker_has_just_polled(simulator):
     began = time.monotonic()
     only_event(trigger(poll_interval=0.3))

@@ -1,0 +1,113 @@
+"""Whether one more prompt may be sent. Pure: it is told what is sent and what it cost."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import Enum
+
+from airflow_provider_chatbase.batch.outcomes import StopReason
+
+
+class Admission(Enum):
+    """The answer to a prompt that wants to be sent."""
+
+    GO = "go"
+    WAIT = "wait"
+    """Until the cost of one on its way is known."""
+    STOP = "stop"
+
+
+class Budget:
+    """
+    Keeps count of prompts and credits.
+
+    A prompt on its way counts with the average cost of those before it, and so does an answer whose cost is
+    not known. So the limit is passed by no more than the last answers cost above the average.
+
+    :param max_items: how many prompts may be sent.
+    :param max_credits: how many credits may be spent.
+    :param items: how many were sent before.
+    :param spent: what they cost.
+    :param priced: how many of them have a known cost.
+    """
+
+    def __init__(
+        self,
+        max_items: int | None = None,
+        max_credits: Decimal | None = None,
+        items: int = 0,
+        spent: Decimal = Decimal(0),
+        priced: int = 0,
+    ) -> None:
+        self._max_items = max_items
+        self._max_credits = max_credits
+        self._items = items
+        self._on_way = 0
+        self._priced = priced
+        self._unpriced = 0
+        self.spent = spent
+
+    @property
+    def average(self) -> Decimal | None:
+        """What an answer costs on average; ``None`` before the first."""
+        return self.spent / self._priced if self._priced else None
+
+    @property
+    def estimate(self) -> Decimal:
+        """What is spent, with the average for what is not known."""
+        return self.spent + self._unpriced * (self.average or Decimal(1))
+
+    def admit(self, *, again: bool = False) -> Admission:
+        """
+        Say whether a prompt may go.
+
+        :param again: whether it was counted before, because it was sent by an earlier process.
+        """
+        if not again and self._max_items is not None and self._items >= self._max_items:
+            return Admission.STOP
+        if self._max_credits is None:
+            return Admission.GO
+        if self.estimate >= self._max_credits:
+            return Admission.STOP
+        if self.average is None:  # the first answer tells what one costs
+            return Admission.WAIT if self._on_way else Admission.GO
+        if self.estimate + (self._on_way + 1) * self.average <= self._max_credits:
+            return Admission.GO
+        return Admission.WAIT if self._on_way else Admission.STOP
+
+    def stop_reason(self) -> StopReason:
+        """Return which limit stopped a prompt."""
+        reached = self._max_items is not None and self._items >= self._max_items
+        return StopReason.MAX_ITEMS if reached else StopReason.MAX_CREDITS
+
+    def begin(self, *, again: bool = False) -> None:
+        """
+        Take note of a prompt that goes.
+
+        :param again: whether it was counted before.
+        """
+        self._items += not again
+        self._on_way += 1
+
+    def end(self, cost: float | None, *, charged: bool) -> None:
+        """
+        Take note of how it ended.
+
+        :param cost: the credits, when known.
+        :param charged: whether it may have been charged.
+        """
+        self._on_way -= 1
+        if cost is not None:
+            self.spent += Decimal(str(cost))
+            self._priced += cost > 0
+        elif charged:
+            self._unpriced += 1
+
+    def withdraw(self, *, again: bool = False) -> None:
+        """
+        Take note that a prompt did not go after all.
+
+        :param again: whether it was counted before.
+        """
+        self._on_way -= 1
+        self._items -= not again

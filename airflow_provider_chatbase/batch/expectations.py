@@ -1,0 +1,112 @@
+"""What an answer is expected to be. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NAMES = ("contains", "not_contains", "regex", "min_score")
+
+
+class WrongExpectationError(ValueError):
+    """An expectation that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """
+    What the answer to a prompt is expected to be.
+
+    :param contains: texts that it contains, whatever their case.
+    :param not_contains: texts that it does not contain, whatever their case.
+    :param regex: patterns that are found in it, in Python's syntax.
+    :param min_score: the least confidence, from 0 to 1.
+    """
+
+    contains: tuple[str, ...] = ()
+    not_contains: tuple[str, ...] = ()
+    regex: tuple[str, ...] = ()
+    min_score: float | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether anything is expected."""
+        return self != NOTHING
+
+    def unmet(self, text: str, score: float | None) -> list[str]:
+        """
+        Return what is not as expected, each as ``name: value``.
+
+        :param text: the answer.
+        :param score: its confidence, when known; an unknown one is not enough.
+        """
+        lower = text.casefold()
+        return [
+            *(f"contains: {wanted}" for wanted in self.contains if wanted.casefold() not in lower),
+            *(f"not_contains: {other}" for other in self.not_contains if other.casefold() in lower),
+            *(f"regex: {pattern}" for pattern in self.regex if not re.search(pattern, text)),
+            *self._unmet_score(score),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON, without what is not expected."""
+        values = {name: getattr(self, name) for name in NAMES}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value not in ((), None)
+        }
+
+    def _unmet_score(self, score: float | None) -> list[str]:
+        if self.min_score is None or (score is not None and score >= self.min_score):
+            return []
+        return [f"min_score: {self.min_score:g} (was {'unknown' if score is None else f'{score:g}'})"]
+
+
+NOTHING = Expectations()
+
+
+def read_expectations(given: Mapping[str, Any]) -> Expectations:
+    """
+    Read expectations.
+
+    :param given: ``contains``, ``not_contains``, ``regex`` (a text or a list of them), ``min_score``; empty
+        ones are left out.
+    :raises WrongExpectationError: when one cannot be read.
+    """
+    if unknown := sorted(set(given) - set(NAMES)):
+        raise WrongExpectationError(f"unknown expectations {', '.join(unknown)}; known: {', '.join(NAMES)}")
+    patterns = _texts("regex", given.get("regex"))
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise WrongExpectationError(f"the regex {pattern!r} cannot be read: {error}") from error
+    return Expectations(
+        contains=_texts("contains", given.get("contains")),
+        not_contains=_texts("not_contains", given.get("not_contains")),
+        regex=patterns,
+        min_score=_score(given.get("min_score")),
+    )
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if value is None or value == "":
+        return ()
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise WrongExpectationError(f"{name} must be a text or a list of texts")
+    return tuple(texts)
+
+
+def _score(value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        score = -1.0
+    if isinstance(value, bool) or not 0 <= score <= 1:
+        raise WrongExpectationError(f"min_score must be a number from 0 to 1, not {value!r}")
+    return score

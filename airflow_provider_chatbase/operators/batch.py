@@ -1,0 +1,234 @@
+"""Asking an agent many questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_chatbase.operators.base import ChatbaseOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_chatbase.batch.batch import Batch
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+XCOM_BYTES = 2000
+"""The most that goes into XCom, whatever the input."""
+
+_LEFT_OUT_FIRST = ("error_codes", "expectations", "manifest_path", "files")
+
+
+class ChatbaseBatchPromptOperator(ChatbaseOperator):
+    """
+    Asks an agent many questions, each once, and leaves the answers as a data set.
+
+    It calls ``chatWithAgent``, or ``chat`` of API v1.
+
+    What was sent and answered is kept beside the output. So a retry, a clear, or a new try after the worker
+    was killed asks only what is not answered; what was on its way is looked for first. A new DAG run asks
+    anew, and so does a changed input, agent, or instructions, model or temperature of the agent.
+
+    Writes ``results.jsonl`` (or ``.parquet``), a row per prompt in the order of the input: ``id``,
+    ``message``, ``text``, ``outcome``, ``error_code``, ``error_message``, ``conversation_id``,
+    ``message_id``, ``credits``, ``seconds``, ``attempts``, ``metadata``, ``recovered``; with a schema also
+    ``parsed``, with expectations ``passed``, ``failed_expectations`` and ``score``, with a cache ``cached``,
+    with ``dedupe`` ``duplicate_of``. ``_manifest.json`` comes last: where it is, the results are whole.
+
+    Returns the manifest, under 2 kB: ``status`` (``complete`` or ``stopped``), ``stopped_by``, ``items``,
+    ``outcomes`` (count by outcome), ``error_codes``, ``credits``, ``credits_unknown``, ``credits_estimated``,
+    ``recovered``, ``cached``, ``duplicates``, ``expectations`` (``checked``, ``passed``, ``pass_rate``,
+    ``worst``), ``seconds``, ``files``, ``output_path``, ``manifest_path``; never the answers.
+
+    :param prompts: texts, or objects with ``message`` and optionally ``id``, ``conversation_id``, ``user_id``
+        and expectations (``contains``, ``not_contains``, ``regex``, ``min_score``, in the object or under
+        ``expect``). Whatever else an object holds is copied to the result's ``metadata``.
+    :param prompts_path: in place of ``prompts``: the URL of a ``.jsonl``, ``.csv`` or ``.parquet`` file on
+        any storage that Airflow knows; it is read as a stream.
+    :param output_path: the URL of a directory, one for each run.
+    :param agent_id: the agent; by default the connection's.
+    :param concurrency: how many prompts are on their way at one time.
+    :param max_items: how many prompts may be sent by this run, its retries included.
+    :param max_credits: how many credits this run may spend, its retries included; API v2 only.
+    :param on_limit: whether reaching ``max_items`` or ``max_credits`` is a success (``succeed``) or not
+        (``fail``). Either way the results are written, and the rest is ``not_sent``.
+    :param max_failure_rate: the share of the prompts that may fail, from 0 to 1; by default the task fails
+        only when none was answered.
+    :param fail_fast: stop, and fail, at the first failure.
+    :param dedupe: send equal prompts once, and copy the answer to each.
+    :param cache_path: the URL of a directory with the answers of earlier runs; an answer to an equal prompt
+        of the same agent with the same settings is used in place of a new one.
+    :param cache_ttl: how long an earlier answer may be used, a timedelta or seconds; by default for ever.
+    :param json_schema: the answers are to be JSON of this schema; ``{}`` takes any JSON. Others have the
+        outcome ``invalid_output``, and their text is kept.
+    :param min_pass_rate: the share of the prompts with expectations whose answers have to meet them, from 0
+        to 1; with fewer the task fails.
+    :param file_format: ``jsonl``, or ``parquet`` with the extra ``[parquet]``.
+    :param plan_only: send nothing; return the number of items and duplicates and an estimate of the credits.
+    :param on_ambiguous: what to do when it is unknown whether a prompt was answered. ``reconcile`` looks for
+        it, and sends again only what never arrived; API v1 cannot look, so there it stays ``ambiguous``.
+        ``retry`` sends again, ``fail`` leaves it ``ambiguous``.
+    :param storage_conn_id: the storage's Airflow connection; it may stand in the URLs too.
+    :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
+    """
+
+    template_fields: Sequence[str] = (
+        *ChatbaseOperator.template_fields,
+        "prompts",
+        "prompts_path",
+        "output_path",
+        "cache_path",
+        "storage_conn_id",
+    )
+    template_fields_renderers = {"prompts": "json"}  # noqa: RUF012 - as in Airflow's own operators
+
+    def __init__(
+        self,
+        *,
+        output_path: str,
+        prompts: Iterable[str | dict[str, Any]] | None = None,
+        prompts_path: str | None = None,
+        concurrency: int = 10,
+        max_items: int | None = None,
+        max_credits: float | None = None,
+        on_limit: Literal["succeed", "fail"] = "succeed",
+        max_failure_rate: float | None = None,
+        fail_fast: bool = False,
+        dedupe: bool = False,
+        cache_path: str | None = None,
+        cache_ttl: timedelta | float | None = None,
+        json_schema: dict[str, Any] | None = None,
+        min_pass_rate: float | None = None,
+        file_format: Literal["jsonl", "parquet"] = "jsonl",
+        plan_only: bool = False,
+        on_ambiguous: Literal["reconcile", "retry", "fail"] = "reconcile",
+        storage_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.output_path = output_path
+        self.prompts = prompts
+        self.prompts_path = prompts_path
+        self.concurrency = concurrency
+        self.max_items = max_items
+        self.max_credits = max_credits
+        self.on_limit = on_limit
+        self.max_failure_rate = max_failure_rate
+        self.fail_fast = fail_fast
+        self.dedupe = dedupe
+        self.cache_path = cache_path
+        self.cache_ttl = cache_ttl
+        self.json_schema = json_schema
+        self.min_pass_rate = min_pass_rate
+        self.file_format = file_format
+        self.plan_only = plan_only
+        self.on_ambiguous = on_ambiguous
+        self.storage_conn_id = storage_conn_id
+        self._batch: Batch | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Ask what is not answered yet.
+
+        :param context: the task's context.
+        :return: the manifest and where it is.
+        :raises ChatbaseBatchError: when the batch is no success; what was answered is kept.
+        :raises ChatbaseExpectationsError: when too many answers are not as expected.
+        :raises ChatbaseCreditsError: when the message credits are used up.
+        """
+        with self.hook() as hook:
+            self._batch = self._new_batch(hook, context)
+            if self.plan_only:
+                plan = self._batch.plan(self._given())
+                self.log.info("Planned, and nothing was sent: %s", plan)
+                return plan
+            return self._ask_all(self._batch)
+
+    def on_kill(self) -> None:
+        """Send no more prompts; what is answered is kept."""
+        if self._batch is not None:
+            self._batch.stop()
+
+    def _ask_all(self, batch: Batch) -> dict[str, Any]:
+        from airflow_provider_chatbase.batch.tally import verdict
+
+        ended = batch.ask_all(self._given())
+        result = _bounded(
+            {
+                **ended.manifest,
+                "output_path": batch.storage.url,
+                "manifest_path": f"{batch.storage.url}/_manifest.json",
+            }
+        )
+        self.log.info("%s: %s", batch.storage.url, result)
+        if ended.error is not None:
+            raise ended.error
+        verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=self.on_limit == "fail")
+        return result
+
+    def _new_batch(self, hook: ChatbaseHook, context: Context) -> Batch:
+        from airflow_provider_chatbase.batch.batch import Batch
+        from airflow_provider_chatbase.batch.settings import read_settings
+
+        settings = read_settings(
+            concurrency=self.concurrency,
+            on_ambiguous=self.on_ambiguous,
+            max_items=self.max_items,
+            max_credits=self.max_credits,
+            max_failure_rate=self.max_failure_rate,
+            min_pass_rate=self.min_pass_rate,
+            cache_ttl=self.cache_ttl,
+            file_format=self.file_format,
+            fail_fast=self.fail_fast,
+            dedupe=self.dedupe,
+            json_schema=self.json_schema,
+        )
+        return Batch(
+            connection=hook.connection.settings,
+            agent_id=hook.agent_or_default(self.agent_id),
+            run=_run_of(context),
+            storage=self._storage(self.output_path),
+            settings=settings,
+            cache=self._storage(self.cache_path) if self.cache_path else None,
+        )
+
+    def _storage(self, path: str) -> Any:
+        from airflow_provider_chatbase.batch.storage import Storage
+        from airflow_provider_chatbase.object_storage import open_directory
+
+        directory = open_directory(path, self.storage_conn_id)
+        return Storage(directory.fs, directory.root, directory.url)
+
+    def _given(self) -> Iterable[Any]:
+        from airflow_provider_chatbase.batch.reading import read_file
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+        if (self.prompts is None) == (not self.prompts_path):
+            raise ChatbaseInputError("Give either prompts or prompts_path. Nothing was sent.")
+        if self.prompts_path:
+            file = self._storage(self.prompts_path)
+            return read_file(file.fs, file.root, file.url)
+        if isinstance(self.prompts, str | dict) or not isinstance(self.prompts, Iterable):
+            raise ChatbaseInputError(
+                f"prompts must be a list of texts or objects, not {type(self.prompts).__name__}. "
+                "Nothing was sent."
+            )
+        return self.prompts
+
+
+def _run_of(context: Context) -> str:
+    """Return what stays the same when the same task instance tries again."""
+    ti = context.get("ti")
+    return "" if ti is None else f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}"
+
+
+def _bounded(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what Airflow knows, and then what is told least missed, until it is small enough."""
+    result = {name: value for name, value in manifest.items() if name != "run"}
+    for name in _LEFT_OUT_FIRST:
+        if len(json.dumps(result).encode()) < XCOM_BYTES:
+            break
+        result.pop(name, None)
+    return result

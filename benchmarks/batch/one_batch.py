@@ -1,0 +1,42 @@
+"""One batch, measured: ``one_batch.py URL KEY AGENT PROMPTS OUTPUT CONCURRENCY``; prints JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import time
+
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_provider_chatbase.batch.batch import Batch
+from airflow_provider_chatbase.batch.reading import read_file
+from airflow_provider_chatbase.batch.settings import read_settings
+from airflow_provider_chatbase.batch.storage import Storage
+from airflow_provider_chatbase.client.settings import ClientSettings
+
+
+def main(url: str, key: str, agent_id: str, prompts: str, output: str, concurrency: str) -> None:
+    """Ask all prompts of a file, and say how long that took and how much memory."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    files = LocalFileSystem()
+    batch = Batch(
+        connection=ClientSettings(api_key=key, host=url, files_host=url),
+        agent_id=agent_id,
+        run="benchmark",
+        storage=Storage(files, output, f"file://{output}"),
+        settings=read_settings(concurrency=int(concurrency), seconds_between_reports=30.0),
+    )
+    began = time.monotonic()
+    ended = batch.ask_all(read_file(files, prompts, f"file://{prompts}"))
+    result = {
+        "seconds": time.monotonic() - began,
+        "answered": ended.manifest["outcomes"]["answered"],
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_provider_chatbase.batch.batch import Batch
+from airflow_provider_chatbase.batch.lock import LockTimes
+from airflow_provider_chatbase.batch.settings import read_settings
+from airflow_provider_chatbase.batch.storage import Storage
+from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.simulator import Simulator
+
+QUICK_LOCK = LockTimes(beat=0.1, stale=0.5, settle=0.05)
+
+
+@pytest.fixture
+def start() -> Callable[..., Simulator]:
+    """Make a simulator with the given switches, to be started by ``with``."""
+    return lambda **switches: Simulator(**{"conversations": 3, **switches})
+
+
+@pytest.fixture
+def simulator(start: Callable[..., Simulator]) -> Iterator[Simulator]:
+    with start() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Storage:
+    return storage_of(tmp_path / "out")
+
+
+def storage_of(path: Path) -> Storage:
+    return Storage(LocalFileSystem(), str(path), f"file://{path}")
+
+
+def new_batch(simulator: Simulator, output: Storage, *, run: str = "run-1", **given: Any) -> Batch:
+    """Make a batch; patience is short, since the simulator shows everything at once."""
+    names = ("agent_id", "cache", "api_key", "api_version", "max_attempts")
+    own = {name: given.pop(name) for name in names if name in given}
+    connection = ClientSettings(
+        api_key=own.get("api_key", simulator.api_key),
+        host=simulator.url,
+        files_host=simulator.url,
+        api_version=own.get("api_version", "v2"),
+        max_attempts=own.get("max_attempts", 8),
+    )
+    return Batch(
+        connection=connection,
+        agent_id=own.get("agent_id", simulator.agent_id),
+        run=run,
+        storage=output,
+        cache=own.get("cache"),
+        settings=read_settings(
+            **{"patience": 1.0, "patience_after_timeout": 1.0, "lock_times": QUICK_LOCK, **given}
+        ),
+    )
+
+
+def rows_of(output: Storage) -> list[dict[str, Any]]:
+    content = output.read("results.jsonl")
+    assert content is not None
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def questions(count: int) -> list[str]:
+    return [f"Question {number}" for number in range(count)]

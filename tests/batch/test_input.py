@@ -1,0 +1,132 @@
+"""Reading files, and taking prompts in."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_provider_chatbase.batch.intake import Intake
+from airflow_provider_chatbase.batch.reading import read_file
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+
+def _read(path: Path) -> list[Any]:
+    with Intake(read_file(LocalFileSystem(), str(path), f"file://{path}")) as intake:
+        return list(intake)
+
+
+def test_jsonl_with_a_bom_empty_lines_and_a_broken_one(tmp_path: Path):
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"id": "a", "message": "x"}\n\n{"message": \n"plain text"\n')
+    a, broken, plain = _read(path)
+    assert (a.id, a.message, a.problem) == ("a", "x", None)
+    assert "line 3 is no JSON" in broken.problem
+    assert (plain.message, plain.index) == ("plain text", 2)
+
+
+def test_gzip_is_unpacked(tmp_path: Path):
+    path = tmp_path / "p.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"message": "x"}\n'))
+    assert [p.message for p in _read(path)] == ["x"]
+
+
+def test_csv(tmp_path: Path):
+    path = tmp_path / "p.csv"
+    path.write_text(
+        'id,message,user_id,team,contains\na,"two\nlines",,blue,x\nb,m,u1,red,\nc,m,u,red,x,more\n'
+    )
+    a, b, c = _read(path)
+    assert (a.message, a.user_id, a.metadata, a.expect.contains) == (
+        "two\nlines",
+        None,
+        {"team": "blue"},
+        ("x",),
+    )
+    assert (b.user_id, bool(b.expect)) == ("u1", False)
+    assert "more fields" in c.problem
+
+
+def test_parquet(tmp_path: Path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "p.parquet"
+    rows = [{"id": n, "message": f"m{n}", "tags": ["t"]} for n in range(1200)]
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+    found = _read(path)
+    assert [(p.id, p.message, p.metadata) for p in found] == [
+        (str(n), f"m{n}", {"tags": ["t"]}) for n in range(1200)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("p.txt", b"x", "must end in"),
+        ("p", b"x", "must end in"),
+        ("p.csv", b"question\nx\n", "no column 'message'"),
+        ("gone.jsonl", None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_input_is_refused(tmp_path: Path, name: str, content: bytes | None, why: str):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ChatbaseInputError, match=why):
+        _read(path)
+
+
+def test_an_id_twice_is_refused():
+    with pytest.raises(ChatbaseInputError, match=r"the id 'a'; the second is number 3"):
+        Intake([{"id": "a", "message": "x"}, "y", {"id": "a", "message": "z"}])
+
+
+def test_the_digest_is_of_what_is_asked_only():
+    def digest(*given: Any) -> str:
+        with Intake(given) as intake:
+            return intake.digest
+
+    assert digest({"message": "x", "team": 1}) == digest({"message": "x", "team": 2, "contains": "y"})
+    assert digest("x", "y") != digest("y", "x")
+    assert digest("x") != digest({"message": "x", "user_id": "u"})
+    assert digest("x") != digest("x", "x")
+
+
+def test_duplicates_and_lanes():
+    given = ["a", "b", "a", {"message": "a", "user_id": "u"}, {"message": "a", "user_id": "u"}, ""]
+    given.append({"message": "a", "conversation_id": "c"})
+    with Intake(given) as intake:
+        prompts = list(intake)
+        assert [intake.first_like(p)[0] for p in prompts] == [0, 1, 0, 3, 3, 5, 6]
+        assert [intake.shares_lane(p) for p in prompts] == [False, False, False, True, True, False, False]
+        assert (intake.count, intake.invalid, intake.duplicates) == (7, 1, 2)
+
+
+def test_what_is_no_json_becomes_text(tmp_path: Path):
+    with Intake([{"message": "x", "path": tmp_path}]) as intake:
+        assert next(iter(intake)).metadata == {"path": str(tmp_path)}
+
+
+def test_memory_does_not_grow_with_the_prompts():
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        with Intake({"id": f"id-{n}", "message": "m" * 200 + str(n)} for n in range(count)) as intake:
+            assert sum(1 for _ in intake) == count
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(10)
+    assert peak(10_000) < peak(500) + 200_000
+
+
+def test_jsonl_rows_are_streamed(tmp_path: Path):
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(f"q{n}") + "\n" for n in range(5)))
+    stream = read_file(LocalFileSystem(), str(path), "u")
+    assert next(iter(stream)) == "q0"

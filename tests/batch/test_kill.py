@@ -1,0 +1,79 @@
+"""kill -9 at random moments, until the batch is through: each prompt is answered once and charged once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_chatbase.batch.storage import Storage
+from airflow_provider_chatbase.simulator import Fault, Simulator
+from tests.batch.conftest import rows_of
+
+PROMPTS = 400
+CONCURRENCY = 8
+KILLS = int(os.environ.get("CHATBASE_TEST_KILLS", "10"))
+SCRIPT = Path(__file__).with_name("kill_me.py")
+
+QUIET: list[Fault] = []
+STORM = [
+    *(
+        Fault(kind=kind, operation="chatWithAgent", probability=0.02)
+        for kind in ("reset_after", "reset_before", "truncate", "truncate_json")
+    ),
+    Fault(kind="status", status=500, probability=0.02),
+    Fault(kind="status", status=502, operation="chatWithAgent", probability=0.02, after=True),
+    Fault(kind="status", status=429, retry_after=0, probability=0.05),
+]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("seed", "faults"), [(1, QUIET), (2, STORM)], ids=["calm", "storm"])
+def test_every_prompt_is_answered_once_and_charged_once(output: Storage, seed: int, faults: list[Fault]):
+    rng = random.Random(seed)
+    latency = {"chatWithAgent": 0.05}
+    with Simulator(conversations=3, latency=latency, rate_limit=1_000_000) as simulator:
+        simulator.faults.add(*faults)
+        killed_at = []
+        while _run(simulator, output, kill_after=_next_kill(rng, simulator, killed_at)):
+            killed_at.append(simulator.prompts_charged)
+        assert len(killed_at) == KILLS
+        rows = rows_of(output)
+        assert [row["id"] for row in rows] == [f"q{n}" for n in range(PROMPTS)]
+        assert {row["outcome"] for row in rows} == {"answered"}
+        assert len({row["conversation_id"] for row in rows}) == PROMPTS
+        assert simulator.prompts_charged == PROMPTS
+        assert any(row["recovered"] for row in rows)
+
+
+def _next_kill(rng: random.Random, simulator: Simulator, killed_at: list[int]) -> int | None:
+    """Return after how many further requests to kill: while sending, while looking, right at the start."""
+    return rng.randint(1, PROMPTS // KILLS) if len(killed_at) < KILLS else None
+
+
+def _run(simulator: Simulator, output: Storage, kill_after: int | None) -> bool:
+    """Run the batch, kill it in the middle of a request, and say whether it was killed."""
+    arguments = [simulator.url, simulator.api_key, simulator.agent_id, output.root, str(PROMPTS)]
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments, str(CONCURRENCY)],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    seen = 0
+
+    def kill(request: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == kill_after:
+            process.send_signal(signal.SIGKILL)
+
+    simulator.on_request = kill
+    _, errors = process.communicate()
+    simulator.on_request = None
+    assert process.returncode in (0, -signal.SIGKILL), errors.decode()[-3000:]
+    return process.returncode != 0
