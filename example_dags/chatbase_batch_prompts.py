@@ -41,7 +41,7 @@ with DAG(
     output = "{{ params.output_path }}/{{ run_id | replace(':', '_') }}"
 
     @task
-    def prompts_file(params: dict[str, Any], output_path: str) -> str:
+    def prompts_file(output_path: str, params: dict[str, Any]) -> str:
         """Return the file of questions."""
         if params["prompts_path"]:
             return params["prompts_path"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, TriggerRule, task
+from airflow.sdk import DAG, Param, task
 
 from airflow_provider_chatbase.operators.agents import (
     ChatbaseCloneAgentOperator,
@@ -99,7 +99,7 @@ with DAG(
         task_id="apply_to_live", agent_id="{{ params.agent_id }}", settings=settings
     )
     delete = ChatbaseDeleteAgentOperator(
-        task_id="delete_clone", agent_id=clone_id, confirm=clone_id, trigger_rule=TriggerRule.ALL_DONE
+        task_id="delete_clone", agent_id=clone_id, confirm=clone_id, trigger_rule="all_done"
     )
 
     change >> ask_clone >> delete
