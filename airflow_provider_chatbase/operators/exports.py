@@ -22,6 +22,10 @@ FileFormat = Literal["jsonl", "csv", "parquet"]
 Compression = Literal["gzip", "zstd"]
 
 
+FEW = 3
+"""So many files at the most are named in the result, which stays under 2 kB; the manifest names all."""
+
+
 class ExportOperator(ChatbaseOperator):
     """
     What the export operators have in common.
@@ -243,6 +247,7 @@ class ExportOperator(ChatbaseOperator):
             "bytes": sum(file.size for file in outcome.files),
             "tables": tables,
             "file_count": len(outcome.files),
+            "files": [file.as_json() for file in outcome.files] if len(outcome.files) <= FEW else None,
             "watermark": in_utc(manifest.watermark) if manifest.watermark else None,
             "output_path": url,
             "manifest_path": f"{url}/{MANIFEST}",
@@ -260,7 +265,7 @@ class ChatbaseExportConversationsOperator(ExportOperator):
     task fails when fewer conversations arrive than the API counts; then what was there is still there.
 
     Returns counts and places (``rows``, ``bytes``, ``tables``, ``api_total``, ``window``, ``watermark``,
-    ``output_path``, ``manifest_path``, …); never the rows.
+    ``output_path``, ``manifest_path``, …), and ``files`` where they are at most three; never the rows.
 
     :param tables: for csv and parquet: ``conversations``, ``messages``, ``tool_calls``; by default all.
     :param lookback: how many days before the window to read again, since conversations go on after they were
