@@ -54,7 +54,7 @@ with DAG(
     ask = ChatbaseBatchPromptOperator(
         task_id="ask",
         agent_id="{{ params.agent_id }}",
-        prompts_path=prompts_file(output_path=output),
+        prompts_path=prompts_file(output),
         output_path=f"{output}/answers",
         concurrency=20,
         dedupe=True,
@@ -66,11 +66,11 @@ with DAG(
     def count_answers(manifest: dict[str, Any]) -> dict[str, Any]:
         """Use the answers: here they are only counted by team."""
         teams: dict[str, int] = {}
-        with (ObjectStoragePath(manifest["output_path"]) / manifest["files"][0]).open("r") as lines:
-            for row in map(json.loads, lines):
-                if row["outcome"] == "answered":
-                    team = row["metadata"].get("team", "none")
-                    teams[team] = teams.get(team, 0) + 1
+        results = ObjectStoragePath(manifest["output_path"]) / manifest["files"][0]
+        for row in map(json.loads, results.read_text().splitlines()):
+            if row["outcome"] == "answered":
+                team = row["metadata"].get("team", "none")
+                teams[team] = teams.get(team, 0) + 1
         return {"credits": manifest["credits"], "answers": teams}
 
     count_answers(ask.output)
