@@ -99,7 +99,8 @@ def open_directory(path: str, conn_id: str | None = None) -> ExportDirectory:
             "s3://bucket/export. Nothing was exported."
         )
     try:
-        directory = ObjectStoragePath(url, conn_id=conn_id)
+        # Airflow 3.0 takes a conn_id of None for an answer, and then does not look into the URL.
+        directory = ObjectStoragePath(url, conn_id=conn_id) if conn_id else ObjectStoragePath(url)
         return ExportDirectory(fs=directory.fs, root=directory.path, url=url)
     except (ImportError, ValueError, OSError) as error:
         raise ChatbaseOutputError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, TriggerRule, task
+from airflow.sdk import DAG, Param, task
 
 from airflow_provider_chatbase.operators.agents import (
     ChatbaseCloneAgentOperator,
@@ -77,7 +77,7 @@ with DAG(
     )
 
     delete = ChatbaseDeleteAgentOperator(
-        task_id="delete_green", agent_id=green_id, confirm=green_id, trigger_rule=TriggerRule.ALL_DONE
+        task_id="delete_green", agent_id=green_id, confirm=green_id, trigger_rule="all_done"
     )
 
     change >> ask_golden_questions(green_id) >> [apply, delete]

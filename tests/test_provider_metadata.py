@@ -17,7 +17,11 @@ import airflow_provider_chatbase
 from airflow_provider_chatbase.get_provider_info import get_provider_info
 
 DISTRIBUTION = "airflow-provider-chatbase"
-BASE_CLASSES = {"airflow_provider_chatbase.hooks.base", "airflow_provider_chatbase.operators.base"}
+BASE_CLASSES = {
+    "airflow_provider_chatbase.hooks.base",
+    "airflow_provider_chatbase.operators.base",
+    "airflow_provider_chatbase.operators.export_base",
+}
 
 
 def test_entry_point_is_the_function_and_names_the_distribution():

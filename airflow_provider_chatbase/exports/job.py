@@ -13,13 +13,17 @@ from itertools import groupby
 from typing import Any
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
-from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseNotFoundError
+from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseNotFoundError, ChatbasePagingError
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.exports import readers
 from airflow_provider_chatbase.exports.assembly import assemble
 from airflow_provider_chatbase.exports.changed import changed_since
 from airflow_provider_chatbase.exports.directory import ExportDirectory
-from airflow_provider_chatbase.exports.errors import ChatbaseReplacedExportError, storage_errors
+from airflow_provider_chatbase.exports.errors import (
+    ChatbaseIncompleteExportError,
+    ChatbaseReplacedExportError,
+    storage_errors,
+)
 from airflow_provider_chatbase.exports.formats import Format
 from airflow_provider_chatbase.exports.manifest import ONE, UPDATED, Commit, ExportedFile, Manifest
 from airflow_provider_chatbase.exports.publishing import base_manifest, publish
@@ -145,10 +149,11 @@ class Export:
             raise
 
     def _clear_up(self, error: BaseException, missing: list[str]) -> None:
-        """Leave finished parts to a retry; nothing where there are none, or where no retry will come."""
+        """Leave finished parts to a retry, unless none will come, or the listing is not to be trusted."""
         replaced = isinstance(error, ChatbaseReplacedExportError)
         hopeless = isinstance(error, ChatbaseError) and error.permanent
-        if hopeless or replaced or not self._finished:
+        doubtful = isinstance(error, ChatbaseIncompleteExportError | ChatbasePagingError)
+        if hopeless or replaced or doubtful or not self._finished:
             self._staging.remove()
             self._directory.remove_empty(missing)
 

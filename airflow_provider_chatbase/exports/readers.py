@@ -21,7 +21,9 @@ from airflow_provider_chatbase.exports.splitting import split_by_days
 from airflow_provider_chatbase.exports.window import Window
 
 ATTEMPTS_AT_A_PAGE = 4
-MOST_DAYS_IN_PART = 7
+
+DAYS_IN_PART, DAYS_OF_LEADS_IN_PART = 14, 366
+"""How long a part may be where no total says how much is in it: a part is held in memory."""
 
 
 class Reader(Protocol):
@@ -158,7 +160,7 @@ class NumberedListing:
     :param page_request: makes the request for a page of a window.
     :param moment: the time by which an object belongs to a window.
     :param says_total: whether its replies say how many there are.
-    :param by_day: whether the API filters by day.
+    :param most_days: how long a part may be; ``None`` where the API does not filter by day.
     """
 
     client: AsyncChatbaseClient
@@ -166,7 +168,7 @@ class NumberedListing:
     page_request: Callable[[Window, int], Request[Page]]
     moment: Callable[[JsonObject], Any]
     says_total: bool = False
-    by_day: bool = True
+    most_days: int | None = DAYS_IN_PART
     keeps_order: bool = False
 
     def pages(self, window: Window) -> AsyncIterator[Page]:
@@ -175,7 +177,7 @@ class NumberedListing:
 
     def first_parts(self, window: Window, concurrency: int) -> list[Window]:
         """See :meth:`Reader.first_parts`."""
-        return split_by_days(window, concurrency, MOST_DAYS_IN_PART) if self.by_day else [window]
+        return split_by_days(window, concurrency, self.most_days) if self.most_days else [window]
 
 
 def conversations_v1(client: AsyncChatbaseClient, agent_id: str, channels: Sequence[str]) -> NumberedListing:
@@ -206,7 +208,7 @@ def leads(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
         first, last = _days(window)
         return get_leads(agent_id, first_day=first, last_day=last, page=number)
 
-    return NumberedListing(client, "getLeads", page_request, created_at)
+    return NumberedListing(client, "getLeads", page_request, created_at, most_days=DAYS_OF_LEADS_IN_PART)
 
 
 def contacts(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
@@ -222,7 +224,7 @@ def contacts(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
         lambda _window, number: list_contacts(agent_id, page=number),
         lambda item: updated_at(item) or created_at(item),
         says_total=True,
-        by_day=False,
+        most_days=None,
     )
 
 

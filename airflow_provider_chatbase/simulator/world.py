@@ -28,7 +28,8 @@ class World:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock = Clock(settings.now)
-        self.rng = random.Random(settings.seed)  # noqa: S311
+        # Another stream than the seed's, or what is made later would get ids that the seed has given.
+        self.rng = random.Random(f"made later, {settings.seed}")  # noqa: S311
         self.store = Store(settings, self.clock, self.rng)
         self.keys = Keyring(settings.api_version_plans)
         self.limits = RateLimits(settings, self.clock)

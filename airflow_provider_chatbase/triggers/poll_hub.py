@@ -176,7 +176,9 @@ async def shared_polls(chatbase_conn_id: str) -> AsyncIterator[PollHub]:
     :raises ChatbaseConfigurationError: when the connection cannot be used.
     """
     hubs = _HUBS.setdefault(asyncio.get_running_loop(), {})
-    hub = hubs.setdefault(chatbase_conn_id, PollHub(chatbase_conn_id))
+    if chatbase_conn_id not in hubs:
+        hubs[chatbase_conn_id] = PollHub(chatbase_conn_id)
+    hub = hubs[chatbase_conn_id]
     hub.members += 1
     try:
         await hub.connect()

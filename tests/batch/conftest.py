@@ -16,6 +16,8 @@ from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.simulator import Simulator
 
 QUICK_LOCK = LockTimes(beat=0.1, stale=0.5, settle=0.05)
+PATIENT_LOCK = LockTimes(beat=0.1, stale=20.0, settle=0.05)
+"""For batches that are not about their lock: a busy machine may not give a sign of life for half a second."""
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def new_batch(simulator: Simulator, output: Storage, *, run: str = "run-1", **gi
         storage=output,
         cache=own.get("cache"),
         settings=read_settings(
-            **{"patience": 1.0, "patience_after_timeout": 1.0, "lock_times": QUICK_LOCK, **given}
+            **{"patience": 1.0, "patience_after_timeout": 1.0, "lock_times": PATIENT_LOCK, **given}
         ),
     )
 

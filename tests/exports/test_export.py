@@ -107,7 +107,7 @@ def test_one_bad_page_is_read_again(exports, year, kind):
 
 
 def test_a_shortage_that_stays_fails_and_leaves_nothing(exports, year, tmp_path):
-    export = exports(conversations=100)
+    export = exports(conversations=50)
     export.simulator.faults.add(Fault(kind="drop_items", where=lambda each: "cursor" not in each.query))
     with pytest.raises(ChatbaseIncompleteExportError, match=r"counts \d+ from .* and \d+ arrived in 6 walks"):
         export.run(year)

@@ -26,7 +26,7 @@ s3fs = pytest.importorskip("s3fs")
 
 DAY = timedelta(days=1)
 TODAY = floor_day(datetime.now(tz=UTC))
-OLD, NEW = Window(TODAY - 20 * DAY, TODAY - 10 * DAY), Window(TODAY - 40 * DAY, TODAY)
+OLD, NEW = Window(TODAY - 6 * DAY, TODAY - 3 * DAY), Window(TODAY - 10 * DAY, TODAY)
 
 
 @pytest.fixture(scope="module")

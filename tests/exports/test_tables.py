@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_chatbase.exports.formats import open_format
 from airflow_provider_chatbase.exports.rows import rows_of
 from airflow_provider_chatbase.exports.schema import TABLES_OF
-from airflow_provider_chatbase.exports.window import Window, in_utc, read_moment
+from airflow_provider_chatbase.exports.window import EPOCH, Window, in_utc, read_moment
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -259,6 +259,14 @@ def test_leads_of_a_window_are_those_of_its_seconds(exports, year):
     assert first == {each["id"] for each in truth if read_moment(each["created_at"]) < middle}
     assert len(export.objects()) == 100
     assert 0 < len(first) < 100
+
+
+@pytest.mark.parametrize("version", ["v2", "v1"])
+def test_from_the_beginning_of_time(exports, version):
+    export = exports(conversations=300, rate_limit=100_000)
+    window = Window(EPOCH, datetime.now(tz=UTC).replace(microsecond=0))
+    export.run(window, api_version=version)
+    assert {each["id"] for each in export.objects()} == set(export.truth(window))
 
 
 def test_conversations_of_api_v1(exports, year):

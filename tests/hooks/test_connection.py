@@ -118,6 +118,19 @@ def test_base_url(read, value, host):
     assert read(value).settings.host == host
 
 
+@pytest.mark.parametrize(
+    "host", ["https://a.example", "http://127.0.0.1:8756", "https://gateway.example/chatbase", "a.example"]
+)
+def test_what_airflow_itself_writes_as_a_uri_is_read_back(read, host):
+    from airflow.sdk import Connection
+
+    fields = {"host": host, "password": "sk-a/b@c:d", "extra": json.dumps({"agent_id": "a1", "timeout": 7})}
+    connection = read(Connection(conn_id="x", conn_type="chatbase", **fields).get_uri())
+    assert connection.settings.host == (host if "://" in host else f"https://{host}")
+    assert (connection.settings.api_key, connection.agent_id) == ("sk-a/b@c:d", "a1")
+    assert connection.settings.timeout == 7
+
+
 def test_files_go_to_the_given_host_too(read):
     assert read({"password": KEY, "host": "https://a.example/api/v2"}).settings.files_host == (
         "https://a.example"

@@ -111,7 +111,10 @@ class TestExport:
             ("   ", "names no directory"),
             ("file://", "names no directory"),
             ("nowhere://bucket/export", "nowhere://bucket/export cannot be used"),
-            ("gs://bucket/export", "Its storage may need a provider"),
+            (
+                "gs://bucket/export",
+                "Its storage may need a provider, such as apache-airflow-providers-amazon",
+            ),
             ("file:///dev/null/export", "file:///dev/null/export cannot be written: Not a directory"),
             ("file:///proc/export", "file:///proc/export cannot be written: "),
         ],

@@ -14,6 +14,7 @@ from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 from airflow_provider_chatbase.simulator import Fault
 from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
+from tests.triggers.conftest import old_objects_left_alone
 
 
 def trigger(**arguments) -> ChatbaseTrainingTrigger:
@@ -177,7 +178,8 @@ def test_many_at_once_never_hold_up_the_event_loop(start_simulator, connect, cap
         simulator.advance(600)
         return await running
 
-    with caplog.at_level(logging.WARNING, logger="asyncio"), watched_loop(limit=0.3) as runner:
+    watched = caplog.at_level(logging.WARNING, logger="asyncio")
+    with old_objects_left_alone(), watched, watched_loop(limit=0.3) as runner:
         outcomes = [event["outcome"] for [event] in runner.run(run_all())]
     assert outcomes == ["trained"] * 100
     assert held_up(caplog.records) == []
