@@ -14,7 +14,7 @@ from pathlib import Path
 
 DISTRIBUTION = "airflow-provider-chatbase"
 PACKAGE = "airflow_provider_chatbase"
-ONLY_WITH = {"pytest"}  # what a module may ask for that we do not install
+ONLY_WITH = {"pyarrow", "pytest", "zstandard"}  # what a module may ask for that we do not install
 
 
 def output_of(*command: str) -> str:
@@ -44,8 +44,9 @@ def check_imports() -> None:
             continue
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name not in ONLY_WITH:
+        except (ImportError, ValueError) as error:
+            missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+            if not isinstance(missing, ModuleNotFoundError) or missing.name not in ONLY_WITH:
                 raise
     print(f"{len(names)} modules import")
 
