@@ -67,7 +67,7 @@ with DAG(
         """Use the answers: here they are only counted by team."""
         teams: dict[str, int] = {}
         results = ObjectStoragePath(manifest["output_path"]) / manifest["files"][0]
-        for row in map(json.loads, results.read_text().splitlines()):
+        for row in map(json.loads, results.read_bytes().splitlines()):
             if row["outcome"] == "answered":
                 team = row["metadata"].get("team", "none")
                 teams[team] = teams.get(team, 0) + 1
