@@ -31,10 +31,12 @@ class Sent(NamedTuple):
 
     :param since: at the earliest.
     :param last: at the latest.
+    :param after: the last message known to be in its conversation before it.
     """
 
     since: float
     last: float
+    after: str | None = None
 
 
 class Checkpoint:
@@ -64,6 +66,14 @@ class Checkpoint:
         :param index: its place.
         """
         return bool(self._states[index] & KNOWN)
+
+    def may_be_tried_again(self, index: int) -> bool:
+        """
+        Say whether a prompt was tried, and another try may end differently.
+
+        :param index: its place.
+        """
+        return self._states[index] & (KNOWN | FINAL) == KNOWN
 
     def is_final(self, index: int) -> bool:
         """
@@ -131,7 +141,7 @@ class Checkpoint:
         index = line["i"]
         if "sent" in line:
             self._states[index] |= IN_FLIGHT | SENT
-            self._sent[index] = Sent(line["since"], line["sent"])
+            self._sent[index] = Sent(line["since"], line["sent"], line.get("after"))
             self._attempts[index] = self._attempts.get(index, 0) + 1
         elif "unsent" in line:
             self._states[index] &= ~IN_FLIGHT if self._states[index] & KNOWN else ~(IN_FLIGHT | SENT)
@@ -153,13 +163,16 @@ class Checkpoint:
         if outcome in (Outcome.UNANSWERED, Outcome.AMBIGUOUS):
             self._states[index] |= IN_FLIGHT
             at = item.get("sent_at") or 0.0
-            self._sent[index] = Sent(min(at, self._sent.get(index, Sent(at, at)).since), at)
-            return
-        self._states[index] &= ~IN_FLIGHT
+            before = self._sent.get(index, Sent(at, at))
+            self._sent[index] = Sent(min(at, before.since), at, before.after)
+        else:
+            self._states[index] &= ~IN_FLIGHT
+            self._forget(index)
         if item.get("final"):
             self._states[index] |= FINAL
             self.failed += outcome == Outcome.FAILED
-        self._forget(index)
+        else:
+            self._attempts[index] = item.get("attempts") or 0
 
     def _forget(self, index: int) -> None:
         self._sent.pop(index, None)

@@ -29,6 +29,9 @@ from airflow_provider_chatbase.client.errors import ChatbaseError
 
 log = logging.getLogger(__name__)
 
+ROUNDS = 3
+"""How often what failed for reasons that may pass is tried, each time when the others are through."""
+
 SKIPPED_AT_A_TIME = 500
 LEAST_OUTAGE = 20
 """Failures in a row that pass for an outage: going on would only use up the prompts' attempts."""
@@ -87,7 +90,9 @@ class Dispatcher:
         self._schema = schema
         self.progress = progress
         self._lanes = Lanes()
-        self._jobs = self._unsettled()
+        self._jobs: Iterator[Job | int] = iter(())
+        self._round = 0
+        self._lasting_failures = 0
         self._hurried = asyncio.Event()
         self._changed = asyncio.Event()
         self._failures_in_a_row = 0
@@ -128,8 +133,28 @@ class Dispatcher:
         :param sender: sends one prompt.
         :raises ChatbaseBatchStorageError: when the checkpoint cannot be written.
         """
-        workers = [asyncio.create_task(self._work(client, sender)) for _ in range(self._settings.concurrency)]
+        self._learn_lanes()
         reporter = asyncio.create_task(self._report())
+        try:
+            for self._round in range(ROUNDS):
+                if not self.admits or (self._round > 0 and not self.progress.failed):
+                    break
+                self._jobs = self._unsettled(sender)
+                await self._run_round(client, sender)
+        finally:
+            reporter.cancel()
+            await asyncio.gather(reporter, return_exceptions=True)
+
+    def _learn_lanes(self) -> None:
+        """Learn what is answered in each lane, also after a prompt that has to be looked for."""
+        if not self._intake.has_lanes:
+            return
+        for prompt in self._intake:
+            if self._checkpoint.is_final(prompt.index) and self._intake.shares_lane(prompt):
+                self._lanes.of(prompt).learn(self._checkpoint.item(prompt.index))
+
+    async def _run_round(self, client: AsyncChatbaseClient, sender: Sender) -> None:
+        workers = [asyncio.create_task(self._work(client, sender)) for _ in range(self._settings.concurrency)]
         hurried = asyncio.create_task(self._hurried.wait())
         try:
             finished = asyncio.ensure_future(asyncio.gather(*workers))
@@ -139,9 +164,9 @@ class Dispatcher:
             if finished.done():
                 finished.result()
         finally:
-            for task in (*workers, reporter, hurried):
+            for task in (*workers, hurried):
                 task.cancel()
-            await asyncio.gather(*workers, reporter, hurried, return_exceptions=True)
+            await asyncio.gather(*workers, hurried, return_exceptions=True)
             await self._journal.flush()
 
     async def _work(self, client: AsyncChatbaseClient, sender: Sender) -> None:
@@ -184,8 +209,8 @@ class Dispatcher:
         await self._admitted(again=job.counted)
         index, now = job.prompt.index, time.time()
         try:
-            since = now if job.sent_before is None else job.sent_before.since
-            await self._journal.add({"i": index, "sent": now, "since": since})
+            first = job.sent_before or Sent(now, now, job.lane.last_message if job.lane else None)
+            await self._journal.add({"i": index, "sent": now, "since": first.since, "after": first.after})
             item = await sender.send(client, job.prompt, job.lane, job.sent_before)
         except (NotSentError, StopSendingError) as end:
             if job.sent_before is None:
@@ -249,7 +274,8 @@ class Dispatcher:
         if self._settings.fail_fast:
             self.stop(StopReason.FAIL_FAST)
         most = self._settings.max_failure_rate
-        if most is not None and Fraction(progress.failed, self._intake.count) > most:
+        self._lasting_failures += item.final or self._round == ROUNDS - 1
+        if most is not None and Fraction(self._lasting_failures, self._intake.count) > most:
             self.stop(StopReason.FAILURE_RATE)
 
     def _note_outage(self, item: Item) -> None:
@@ -258,10 +284,10 @@ class Dispatcher:
         if self._failures_in_a_row >= max(LEAST_OUTAGE, 2 * self._settings.concurrency):
             self.stop(StopReason.OUTAGE)
 
-    def _unsettled(self) -> Iterator[Job | int]:
+    def _unsettled(self, sender: Sender) -> Iterator[Job | int]:
         passed = 0
         for prompt in self._intake:
-            job = self._job(prompt)
+            job = self._job(prompt) if self._round == 0 else self._job_again(prompt, sender)
             if job is not None:
                 yield job
                 continue
@@ -271,19 +297,30 @@ class Dispatcher:
 
     def _job(self, prompt: Prompt) -> Job | None:
         index, known = prompt.index, self._checkpoint
-        lane = self._lanes.of(prompt) if self._intake.shares_lane(prompt) else None
         answered = None
         if known.is_final(index):
-            if lane is None and prompt.expect.min_score is None:
+            if prompt.expect.min_score is None:
                 return None
             answered = known.item(index)
-            if lane is not None:
-                lane.learn(answered)
-            if prompt.expect.min_score is None or answered.scored or answered.outcome != Outcome.ANSWERED:
+            if answered.scored or answered.outcome != Outcome.ANSWERED:
                 return None
             self.progress.done -= 1
         elif self._settings.dedupe and self._intake.first_like(prompt)[0] != index:
             return None
+        return self._new_job(prompt, answered)
+
+    def _job_again(self, prompt: Prompt, sender: Sender) -> Job | None:
+        """Return what to do with a prompt that failed in this run, and may not fail again."""
+        index, known = prompt.index, self._checkpoint
+        if not known.may_be_tried_again(index) or (known.in_flight(index) and not sender.may_resolve):
+            return None
+        self.progress.done -= 1
+        self.progress.failed -= 1
+        return self._new_job(prompt)
+
+    def _new_job(self, prompt: Prompt, answered: Item | None = None) -> Job:
+        index, known = prompt.index, self._checkpoint
+        lane = self._lanes.of(prompt) if self._intake.shares_lane(prompt) else None
         return Job(
             prompt, lane, known.in_flight(index), known.was_sent(index), known.attempts(index), answered
         )

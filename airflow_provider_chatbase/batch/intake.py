@@ -81,6 +81,11 @@ class Intake:
         found = self._index.execute("SELECT prompts FROM lanes WHERE key = ?", (_key(lane),)).fetchone()
         return bool(found and found[0] > 1)
 
+    @property
+    def has_lanes(self) -> bool:
+        """Whether any prompts share a lane."""
+        return self._index.execute("SELECT 1 FROM lanes WHERE prompts > 1 LIMIT 1").fetchone() is not None
+
     def close(self) -> None:
         """Remove the files."""
         self._spool.close()

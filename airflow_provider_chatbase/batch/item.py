@@ -19,6 +19,7 @@ class Item:
     :param error_message: why there is none, for people.
     :param conversation_id: the conversation.
     :param message_id: the answer's id.
+    :param user_message_id: the prompt's id in the conversation.
     :param credits: what it cost; ``None`` where that is unknown.
     :param seconds: from the first sending to the answer.
     :param attempts: how often it was sent.
@@ -36,6 +37,7 @@ class Item:
     error_message: str | None = None
     conversation_id: str | None = None
     message_id: str | None = None
+    user_message_id: str | None = None
     credits: float | None = None
     seconds: float = 0.0
     attempts: int = 0

@@ -19,12 +19,14 @@ class Lane:
     One row of such prompts, and which conversations and messages are those of the earlier ones.
 
     :param turn: held by the prompt on its way.
-    :param conversations: the conversations that the earlier ones began.
-    :param last_message: the last answer in the conversation that they continue.
+    :param conversations: the conversations that those with an answer began.
+    :param messages: their messages in the conversation that they continue.
+    :param last_message: the last answer in it.
     """
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     conversations: set[str] = field(default_factory=set)
+    messages: set[str] = field(default_factory=set)
     last_message: str | None = None
 
     def learn(self, item: Item) -> None:
@@ -35,17 +37,20 @@ class Lane:
         """
         if item.conversation_id is not None:
             self.conversations.add(item.conversation_id)
+        if item.user_message_id is not None:
+            self.messages.add(item.user_message_id)
         if item.message_id is not None:
             self.last_message = item.message_id
 
-    def narrow(self, question: Question) -> Question:
+    def narrow(self, question: Question, after: str | None) -> Question:
         """
-        Keep a prompt from being taken for an earlier one of its lane.
+        Keep a prompt from being taken for another one of its lane.
 
         :param question: the prompt, as it is sent.
+        :param after: the last message of its conversation when it was sent first.
         """
         if question.conversation_id is not None:
-            return replace(question, after_message_id=self.last_message)
+            return replace(question, after_message_id=after, other_messages=frozenset(self.messages))
         return replace(question, other_conversations=frozenset(self.conversations))
 
 

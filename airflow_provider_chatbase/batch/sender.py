@@ -92,12 +92,13 @@ class Asker:
     version: ApiVersion
     run: str
 
-    def question(self, prompt: Prompt, lane: Lane | None) -> Question:
+    def question(self, prompt: Prompt, lane: Lane | None, sent_before: Sent | None) -> Question:
         """
         Put a prompt into the client's terms.
 
         :param prompt: the prompt.
         :param lane: the lane that it shares with others.
+        :param sent_before: when it was sent before, and its fate is unknown.
         """
         question = Question(
             agent_id=self.agent_id,
@@ -106,7 +107,9 @@ class Asker:
             user_id=prompt.user_id if self.version == "v2" else None,
             tag=tag_of(self.run, prompt.index, prompt.id, prompt.message),
         )
-        return question if lane is None else lane.narrow(question)
+        if lane is None:
+            return question
+        return lane.narrow(question, lane.last_message if sent_before is None else sent_before.after)
 
 
 class Sender:
@@ -156,11 +159,11 @@ class Sender:
         :raises NotSentError: when it did not go, because no more are to be sent.
         :raises StopSendingError: when a refusal holds for every prompt.
         """
-        if sent_before is not None and not self._may_resolve():
+        if sent_before is not None and not self.may_resolve:
             return _given_up(sent_before)
         trial = Trial(fate_unknown=sent_before is not None, sent_at=sent_before and sent_before.last)
         _trial.set(trial)
-        steps = ask(self._asker.question(prompt, lane), self._rules(sent_before))
+        steps = ask(self._asker.question(prompt, lane, sent_before), self._rules(sent_before))
         try:
             answer = await client.run(_watched(steps, trial))
         except ChatbaseError as error:
@@ -187,7 +190,8 @@ class Sender:
                 score = metadata.get("score")
                 item.score = score if isinstance(score, int | float) else None
 
-    def _may_resolve(self) -> bool:
+    @property
+    def may_resolve(self) -> bool:
         """Whether a prompt whose fate is unknown may be looked for, or sent again."""
         if self._settings.on_ambiguous == "retry":
             return True
@@ -233,6 +237,7 @@ def _answered(answer: JsonObject, trial: Trial) -> Item:
         text=answer["text"],
         conversation_id=answer["conversation_id"],
         message_id=answer["message_id"],
+        user_message_id=answer["user_message_id"],
         credits=answer["credits"],
         seconds=round(trial.seconds, 3),
         attempts=trial.attempts,

@@ -76,6 +76,7 @@ class Sought:
     :param after_message_id: the last message of the conversation before it was sent, where that is known.
     :param own_tag: whether nobody else uses the user id, so that what was begun with it can only be ours.
     :param other_conversations: conversations of the same user that other messages are known to have begun.
+    :param other_messages: messages of the conversation that are known to be others.
     """
 
     agent_id: str
@@ -86,6 +87,7 @@ class Sought:
     after_message_id: str | None = None
     own_tag: bool = False
     other_conversations: frozenset[str] = frozenset()
+    other_messages: frozenset[str] = frozenset()
 
 
 def look_until_sure(sought: Sought, patience: float, clock: Callable[[], float]) -> Steps[Finding]:
@@ -211,6 +213,8 @@ def find_in(sought: Sought, conversation: JsonObject, messages: list[JsonObject]
         return _find_continuation(sought, conversation, messages)
     known = _index_of(sought.after_message_id, messages)
     for at in range(len(messages) - 1, -1 if known is None else known, -1):
+        if messages[at].get("id") in sought.other_messages:
+            continue
         if messages[at].get("role") == "user" and _is_same(sought, messages[at]):
             return _finding(conversation, messages, at)
     return NOTHING

@@ -33,6 +33,7 @@ class Question:
     :param stream: have the answer sent as it is written.
     :param on_text: told each text of a stream.
     :param other_conversations: conversations of the same user that other messages are known to have begun.
+    :param other_messages: messages of the conversation that are known to be others.
     """
 
     agent_id: str
@@ -47,6 +48,7 @@ class Question:
     stream: bool = False
     on_text: Callable[[str], None] | None = None
     other_conversations: frozenset[str] = frozenset()
+    other_messages: frozenset[str] = frozenset()
 
     def request(self, version: ApiVersion) -> Request[JsonObject]:
         """
@@ -77,6 +79,7 @@ class Question:
             after_message_id=self.after_message_id,
             own_tag=own_tag,
             other_conversations=self.other_conversations,
+            other_messages=self.other_messages,
         )
 
     def _request_v1(self) -> Request[JsonObject]:

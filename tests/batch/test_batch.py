@@ -165,6 +165,39 @@ def test_equal_messages_in_one_conversation_are_told_apart(simulator: Simulator,
     assert {row["conversation_id"] for row in rows} == {conversation}
 
 
+def test_an_earlier_message_of_a_conversation_is_found_behind_a_later_one(
+    start: Callable[..., Simulator], output: Storage
+):
+    with start() as simulator:
+        new_batch(simulator, output, run="first").ask_all(["hello"])
+        conversation = rows_of(output)[0]["conversation_id"]
+        simulator.faults.add(
+            Fault(kind="reset_after", operation="chatWithAgent", times=1),
+            Fault(kind="status", status=500, operation="getConversation", times=9),
+            Fault(kind="status", status=500, operation="listConversationMessages", times=9),
+        )
+        given = [{"message": text, "conversation_id": conversation} for text in ("yes", "yes", "no")]
+        new_batch(simulator, output, max_attempts=1).ask_all(given)
+        new_batch(simulator, output).ask_all(given)
+        rows = rows_of(output)
+        assert [row["outcome"] for row in rows] == ["answered"] * 3
+        assert len({row["message_id"] for row in rows}) == 3
+        assert simulator.prompts_charged == 4
+
+
+def test_what_fails_for_a_moment_is_tried_again_when_the_others_are_through(
+    simulator: Simulator, output: Storage
+):
+    simulator.faults.add(Fault(kind="status", status=429, retry_after=0, operation="chatWithAgent", times=5))
+    ended = new_batch(simulator, output, max_attempts=1, concurrency=2, max_failure_rate=0).ask_all(
+        questions(20)
+    )
+    rows = rows_of(output)
+    assert [row["outcome"] for row in rows] == ["answered"] * 20
+    assert sum(row["attempts"] for row in rows) == 25
+    assert ended.stopped is None
+
+
 def test_no_credits_left_stops_at_once_and_can_be_resumed(start: Callable[..., Simulator], output: Storage):
     with start(credit_balance=39) as simulator:
         ended = new_batch(simulator, output, concurrency=1).ask_all(questions(60))
