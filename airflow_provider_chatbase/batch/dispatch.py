@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 
 from airflow_provider_chatbase.batch.budget import Admission, Budget
@@ -16,8 +15,9 @@ from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Sent
 from airflow_provider_chatbase.batch.failures import INVALID_PROMPT
 from airflow_provider_chatbase.batch.intake import Intake
 from airflow_provider_chatbase.batch.item import Item
+from airflow_provider_chatbase.batch.jobs import Job, Jobs
 from airflow_provider_chatbase.batch.journal import Journal
-from airflow_provider_chatbase.batch.lanes import Lane, Lanes
+from airflow_provider_chatbase.batch.lanes import turn
 from airflow_provider_chatbase.batch.outcomes import FAILURES, LIMITS, Outcome, StopReason
 from airflow_provider_chatbase.batch.progress import Progress
 from airflow_provider_chatbase.batch.prompts import Prompt
@@ -32,30 +32,8 @@ log = logging.getLogger(__name__)
 ROUNDS = 3
 """How often what failed for reasons that may pass is tried, each time when the others are through."""
 
-SKIPPED_AT_A_TIME = 500
 LEAST_OUTAGE = 20
 """Failures in a row that pass for an outage: going on would only use up the prompts' attempts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """
-    A prompt to be taken care of.
-
-    :param prompt: the prompt.
-    :param lane: the lane that it shares with others.
-    :param sent_before: when an earlier process sent it, whose end left its fate unknown.
-    :param counted: whether it was sent before, whatever became of it.
-    :param attempts_before: how often earlier processes sent it.
-    :param answered: its answer, when only the confidence is missing.
-    """
-
-    prompt: Prompt
-    lane: Lane | None
-    sent_before: Sent | None
-    counted: bool
-    attempts_before: int
-    answered: Item | None = None
 
 
 class Dispatcher:
@@ -89,8 +67,7 @@ class Dispatcher:
         self._cache = cache
         self._schema = schema
         self.progress = progress
-        self._lanes = Lanes()
-        self._jobs: Iterator[Job | int] = iter(())
+        self._jobs = Jobs(intake, checkpoint, progress, dedupe=settings.dedupe)
         self._round = 0
         self._lasting_failures = 0
         self._hurried = asyncio.Event()
@@ -133,28 +110,27 @@ class Dispatcher:
         :param sender: sends one prompt.
         :raises ChatbaseBatchStorageError: when the checkpoint cannot be written.
         """
-        self._learn_lanes()
         reporter = asyncio.create_task(self._report())
         try:
             for self._round in range(ROUNDS):
                 if not self.admits or (self._round > 0 and not self.progress.failed):
                     break
-                self._jobs = self._unsettled(sender)
-                await self._run_round(client, sender)
+                await self._run_round(self._jobs_of_round(sender), client, sender)
         finally:
             reporter.cancel()
             await asyncio.gather(reporter, return_exceptions=True)
 
-    def _learn_lanes(self) -> None:
-        """Learn what is answered in each lane, also after a prompt that has to be looked for."""
-        if not self._intake.has_lanes:
-            return
-        for prompt in self._intake:
-            if self._checkpoint.is_final(prompt.index) and self._intake.shares_lane(prompt):
-                self._lanes.of(prompt).learn(self._checkpoint.item(prompt.index))
+    def _jobs_of_round(self, sender: Sender) -> Iterator[Job | int]:
+        if self._round == 0:
+            return self._jobs.unsettled()
+        return self._jobs.to_try_again(may_resolve=sender.may_resolve)
 
-    async def _run_round(self, client: AsyncChatbaseClient, sender: Sender) -> None:
-        workers = [asyncio.create_task(self._work(client, sender)) for _ in range(self._settings.concurrency)]
+    async def _run_round(
+        self, jobs: Iterator[Job | int], client: AsyncChatbaseClient, sender: Sender
+    ) -> None:
+        workers = [
+            asyncio.create_task(self._work(jobs, client, sender)) for _ in range(self._settings.concurrency)
+        ]
         hurried = asyncio.create_task(self._hurried.wait())
         try:
             finished = asyncio.ensure_future(asyncio.gather(*workers))
@@ -169,15 +145,15 @@ class Dispatcher:
             await asyncio.gather(*workers, hurried, return_exceptions=True)
             await self._journal.flush()
 
-    async def _work(self, client: AsyncChatbaseClient, sender: Sender) -> None:
+    async def _work(self, jobs: Iterator[Job | int], client: AsyncChatbaseClient, sender: Sender) -> None:
         while self.admits:
-            job = next(self._jobs, None)
+            job = next(jobs, None)
             if job is None:
                 return
             if isinstance(job, int):
                 await asyncio.sleep(0)  # many settled prompts were passed over
                 continue
-            async with self._lanes.turn(job.lane):
+            async with turn(job.lane):
                 with suppress(NotSentError):
                     item = await self._settle(job, client, sender)
                     if job.lane is not None:
@@ -283,47 +259,6 @@ class Dispatcher:
         self._failures_in_a_row = self._failures_in_a_row + 1 if passes else 0
         if self._failures_in_a_row >= max(LEAST_OUTAGE, 2 * self._settings.concurrency):
             self.stop(StopReason.OUTAGE)
-
-    def _unsettled(self, sender: Sender) -> Iterator[Job | int]:
-        passed = 0
-        for prompt in self._intake:
-            job = self._job(prompt) if self._round == 0 else self._job_again(prompt, sender)
-            if job is not None:
-                yield job
-                continue
-            passed += 1
-            if passed % SKIPPED_AT_A_TIME == 0:
-                yield passed
-
-    def _job(self, prompt: Prompt) -> Job | None:
-        index, known = prompt.index, self._checkpoint
-        answered = None
-        if known.is_final(index):
-            if prompt.expect.min_score is None:
-                return None
-            answered = known.item(index)
-            if answered.scored or answered.outcome != Outcome.ANSWERED:
-                return None
-            self.progress.done -= 1
-        elif self._settings.dedupe and self._intake.first_like(prompt)[0] != index:
-            return None
-        return self._new_job(prompt, answered)
-
-    def _job_again(self, prompt: Prompt, sender: Sender) -> Job | None:
-        """Return what to do with a prompt that failed in this run, and may not fail again."""
-        index, known = prompt.index, self._checkpoint
-        if not known.may_be_tried_again(index) or (known.in_flight(index) and not sender.may_resolve):
-            return None
-        self.progress.done -= 1
-        self.progress.failed -= 1
-        return self._new_job(prompt)
-
-    def _new_job(self, prompt: Prompt, answered: Item | None = None) -> Job:
-        index, known = prompt.index, self._checkpoint
-        lane = self._lanes.of(prompt) if self._intake.shares_lane(prompt) else None
-        return Job(
-            prompt, lane, known.in_flight(index), known.was_sent(index), known.attempts(index), answered
-        )
 
     async def _report(self) -> None:
         while True:

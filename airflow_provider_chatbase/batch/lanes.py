@@ -68,15 +68,16 @@ class Lanes:
         """
         return self._lanes.setdefault(json.dumps(prompt.lane), Lane())
 
-    @asynccontextmanager
-    async def turn(self, lane: Lane | None) -> AsyncIterator[None]:
-        """
-        Wait for a prompt's turn, in the order of the calls.
 
-        :param lane: its lane, if it has one.
-        """
-        if lane is None:
-            yield
-            return
-        async with lane.turn:
-            yield
+@asynccontextmanager
+async def turn(lane: Lane | None) -> AsyncIterator[None]:
+    """
+    Wait for a prompt's turn, in the order of the calls.
+
+    :param lane: its lane, if it has one.
+    """
+    if lane is None:
+        yield
+        return
+    async with lane.turn:
+        yield
