@@ -35,6 +35,11 @@ class ExportDirectory:
         content = self.read_if_there(MANIFEST)
         return None if content is None else read_manifest(content)
 
+    def published(self) -> set[str]:
+        """Return the files that the manifest names."""
+        manifest = self.read_manifest()
+        return {file.path for file in manifest.files} if manifest else set()
+
     def read(self, name: str) -> bytes:
         """
         Return a file's content.
@@ -96,7 +101,11 @@ class ExportDirectory:
         :raises FileExistsError: when it is there.
         """
         self._make_parent(name)
-        self.fs.pipe_file(self._join(name), content, mode="create")
+        if "file" in self._protocols:  # whose pipe_file looks first and writes then: two could both succeed
+            with self.fs.open(self._join(name), "xb") as file:
+                file.write(content)
+        else:
+            self.fs.pipe_file(self._join(name), content, mode="create")
 
     def move(self, name: str, to: str) -> None:
         """
@@ -168,8 +177,11 @@ class ExportDirectory:
     @property
     def has_directories(self) -> bool:
         """Whether directories are things of their own; in a bucket they are not, and must not be made."""
-        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
-        return not protocols & OBJECT_STORES
+        return not self._protocols & OBJECT_STORES
+
+    @property
+    def _protocols(self) -> set[str]:
+        return {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
 
     def _make_parent(self, name: str) -> None:
         if self.has_directories:

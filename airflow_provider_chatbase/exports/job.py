@@ -141,12 +141,13 @@ class Export:
         try:
             yield
         except FileNotFoundError as error:
-            if self._begun and self._staging.plan() is None:
-                raise ChatbaseReplacedExportError(
-                    f"Another run of the same export to {self._directory.url} was faster and has cleared up; "
-                    "what it wrote is whole. Run the task again if this run's export is wanted too."
-                ) from error
-            raise
+            if not self._begun:
+                raise
+            raise ChatbaseReplacedExportError(
+                f"What this run had staged in {self._directory.url} is gone: another run of the same export "
+                "was faster and has cleared up. What it wrote is whole; run the task again if this run's "
+                "export is wanted too."
+            ) from error
 
     def _clear_up(self, error: BaseException, missing: list[str]) -> None:
         """Leave finished parts to a retry, unless none will come, or the listing is not to be trusted."""

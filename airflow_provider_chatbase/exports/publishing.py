@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -176,13 +176,18 @@ def replace_manifest(
             directory.move(name, path)
         directory.put(MANIFEST, new.as_bytes())
     except BaseException:
-        for path in coming.values():
-            with suppress(OSError):
-                directory.remove_file_and_empty_parents(path)
+        _withdraw(directory, coming.values())
         raise
     for path in obsolete:
         lock.renew()
         directory.remove_file_and_empty_parents(path)
+
+
+def _withdraw(directory: ExportDirectory, paths: Iterable[str]) -> None:
+    """Remove what came, unless the manifest arrived although its writing failed, or cannot be read now."""
+    with suppress(OSError):  # what stays is noted, and removed by the next attempt
+        for path in {*paths} - directory.published():
+            directory.remove_file_and_empty_parents(path)
 
 
 def base_manifest(

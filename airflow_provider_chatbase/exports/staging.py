@@ -230,8 +230,7 @@ def clear_leftovers(directory: ExportDirectory, own: str) -> None:
             continue
         log.info("Removing what a dead attempt left behind: %s/%s", directory.url, name)
         noted = _read_json(directory, f"{name}/{COMMIT}")
-        manifest = directory.read_manifest()
-        published = {file.path for file in manifest.files} if manifest else set()
+        published = directory.published()
         for path in noted if isinstance(noted, list) else ():
             if path not in published:
                 directory.remove_file_and_empty_parents(path)

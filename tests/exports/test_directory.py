@@ -287,7 +287,7 @@ def test_two_live_runs_of_one_window_do_not_spoil_each_other(exports):
         thread.join()
     failures = [error for _, errors in threads for error in errors]
     assert len(failures) <= 1
-    assert all(isinstance(error, ChatbaseReplacedExportError) for error in failures)
+    assert all(isinstance(error, ChatbaseReplacedExportError) for error in failures), failures
     assert export.seen() == export.truth(NEW)
     assert names(export) == {"_manifest.json", "conversations"}
 
@@ -309,19 +309,77 @@ def test_a_run_whose_window_another_one_overlapped_meanwhile_fails_clearly(expor
     staged = Staging(export.directory, "x")
     other = exports(export.simulator)
 
-    class Slow(LocalFileSystem):
-        cachable = False
-
-        def pipe_file(self, path, value, mode="overwrite", **kwargs):
-            if path.endswith("_publishing.lock") and not other.directory.read_manifest():
+    class Late(ExportDirectory):
+        def create(self, name, content):
+            if not other.directory.read_manifest():
                 in_thread(lambda: other.run(OLD))[0].join()
-            super().pipe_file(path, value, mode=mode, **kwargs)
+            super().create(name, content)
 
-    slow = replace(export, directory=replace(export.directory, fs=Slow()))
+    slow = replace(export, directory=Late(LocalFileSystem(), export.directory.root, export.directory.url))
     with pytest.raises(ChatbaseReplacedExportError, match="overlapping window meanwhile"):
         slow.run(late)
     assert export.seen() == export.truth(OLD)
     assert staged.plan() is None
+
+
+def test_of_two_that_create_a_file_at_one_moment_one_succeeds(exports):
+    both = threading.Barrier(2)
+
+    class Together(LocalFileSystem):
+        cachable = False
+
+        def makedirs(self, path, exist_ok=False):
+            super().makedirs(path, exist_ok=exist_ok)
+            both.wait(10)
+
+        def exists(self, path, **kwargs):
+            found = super().exists(path, **kwargs)
+            both.wait(10)
+            return found
+
+    export = exports(conversations=1)
+    directory = replace(export.directory, fs=Together())
+    threads = [in_thread(lambda each=each: directory.create("x", each)) for each in (b"one", b"two")]
+    for thread, _ in threads:
+        thread.join()
+    failures = [type(error) for _, errors in threads for error in errors]
+    assert failures == [FileExistsError]
+
+
+def test_a_run_whose_staged_files_are_going_says_that_another_was_faster(exports):
+    export = exports(conversations=20, months=1)
+
+    class Going(ExportDirectory):
+        def open(self, name, mode="rb"):
+            if mode == "rb":
+                (self.path / name).unlink()
+            return super().open(name, mode)
+
+        path = export.path
+
+    going = replace(export, directory=Going(LocalFileSystem(), export.directory.root, export.directory.url))
+    with pytest.raises(ChatbaseReplacedExportError, match="was faster"):
+        going.run(NEW)
+    assert not export.path.exists()
+
+
+def test_the_files_of_a_manifest_stay_that_arrived_although_its_writing_failed(exports):
+    export = exports(conversations=20, months=1)
+
+    class LostAnswer(ExportDirectory):
+        def put(self, name, content):
+            super().put(name, content)
+            if name == "_manifest.json":
+                raise ConnectionResetError("no answer")
+
+    directory = export.directory
+    lost = replace(export, directory=LostAnswer(LocalFileSystem(), directory.root, directory.url))
+    with pytest.raises(ChatbaseStorageError):
+        lost.run(NEW)
+    assert export.seen() == export.truth(NEW)
+    export.run(NEW)
+    assert export.seen() == export.truth(NEW)
+    assert names(export) == {"_manifest.json", "conversations"}
 
 
 def test_the_lock_of_a_run_that_died_is_broken(exports, monkeypatch):
