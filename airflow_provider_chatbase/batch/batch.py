@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -39,6 +38,7 @@ from airflow_provider_chatbase.batch.tally import Tally
 from airflow_provider_chatbase.batch.writers import require_format
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
+from airflow_provider_chatbase.client.quiet_logs import quiet_logs
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
 
@@ -112,7 +112,7 @@ class Batch:
             segments = SegmentLog(self.storage, folder)
             checkpoint = Checkpoint(segments, intake.count)
             self._report_begin(intake, checkpoint)
-            with _quiet_http():
+            with quiet_logs(_WORDY, logging.ERROR):
                 dispatcher = asyncio.run(self._send(intake, checkpoint, segments, agent, schema, lock))
             self._require_alive(dispatcher)
             checkpoint.finish()
@@ -301,17 +301,3 @@ class Batch:
                 "The task was told to end. What was answered is kept; running the task again goes on from "
                 "there."
             )
-
-
-@contextmanager
-def _quiet_http() -> Iterator[None]:
-    """Keep the log from a line for each of thousands of requests and repeats: progress has their numbers."""
-    loggers = [logging.getLogger(name) for name in _WORDY]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(max(logger.level, logging.ERROR))
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
