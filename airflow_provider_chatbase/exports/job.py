@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseNotFoundError, ChatbasePagingError
+from airflow_provider_chatbase.client.quiet_logs import quiet_logs
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.exports import readers
 from airflow_provider_chatbase.exports.assembly import assemble
@@ -26,11 +27,13 @@ from airflow_provider_chatbase.exports.errors import (
 )
 from airflow_provider_chatbase.exports.formats import Format
 from airflow_provider_chatbase.exports.manifest import ONE, UPDATED, Commit, ExportedFile, Manifest
+from airflow_provider_chatbase.exports.parallel import ParallelReader
 from airflow_provider_chatbase.exports.publishing import base_manifest, publish
 from airflow_provider_chatbase.exports.readers import ConversationsV2, Reader
 from airflow_provider_chatbase.exports.rows import created_at, user_of
 from airflow_provider_chatbase.exports.spec import ExportSpec
 from airflow_provider_chatbase.exports.splitting import (
+    FIRST_PIECES,
     MOST_IN_PART,
     TOLERANCE,
     part_size,
@@ -40,10 +43,8 @@ from airflow_provider_chatbase.exports.staging import FinishedPart, PartFile, St
 from airflow_provider_chatbase.exports.walk import (
     Encoded,
     PartRows,
-    TooMany,
     identity_of,
     newest_first,
-    read_part,
 )
 from airflow_provider_chatbase.exports.window import Window, read_moment, read_window, whole_second
 
@@ -89,7 +90,7 @@ def export(open_client: OpenClient, directory: ExportDirectory, spec: ExportSpec
         async with await open_client() as client:
             return await Export(client, directory, spec).run()
 
-    with storage_errors(directory.url):
+    with storage_errors(directory.url), quiet_logs(["httpx"], logging.WARNING):
         return asyncio.run(run())
 
 
@@ -113,8 +114,6 @@ class Export:
         self._format: Format = spec.open_format()
         self._finished: list[FinishedPart] = []
         self._begun = False
-        self._remaining = 0
-        self._slots = asyncio.Semaphore(max(spec.concurrency, 1))
         self._reported = time.monotonic()
 
     async def run(self) -> Outcome:
@@ -215,15 +214,15 @@ class Export:
         size = MOST_IN_PART
         if isinstance(reader, ConversationsV2):
             probed = await reader.probe(window)
-            self._remaining = probed.total or 0
-            size = part_size(self._remaining, self._spec.concurrency)
+            size = part_size(probed.total or 0, self._spec.concurrency)
             log.info("Chatbase counts %s conversations.", probed.total)
             newest = read_moment(created_at(probed.items[0])) if probed.items else None
             if not self._finished and (probed.total or 0) > size * TOLERANCE:
-                missing = split_evenly(window, probed.total or 0, size, newest)
+                missing = split_evenly(window, probed.total or 0, size, newest, FIRST_PIECES)
         self._begin()
         firsts = [each for part in missing for each in reader.first_parts(part, self._spec.concurrency)]
-        await _all_of(self._read_part(reader, part, size) for part in firsts)
+        parallel = ParallelReader(reader, self._encode, self._finish, self._spec.concurrency, size)
+        await parallel.read(firsts)
 
     def _reader(self) -> Reader:
         layout = self._spec.layout
@@ -243,24 +242,6 @@ class Export:
         window = self._spec.window
         self._staging.begin({**plan, "window": window.as_json() if window else None})
         self._begun = True
-
-    async def _read_part(self, reader: Reader, window: Window, size: int) -> None:
-        most = int(size * TOLERANCE) if window.seconds > 1 else None
-        async with self._slots:
-            found = await read_part(reader, window, self._encode, most)
-            if isinstance(found, TooMany):
-                pieces = split_evenly(window, found.total, self._next_size(found.total), found.newest)
-                if len(pieces) == 1:
-                    found = await read_part(reader, window, self._encode, None)
-            if isinstance(found, PartRows):
-                await self._finish(window.name, found)
-                return
-        await _all_of(self._read_part(reader, piece, size) for piece in pieces)
-
-    def _next_size(self, cut: int) -> int:
-        size = part_size(self._remaining, self._spec.concurrency)
-        self._remaining -= cut
-        return size
 
     def _encode(self, item: JsonObject) -> Encoded:
         at, identity = read_moment(created_at(item)), identity_of(item)

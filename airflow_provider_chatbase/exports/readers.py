@@ -42,6 +42,10 @@ class Reader(Protocol):
         """Whether it promises an order, newest first."""
 
     @property
+    def can_be_cut(self) -> bool:
+        """Whether it brings any part of a window without the rest, and says how many are in it."""
+
+    @property
     def moment(self) -> Callable[[JsonObject], Any]:
         """Return the time by which an object belongs to a window."""
 
@@ -108,6 +112,7 @@ class ConversationsV2:
     operation: str = "exportConversations"
     says_total: bool = True
     keeps_order: bool = True
+    can_be_cut: bool = True
 
     @property
     def moment(self) -> Callable[[JsonObject], Any]:
@@ -170,6 +175,7 @@ class NumberedListing:
     says_total: bool = False
     most_days: int | None = DAYS_IN_PART
     keeps_order: bool = False
+    can_be_cut: bool = False
 
     def pages(self, window: Window) -> AsyncIterator[Page]:
         """See :meth:`Reader.pages`."""

@@ -7,28 +7,34 @@ from itertools import pairwise
 
 from airflow_provider_chatbase.exports.window import Window, floor_day, whole_second
 
-MOST_IN_PART = 320
+MOST_IN_PART = 480
 LEAST_IN_PART = 60
-TOLERANCE = 1.5
-"""How much bigger than wanted a part may be before it is worth a request to cut it again."""
+TOLERANCE = 1.25
+"""How much bigger than wanted a part may be before it is cut again: the pieces are never quite even."""
 
-FAN_OUT = 16
-"""Most pieces at one time. Conversations are rarely spread evenly: where a piece is full, it is cut again."""
+FIRST_PIECES = 16
+MOST_PIECES = 64
+"""
+Into how many pieces to cut at one time, at most: first, when nothing is known of how conversations are spread
+over the window, and later. Where a piece is full, it is cut again.
+"""
 
 
-def part_size(remaining: int, concurrency: int) -> int:
+def part_size(total: int, concurrency: int) -> int:
     """
     Return how many conversations a part should have.
 
-    The less there is left, the smaller: else a few walkers have many pages left when the others are done.
+    Every part costs about half a page more, so they are few; who is done takes over from the others.
 
-    :param remaining: how many conversations lie in no part yet.
+    :param total: how many conversations the window has.
     :param concurrency: how many parts are read at the same time.
     """
-    return min(max(remaining // (2 * concurrency), LEAST_IN_PART), MOST_IN_PART)
+    return min(max(2 * total // concurrency, LEAST_IN_PART), MOST_IN_PART)
 
 
-def split_evenly(window: Window, total: int, wanted: int, newest: datetime | None) -> list[Window]:
+def split_evenly(
+    window: Window, total: int, wanted: int, newest: datetime | None, most_pieces: int = MOST_PIECES
+) -> list[Window]:
     """
     Cut a window into pieces of equal time.
 
@@ -36,17 +42,32 @@ def split_evenly(window: Window, total: int, wanted: int, newest: datetime | Non
     :param total: how many conversations it has.
     :param wanted: how many a piece should have.
     :param newest: when the newest of them was created, where that is known.
+    :param most_pieces: how many pieces there may be.
     :return: the pieces, newest first; one only, where it cannot be cut.
     """
     top = window.end
     if newest is not None and window.start < newest < window.end:
         top = min(whole_second(newest) + timedelta(seconds=1), window.end)
     seconds = int((top - window.start).total_seconds())
-    count = min(-(-total // wanted), FAN_OUT, seconds)
+    count = min(-(-total // wanted), most_pieces, seconds)
     if count < 2:
         return [window]
     cuts = [window.start + timedelta(seconds=seconds * number // count) for number in range(count)]
     return [Window(*bounds) for bounds in pairwise([*cuts, window.end])][::-1]
+
+
+def middle(start: datetime, oldest: datetime | None) -> datetime | None:
+    """
+    Return where to cut what lies before the oldest conversation that was read.
+
+    :param start: the start of the part.
+    :param oldest: when that conversation was created; ``None`` where none was read.
+    :return: a whole second after the start; ``None`` where there is none.
+    """
+    if oldest is None:
+        return None
+    cut = whole_second(start + (oldest - start) / 2)
+    return cut if start < cut <= oldest else None
 
 
 def split_by_days(window: Window, most_pieces: int, most_days: int) -> list[Window]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
 from airflow_provider_chatbase.client.request import JsonObject
+from airflow_provider_chatbase.client.shapes import Page
 from airflow_provider_chatbase.exports.errors import ChatbaseIncompleteExportError
 from airflow_provider_chatbase.exports.readers import Reader
 from airflow_provider_chatbase.exports.window import Window, read_moment
@@ -48,105 +49,171 @@ class PartRows:
     api_total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class TooMany:
-    """
-    A part that is better cut.
-
-    :param total: how many objects it has.
-    :param newest: when the newest was created.
-    """
-
-    total: int
-    newest: datetime | None
-
-
 @dataclass(slots=True)
 class Walk:
-    """What one walk over a part has seen. What lies outside of the window is ``None``."""
-
-    seen: dict[str, Encoded | None] = field(default_factory=dict)
-    totals: list[int] = field(default_factory=list)
-    broken: ChatbasePagingError | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether all that any page counted has arrived."""
-        return self.broken is None and len(self.seen) >= max(self.totals, default=0)
-
-
-async def read_part(
-    reader: Reader, window: Window, encode: Callable[[JsonObject], Encoded], most: int | None
-) -> PartRows | TooMany:
     """
-    Read a part. It is read again when it changed meanwhile: pages shift when conversations come and go.
+    One walk over a part, page after page. What is given away of it meanwhile is no longer its own.
 
     :param reader: the listing.
-    :param window: the part.
+    :param part: what it is asked for.
     :param encode: turns an object into what is written.
-    :param most: how many objects a part may have; ``None`` takes any number.
-    :return: its rows, or word that it has more than ``most``.
-    :raises ChatbaseIncompleteExportError: when fewer objects arrive than the API counts.
     """
-    union: dict[str, Encoded | None] = {}
-    walk = Walk()
-    for attempt in range(1, MOST_WALKS + 1):
-        walk = Walk()
-        too_many = await _walk(reader, window, encode, walk, most if attempt == 1 else None)
-        if too_many is not None:
-            return too_many
-        if walk.complete:
-            return _rows(reader, walk.seen, max(walk.totals, default=None))
-        union |= walk.seen
-        if attempt > 1 and walk.broken is None and walk.totals and len(union) >= max(walk.totals):
-            return _rows(reader, union, max(walk.totals))
-        log.warning(
-            "Walk %d of %d over %s brought %d of %s that the API counts%s.",
-            attempt,
-            MOST_WALKS,
-            window.name,
-            len(walk.seen),
-            max(walk.totals, default=None),
-            f" ({walk.broken})" if walk.broken else "",
+
+    reader: Reader
+    part: Window
+    encode: Callable[[JsonObject], Encoded]
+    own: Window = field(init=False)
+    seen: dict[str, Encoded | None] = field(default_factory=dict)
+    """What has arrived of its own; what lies after it is ``None``."""
+    totals: list[int] = field(default_factory=list)
+    broken: ChatbasePagingError | None = None
+    oldest: datetime | None = None
+    left: int = 0
+    """How many of its own are still to come, if the reader can be cut; roughly, once some were given away."""
+    page_size: int = 0
+    given: list[Awaitable[int]] = field(default_factory=list)
+    """For each part that was given away, how many objects are in it."""
+    _past_its_own: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin with all of the part."""
+        self.own = self.part
+
+    @property
+    def shortened(self) -> bool:
+        """Whether some of it was given away."""
+        return self.own != self.part
+
+    async def run(self, after_page: Callable[[Walk], None] | None = None) -> None:
+        """
+        Walk to the end of its own.
+
+        :param after_page: is called after each page.
+        """
+        try:
+            async for page in self.reader.pages(self.part):
+                self._take(page)
+                if after_page is not None:
+                    after_page(self)
+                if self._past_its_own:
+                    break
+        except ChatbasePagingError as error:
+            self.broken = error
+
+    def shorten(self, cut: datetime, left: int) -> Window:
+        """
+        Give away what lies before a moment.
+
+        :param cut: the moment, a whole second.
+        :param left: how many of its own are still to come then.
+        :return: what is given away.
+        """
+        rest = Window(self.own.start, cut)
+        self.own = Window(cut, self.own.end)
+        self.left = left
+        if self.oldest is not None and self.oldest < cut:
+            self._past_its_own = True
+            self.seen = {
+                name: each for name, each in self.seen.items() if not (each and each.at and each.at < cut)
+            }
+        return rest
+
+    def complete(self, given: int) -> bool:
+        """
+        Say whether all that any page counted has arrived.
+
+        :param given: how many objects are in what was given away.
+        """
+        return self.broken is None and len(self.seen) + given >= max(self.totals, default=0)
+
+    def rows(self, seen: dict[str, Encoded | None], total: int | None) -> PartRows:
+        """
+        Return the objects of its own.
+
+        :param seen: what has arrived, in this walk or in several.
+        :param total: how many the API counts, with those that lie outside.
+        """
+        inside = [each for each in seen.values() if each is not None]
+        outside = len(seen) - len(inside)
+        return PartRows(
+            newest_first(inside, by_id=not self.reader.keeps_order),
+            None if total is None else total - outside,
         )
+
+    def _take(self, page: Page) -> None:
+        known = len(self.seen)
+        for item in page.items:
+            moment = self.reader.moment(item)
+            if self.own.holds(moment):
+                self._keep(item)
+            elif self.shortened and (at := read_moment(moment)) is not None and at < self.own.start:
+                self._past_its_own = True
+            else:
+                self.seen[identity_of(item)] = None
+        if page.total is not None and self.reader.says_total:
+            if self.reader.can_be_cut and self.oldest is not None and not self.page_size:
+                self.left, self.page_size, known = page.total, len(page.items), 0
+            self.totals.append(page.total)
+        self.left = max(self.left - (len(self.seen) - known), 0)
+
+    def _keep(self, item: JsonObject) -> None:
+        encoded = self.encode(item)
+        self.seen[encoded.identity] = encoded
+        if encoded.at is not None and (self.oldest is None or encoded.at < self.oldest):
+            self.oldest = encoded.at
+
+
+async def read_to_the_end(walk: Walk, given: int) -> PartRows:
+    """
+    Return a walk's rows. Where it changed meanwhile it is walked again: pages shift when objects come and go.
+
+    :param walk: the walk, at its end.
+    :param given: how many objects are in what was given away.
+    :return: the rows of its own.
+    :raises ChatbaseIncompleteExportError: when fewer objects arrive than the API counts.
+    :raises ChatbasePagingError: when no walk comes to an end.
+    """
+    if walk.complete(given):
+        total = len(walk.seen) if walk.shortened else max(walk.totals, default=None)
+        return walk.rows(walk.seen, total)
+    union: dict[str, Encoded | None] = {}
+    for attempt in range(2, MOST_WALKS + 1):
+        union |= walk.seen
+        _report(walk, attempt - 1, given)
+        walk, given = Walk(walk.reader, walk.own, walk.encode), 0
+        await walk.run()
+        if walk.complete(0):
+            return walk.rows(walk.seen, max(walk.totals, default=None))
+        together = union | walk.seen
+        if walk.broken is None and walk.totals and len(together) >= max(walk.totals):
+            return walk.rows(together, max(walk.totals))
+    _report(walk, MOST_WALKS, 0)
+    return _all_that_arrived(walk, union | walk.seen)
+
+
+def _all_that_arrived(walk: Walk, union: dict[str, Encoded | None]) -> PartRows:
     if walk.broken is not None:
         raise walk.broken
     if len(union) >= min(walk.totals):  # all that was there when the walk began, or a total that was wrong
-        return _rows(reader, union, min(walk.totals))
+        return walk.rows(union, min(walk.totals))
+    bounds = walk.own.as_json()
     raise ChatbaseIncompleteExportError(
-        f"The export is not complete: {reader.operation} counts {max(walk.totals)} from "
-        f"{window.as_json()['start']} to {window.as_json()['end']}, and {len(union)} arrived in {MOST_WALKS} "
+        f"The export is not complete: {walk.reader.operation} counts {max(walk.totals)} from "
+        f"{bounds['start']} to {bounds['end']}, and {len(union)} arrived in {MOST_WALKS} "
         "walks. Nothing was exported; run the task again, and report it to Chatbase if it stays.",
-        operation=reader.operation,
+        operation=walk.reader.operation,
     )
 
 
-async def _walk(
-    reader: Reader, window: Window, encode: Callable[[JsonObject], Encoded], walk: Walk, most: int | None
-) -> TooMany | None:
-    try:
-        async for page in reader.pages(window):
-            if page.total is not None and reader.says_total:
-                if most is not None and not walk.totals and page.total > most:
-                    return TooMany(page.total, _newest(reader, page.items))
-                walk.totals.append(page.total)
-            for item in page.items:
-                inside = window.holds(reader.moment(item))
-                walk.seen[identity_of(item)] = encode(item) if inside else None
-    except ChatbasePagingError as error:
-        walk.broken = error
-    return None
-
-
-def _newest(reader: Reader, items: list[JsonObject]) -> datetime | None:
-    return max((at for each in items if (at := read_moment(reader.moment(each))) is not None), default=None)
-
-
-def _rows(reader: Reader, seen: dict[str, Encoded | None], total: int | None) -> PartRows:
-    inside = [each for each in seen.values() if each is not None]
-    outside = len(seen) - len(inside)
-    return PartRows(
-        newest_first(inside, by_id=not reader.keeps_order), None if total is None else total - outside
+def _report(walk: Walk, attempt: int, given: int) -> None:
+    log.warning(
+        "Walk %d of %d over %s brought %d of %s that the API counts%s.",
+        attempt,
+        MOST_WALKS,
+        walk.own.name,
+        len(walk.seen),
+        max(walk.totals) - given if walk.totals else None,
+        f" ({walk.broken})" if walk.broken else "",
     )
 
 

@@ -18,16 +18,20 @@ Run = Callable[[], int]
 
 def ours(options: argparse.Namespace) -> Run:
     """Export with this package."""
+    import httpcore  # noqa: F401 - httpx imports it at its first client
     from fsspec.implementations.local import LocalFileSystem
 
     from airflow_provider_chatbase.client import AsyncChatbaseClient
     from airflow_provider_chatbase.client.settings import ClientSettings
+    from airflow_provider_chatbase.client.transport import load_async_backend
     from airflow_provider_chatbase.exports.directory import ExportDirectory
     from airflow_provider_chatbase.exports.formats import choose_tables
     from airflow_provider_chatbase.exports.job import export
     from airflow_provider_chatbase.exports.manifest import Layout
     from airflow_provider_chatbase.exports.spec import ExportSpec
     from airflow_provider_chatbase.exports.window import Window
+
+    load_async_backend()
 
     async def client() -> AsyncChatbaseClient:
         return AsyncChatbaseClient(ClientSettings(api_key=options.key, host=options.url))
@@ -42,6 +46,7 @@ def ours(options: argparse.Namespace) -> Run:
 
 def sequential(options: argparse.Namespace) -> Run:
     """Export with a loop over httpx, page after page."""
+    import httpcore  # noqa: F401 - httpx imports it at its first client
     import httpx
 
     def run() -> int:

@@ -229,7 +229,7 @@ def killed_export(export) -> None:
 
 
 def test_a_retry_after_kill_9_goes_on_from_the_finished_parts(exports):
-    export = exports(conversations=1200, months=1, latency=0.05)
+    export = exports(conversations=2400, months=1, latency=0.04)
     killed_export(export)
     done = len(list(export.path.glob("_staging-*/done-*")))
     assert not (export.path / "_manifest.json").exists()
@@ -248,7 +248,7 @@ def test_a_retry_after_kill_9_goes_on_from_the_finished_parts(exports):
 
 
 def test_another_export_removes_what_a_killed_one_left(exports):
-    export = exports(conversations=1200, months=1, latency=0.05)
+    export = exports(conversations=2400, months=1, latency=0.04)
     killed_export(export)
     export.run(OLD)
     assert names(export) == {"_manifest.json", "conversations"}

@@ -192,6 +192,14 @@ def test_content_is_not_logged(exports, year, caplog):
                 assert len(part.get("text", "")) < 10 or part["text"] not in caplog.text
 
 
+def test_requests_are_not_logged_one_by_one(exports, year, caplog):
+    caplog.set_level("INFO")
+    export = exports(conversations=100)
+    export.run(year)
+    assert "Chatbase counts 100" in caplog.text
+    assert "HTTP Request" not in caplog.text
+
+
 def test_the_manifest_says_what_there_is(exports, year):
     export = exports(conversations=30)
     outcome = export.run(year)
