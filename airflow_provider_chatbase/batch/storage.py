@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_chatbase.batch.errors import ChatbaseBatchStorageError
+from airflow_provider_chatbase.exports.directory import protocols
 from airflow_provider_chatbase.exports.errors import ChatbaseOutputError
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ class Storage:
     @property
     def local(self) -> bool:
         """Whether files can be appended to and made durable there."""
-        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
-        return "file" in protocols
+        return "file" in protocols(self.fs)
 
     def path(self, name: str) -> str:
         """

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss", "ocifs", "memory"})
 
 
+def protocols(fs: AbstractFileSystem) -> set[str]:
+    """
+    Return the names under which a file system is known.
+
+    :param fs: the file system.
+    """
+    return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+
+
 @dataclass(frozen=True, slots=True)
 class ExportDirectory:
     """
@@ -38,7 +47,7 @@ class ExportDirectory:
     def published(self) -> set[str]:
         """Return the files that the manifest names."""
         manifest = self.read_manifest()
-        return {file.path for file in manifest.files} if manifest else set()
+        return manifest.paths if manifest else set()
 
     def read(self, name: str) -> bytes:
         """
@@ -101,7 +110,7 @@ class ExportDirectory:
         :raises FileExistsError: when it is there.
         """
         self._make_parent(name)
-        if "file" in self._protocols:  # whose pipe_file looks first and writes then: two could both succeed
+        if "file" in protocols(self.fs):  # its pipe_file looks first and writes then: two could both succeed
             with self.fs.open(self._join(name), "xb") as file:
                 file.write(content)
         else:
@@ -177,11 +186,7 @@ class ExportDirectory:
     @property
     def has_directories(self) -> bool:
         """Whether directories are things of their own; in a bucket they are not, and must not be made."""
-        return not self._protocols & OBJECT_STORES
-
-    @property
-    def _protocols(self) -> set[str]:
-        return {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
+        return not protocols(self.fs) & OBJECT_STORES
 
     def _make_parent(self, name: str) -> None:
         if self.has_directories:

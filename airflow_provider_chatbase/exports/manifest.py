@@ -151,6 +151,11 @@ class Manifest:
         )
 
     @property
+    def paths(self) -> set[str]:
+        """The places of its files."""
+        return {file.path for file in self.files}
+
+    @property
     def rows(self) -> int | None:
         """How many objects of the API there are in all."""
         return _sum(each.rows for each in self.commits)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
-from functools import partial
 
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.exports.places import Places
@@ -67,14 +66,12 @@ class ParallelReader:
 
     def _begin(self, part: Window, giver: Walk | None = None, expected: int = 0) -> Awaitable[int]:
         self._open += 1
-        walk = Walk(self._reader, part, self._encode)
-        after_page = partial(self._after_page, giver=giver, expected=expected)
-        return self._tasks.create_task(self._read(walk, after_page))
+        return self._tasks.create_task(self._read(Walk(self._reader, part, self._encode, giver, expected)))
 
-    async def _read(self, walk: Walk, after_page: Callable[[Walk], None]) -> int:
+    async def _read(self, walk: Walk) -> int:
         """Read a part; return how many objects are in it, with those of what was given away."""
         async with self._places.take(_newest_first(walk.part)):
-            await self._run(walk, after_page)
+            await self._run(walk)
             count = None if walk.given else await self._complete(walk, 0)
             self._open -= 1
             self._share()
@@ -84,10 +81,10 @@ class ParallelReader:
         async with self._places.take(_newest_first(walk.part)):
             return await self._complete(walk, given)
 
-    async def _run(self, walk: Walk, after_page: Callable[[Walk], None]) -> None:
+    async def _run(self, walk: Walk) -> None:
         self._walks.append(walk)
         try:
-            await walk.run(after_page)
+            await walk.run(self._after_page)
         finally:
             self._walks.remove(walk)
 
@@ -96,9 +93,7 @@ class ParallelReader:
         await self._finish(walk.own.name, rows)
         return given + (len(rows.items) if rows.api_total is None else rows.api_total)
 
-    def _after_page(self, walk: Walk, giver: Walk | None, expected: int) -> None:
-        if giver is not None and len(walk.totals) == 1:
-            giver.left = max(giver.left + expected - walk.totals[0], 0)
+    def _after_page(self, walk: Walk) -> None:
         if walk.left > self._size * TOLERANCE:
             self._cut(walk)
         self._share()
@@ -110,7 +105,7 @@ class ParallelReader:
         cut = min(whole_second(walk.oldest) + timedelta(seconds=1), walk.own.end)
         pieces = split_evenly(Window(walk.own.start, cut), walk.left, self._size, walk.oldest)
         if len(pieces) > 1:
-            walk.shorten(cut, 0)
+            walk.shorten(cut, walk.left)
             walk.given += [self._begin(piece) for piece in pieces]
 
     def _share(self) -> None:
@@ -121,11 +116,10 @@ class ParallelReader:
                 return
             cut = middle(longest.own.start, longest.oldest)
             if cut is None:
-                longest.left = 0
+                longest.own_total = 0
             else:
                 given = longest.left // 2
-                rest = longest.shorten(cut, longest.left - given)
-                longest.given.append(self._begin(rest, longest, given))
+                longest.given.append(self._begin(longest.shorten(cut, given), longest, given))
 
 
 def _newest_first(part: Window) -> float:

@@ -166,8 +166,8 @@ def replace_manifest(
     :param outputs: for each staged file its description.
     :raises ChatbaseReplacedExportError: when another run came first.
     """
-    there = {file.path for file in old.files} if old else set()
-    obsolete = (there | staging.noted_commit()) - {file.path for file in new.files}
+    there = old.paths if old else set()
+    obsolete = (there | staging.noted_commit()) - new.paths
     coming = {name: file.path for name, file in outputs.items() if file.path not in there}
     staging.note_commit({*obsolete, *coming.values()})
     try:

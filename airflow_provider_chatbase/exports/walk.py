@@ -57,19 +57,21 @@ class Walk:
     :param reader: the listing.
     :param part: what it is asked for.
     :param encode: turns an object into what is written.
+    :param giver: the walk that gave this part away.
+    :param own_total: about how many are its own, where it can be cut; corrected when the API has counted.
     """
 
     reader: Reader
     part: Window
     encode: Callable[[JsonObject], Encoded]
+    giver: Walk | None = None
+    own_total: int = 0
     own: Window = field(init=False)
     seen: dict[str, Encoded | None] = field(default_factory=dict)
     """What has arrived of its own; what lies after it is ``None``."""
     totals: list[int] = field(default_factory=list)
     broken: ChatbasePagingError | None = None
     oldest: datetime | None = None
-    left: int = 0
-    """How many of its own are still to come, if the reader can be cut; roughly, once some were given away."""
     page_size: int = 0
     given: list[Awaitable[int]] = field(default_factory=list)
     """For each part that was given away, how many objects are in it."""
@@ -83,6 +85,11 @@ class Walk:
     def shortened(self) -> bool:
         """Whether some of it was given away."""
         return self.own != self.part
+
+    @property
+    def left(self) -> int:
+        """How many of its own are still to come, where something can be given away."""
+        return max(self.own_total - len(self.seen), 0) if self.page_size else 0
 
     async def run(self, after_page: Callable[[Walk], None] | None = None) -> None:
         """
@@ -100,17 +107,17 @@ class Walk:
         except ChatbasePagingError as error:
             self.broken = error
 
-    def shorten(self, cut: datetime, left: int) -> Window:
+    def shorten(self, cut: datetime, given: int) -> Window:
         """
         Give away what lies before a moment.
 
         :param cut: the moment, a whole second.
-        :param left: how many of its own are still to come then.
+        :param given: about how many these are.
         :return: what is given away.
         """
         rest = Window(self.own.start, cut)
         self.own = Window(cut, self.own.end)
-        self.left = left
+        self.own_total -= given
         if self.oldest is not None and self.oldest < cut:
             self._past_its_own = True
             self.seen = {
@@ -141,7 +148,6 @@ class Walk:
         )
 
     def _take(self, page: Page) -> None:
-        known = len(self.seen)
         for item in page.items:
             moment = self.reader.moment(item)
             if self.own.holds(moment):
@@ -151,10 +157,14 @@ class Walk:
             else:
                 self.seen[identity_of(item)] = None
         if page.total is not None and self.reader.says_total:
-            if self.reader.can_be_cut and self.oldest is not None and not self.page_size:
-                self.left, self.page_size, known = page.total, len(page.items), 0
-            self.totals.append(page.total)
-        self.left = max(self.left - (len(self.seen) - known), 0)
+            self._count(page.total, len(page.items))
+
+    def _count(self, total: int, page_size: int) -> None:
+        if not self.totals and self.giver is not None:
+            self.giver.own_total += self.own_total - total
+        if self.reader.can_be_cut and self.oldest is not None and not self.page_size:
+            self.own_total, self.page_size = total, page_size
+        self.totals.append(total)
 
     def _keep(self, item: JsonObject) -> None:
         encoded = self.encode(item)

@@ -46,12 +46,12 @@ def walk(seconds: list[list[int]], total: int) -> Walk:
     return Walk(Pages(seconds, total), PART, encode)
 
 
-def give_away(second: int, left: int):
+def give_away(second: int, given: int):
     """Return what gives away all before a second, after the first page."""
 
     def after_page(walk: Walk) -> None:
         if len(walk.totals) == 1:
-            walk.shorten(START + timedelta(seconds=second), left)
+            walk.shorten(START + timedelta(seconds=second), given)
 
     return after_page
 
