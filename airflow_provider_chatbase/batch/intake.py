@@ -24,7 +24,7 @@ CREATE TABLE lanes (key BLOB PRIMARY KEY, prompts INTEGER) WITHOUT ROWID;
 
 
 class Intake:
-    """The prompts of a batch, in files that vanish with the process; memory does not grow with their number."""
+    """The prompts of a batch, in files that vanish with the process; memory stays small."""
 
     def __init__(self, given: Iterable[Any]) -> None:
         self.count = 0

@@ -75,7 +75,7 @@ class Unreadable:
 
 
 def read_prompt(index: int, given: Any) -> Prompt:
-    """Read a prompt; what cannot be sent becomes one with a ``problem``, so that it does not stop the others."""
+    """Read a prompt; what cannot be sent becomes one with a ``problem``."""
     if isinstance(given, Unreadable):
         return Prompt(index, f"#{index}", problem=given.why)
     if isinstance(given, str):

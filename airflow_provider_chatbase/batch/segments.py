@@ -21,7 +21,7 @@ KEPT_SEGMENTS = 8
 
 
 class SegmentLog:
-    """The log of a batch. Each process begins a segment of its own, so nothing is ever written after a torn end."""
+    """The log of a batch. Each process begins a segment of its own, never after a torn end."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage = storage

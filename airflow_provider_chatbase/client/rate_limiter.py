@@ -119,7 +119,7 @@ class RateLimiter:
         self._hold_until = float("-inf")
 
     def try_to_go(self) -> float:
-        """Take a place for one request, or say when to try again. Who took one calls :meth:`done` in the end."""
+        """Take a place for one request, or say when to try again. Who took one calls :meth:`done`."""
         with self._lock:
             now = self._clock()
             self._forget(now)

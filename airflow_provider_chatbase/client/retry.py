@@ -56,7 +56,7 @@ class RetryPolicy:
         return min(backoff * (0.5 + 0.5 * jitter), self.max_wait)
 
     def hold(self, error: ChatbaseError) -> float:
-        """Return the seconds for which all requests of the key hold, when one was refused for their number."""
+        """Return how long all requests of the key hold, when one was refused for their number."""
         return min(self.first_wait if error.retry_after is None else error.retry_after, self.max_wait)
 
 

@@ -88,7 +88,7 @@ class ToolUse:
 def handed_in(
     agent_id: str, conversation_id: str, call: JsonObject, output: Any, *, again: bool
 ) -> Request[JsonObject]:
-    """Make the request that hands in a tool's result; one that cannot be sent is reported to the agent as such."""
+    """Make the request that hands in a tool's result; one that cannot be sent is told as such."""
     try:
         request = submit_tool_result(agent_id, conversation_id, call["id"], output)
     except ChatbaseInputError as error:

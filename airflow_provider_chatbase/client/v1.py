@@ -31,7 +31,7 @@ def find_chatbot(chatbots: Iterable[JsonObject], agent_id: str) -> JsonObject:
 
 
 def create_chatbot(name: str, source_text: str | None = None) -> Request[str]:
-    """Create an agent: ``createChatbot``. Creating twice makes two agents, so it is never repeated blindly."""
+    """Create an agent: ``createChatbot``. It is never repeated blindly."""
     return Request(
         operation="createChatbot",
         method="POST",

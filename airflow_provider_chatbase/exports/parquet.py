@@ -38,7 +38,7 @@ def arrow_schema(table: Table) -> Any:
 
 
 class Parquet:
-    """Parquet files with row groups of a fixed size, so that they do not depend on how the pieces were cut."""
+    """Parquet files with row groups of a fixed size, however the pieces were cut."""
 
     suffix = ".parquet"
 

@@ -130,7 +130,7 @@ def replace_manifest(
     new: Manifest,
     outputs: Mapping[str, ExportedFile],
 ) -> None:
-    """Bring the files of a new manifest into place, then the manifest, then remove what it no longer names."""
+    """Bring in the new files, then the manifest, then remove what it no longer names."""
     there = old.paths if old else set()
     obsolete = (there | staging.noted_commit()) - new.paths
     coming = {name: file.path for name, file in outputs.items() if file.path not in there}

@@ -155,7 +155,7 @@ class Walk:
 
 
 async def read_to_the_end(walk: Walk, given: int) -> PartRows:
-    """Return a walk's rows. Where it changed meanwhile it is walked again: pages shift when objects come and go."""
+    """Return a walk's rows. Where it changed meanwhile it is walked again."""
     if walk.complete(given):
         total = len(walk.seen) if walk.shortened else max(walk.totals, default=None)
         return walk.rows(walk.seen, total)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def options_differ(declared: Payload, metadata: dict[str, Any]) -> bool:
-    """Say whether a link's options are others than declared. What is not declared or shown may be anything."""
+    """Say whether a link's options are others than declared. What is not declared or shown is not compared."""
     if not isinstance(declared, LinkPayload):
         return False
     return any(name in metadata and metadata[name] != value for name, value in declared.options.items())

@@ -96,6 +96,6 @@ class SourceSync:
 
 
 def ids_to_wait_for(report: Report) -> list[str]:
-    """Return the ids of the declared sources that are not live yet: those written, and those still training."""
+    """Return the ids of declared sources that are not live yet: those written, and those still training."""
     written = report.outcome.written_ids if report.outcome is not None else []
     return list(dict.fromkeys([*written, *still_training(report.plan)]))
