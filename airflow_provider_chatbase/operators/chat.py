@@ -12,7 +12,8 @@ from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperato
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_chatbase.client.asking import Question, Rules
+    from airflow_provider_chatbase.client.asking import Rules
+    from airflow_provider_chatbase.client.question import Question
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
 __all__ = ["ChatbaseBatchPromptOperator", "ChatbaseSendMessageOperator"]
@@ -109,7 +110,7 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
 
         with self.hook() as hook:
             question = self._question(hook, context)
-            answer = hook.client.run(ask(question, self._rules(hook, context)))
+            answer = hook.client.run(ask(hook.client.api, question, self._rules(context)))
         self.log.info(
             "Answered with %d characters for %s credits: conversation %s, message %s, finish reason %s%s.",
             len(answer.text),
@@ -135,24 +136,21 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
             stream=self.stream,
             on_text=_Progress(self.log.info) if self.stream else None,
             tag=self._tag(hook, context),
+            not_before=_run_began(context) if _is_later_try(context) else time.time(),
         )
 
-    def _rules(self, hook: ChatbaseHook, context: Context) -> Rules:
+    def _rules(self, context: Context) -> Rules:
         from airflow_provider_chatbase.client.asking import Rules
         from airflow_provider_chatbase.client.tools import ToolUse
 
-        ti = context.get("ti")
-        earlier_try = ti is not None and int(ti.try_number) > 1
         return Rules(
-            version=hook.connection.settings.api_version,
             on_ambiguous=self.on_ambiguous,
-            look_first=earlier_try,
-            not_before=_run_began(context) if earlier_try else time.time(),
+            look_first=_is_later_try(context),
             tools=ToolUse(self.tool_handlers or {}, self.on_tool_calls, self.max_tool_rounds),
         )
 
     def _tag(self, hook: ChatbaseHook, context: Context) -> str:
-        from airflow_provider_chatbase.client.asking import new_tag, tag_of
+        from airflow_provider_chatbase.client.question import new_tag, tag_of
 
         ti = context.get("ti")
         if ti is None:
@@ -174,6 +172,11 @@ class _Progress:
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._reported = time.monotonic()
             self._report("%d characters of the answer so far.", self._chars)
+
+
+def _is_later_try(context: Context) -> bool:
+    ti = context.get("ti")
+    return ti is not None and int(ti.try_number) > 1
 
 
 def _run_began(context: Context) -> float:

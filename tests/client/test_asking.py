@@ -11,7 +11,7 @@ import pytest
 from stand_in import AGENT, KEY, TEXT, Act
 
 from airflow_provider_chatbase.client import lookup
-from airflow_provider_chatbase.client.asking import Question, Rules, ask
+from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseAnswerError,
@@ -23,6 +23,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseUnansweredError,
     ChatbaseUnsupportedError,
 )
+from airflow_provider_chatbase.client.question import Question
 
 SECRET = "the secret message"
 PATIENCE = 0.25
@@ -70,7 +71,7 @@ def copy(act):
 def outcome(chatbase, client, acts, *, asked=None, **how):
     """Return the error's class or the recovered flag, how often it was sent, and how often it was charged."""
     chatbase.acts = [copy(act) for act in acts]
-    result, said = _result(client, ask(asked or question(), rules(**how)))
+    result, said = _result(client, ask(client.api, asked or question(), rules(**how)))
     assert KEY not in said
     assert SECRET not in said
     return result, len(chatbase.posts), chatbase.charges
@@ -128,7 +129,7 @@ def test_version_1_cannot_look(chatbase, client_v1, fault, stream, on_ambiguous)
     expected = (
         (False, 2, 1 + act.works) if on_ambiguous == "retry" else (ChatbaseAmbiguousError, 1, int(act.works))
     )
-    asked, how = question(stream=stream), {"version": "v1", "on_ambiguous": on_ambiguous}
+    asked, how = question(stream=stream), {"on_ambiguous": on_ambiguous}
     assert outcome(chatbase, client_v1, [act], asked=asked, **how) == expected
 
 
@@ -247,20 +248,20 @@ class TestTheSecondTryOfATask:
 
     def test_finds_the_message_of_the_first_in_a_conversation(self, chatbase, client):
         conversation = chatbase.begin("ann", ("user", SECRET), ("assistant", TEXT), age=30)
-        asked, how = question(conversation_id=conversation.id), {"not_before": time.time() - 60}
-        assert outcome(chatbase, client, [], asked=asked, **how, **self.HOW) == (True, 0, 0)
+        asked = question(conversation_id=conversation.id, not_before=time.time() - 60)
+        assert outcome(chatbase, client, [], asked=asked, **self.HOW) == (True, 0, 0)
 
     def test_finds_the_message_of_the_first_under_the_users_id(self, chatbase, client):
         chatbase.begin("ann", ("user", SECRET), ("assistant", TEXT), age=30)
-        asked, how = question(user_id="ann"), {"not_before": time.time() - 60}
-        assert outcome(chatbase, client, [], asked=asked, **how, **self.HOW) == (True, 0, 0)
+        asked = question(user_id="ann", not_before=time.time() - 60)
+        assert outcome(chatbase, client, [], asked=asked, **self.HOW) == (True, 0, 0)
 
     def test_says_so_when_it_may_not_look(self, chatbase, client):
         chatbase.look_status, chatbase.look_code = 403, "AUTH_INSUFFICIENT_PERMISSIONS"
         with pytest.raises(
             ChatbaseAmbiguousError, match=r"AUTH_INSUFFICIENT_PERMISSIONS.*on_ambiguous='retry'"
         ):
-            client.run(ask(question(), rules(**self.HOW)))
+            client.run(ask(client.api, question(), rules(**self.HOW)))
         assert chatbase.posts == []
 
 
@@ -276,7 +277,7 @@ def test_a_look_that_fails_lets_nothing_be_sent_again(chatbase, client, status, 
     chatbase.look_status, chatbase.look_code = status, code
     chatbase.acts = [Act(silent=True)]
     with pytest.raises(expected, match="broke during chatWithAgent") as raised:
-        client.run(ask(question(), rules()))
+        client.run(ask(client.api, question(), rules()))
     assert raised.value.permanent is (status == 403)
     assert code in str(raised.value.__cause__)
     assert (len(chatbase.posts), chatbase.charges) == (1, 1)
@@ -292,7 +293,7 @@ def test_a_look_that_cannot_connect_does_not_hide_that_the_message_may_be_paid(c
     with pytest.raises(
         ChatbaseConnectionLostError, match=r"broke during chatWithAgent.*may have done the work"
     ):
-        client.run(ask(question(), rules()))
+        client.run(ask(client.api, question(), rules()))
     assert len(chatbase.posts) == 1
 
 
@@ -322,13 +323,13 @@ def test_a_key_that_may_not_read_conversations_may_still_continue_one(chatbase, 
 )
 def test_what_is_refused_before_it_is_sent(chatbase, client, bad, error, words):
     with pytest.raises(error, match=words):
-        client.run(ask(question(**bad), rules()))
+        client.run(ask(client.api, question(**bad), rules()))
     assert (chatbase.posts, chatbase.looks) == ([], [])
 
 
 def test_an_unknown_rule_is_refused(chatbase, client):
     with pytest.raises(ChatbaseInputError, match="reconcile, retry, fail"):
-        client.run(ask(question(), rules(on_ambiguous="hope")))
+        client.run(ask(client.api, question(), rules(on_ambiguous="hope")))
     assert chatbase.posts == []
 
 

@@ -7,8 +7,9 @@ import logging
 import pytest
 from stand_in import AGENT, TEXT, Act, events_of, sse
 
-from airflow_provider_chatbase.client.asking import Question, Rules, ask
+from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
+from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.tools import ToolUse, run_tool
 
 WEATHER = ("weather", {"city": "Köln", "days": 2})
@@ -17,7 +18,8 @@ WEATHER = ("weather", {"city": "Köln", "days": 2})
 def run(client, handlers, *, stream=False, without_handler="fail", max_rounds=10, **more):
     tools = ToolUse(handlers, without_handler, max_rounds)
     question = Question(AGENT, "Weather?", tag="tag", stream=stream)
-    return client.run(ask(question, Rules(tools=tools, patience=0.2, patience_after_timeout=0.2, **more)))
+    rules = Rules(tools=tools, patience=0.2, patience_after_timeout=0.2, **more)
+    return client.run(ask(client.api, question, rules))
 
 
 def outputs(chatbase):
