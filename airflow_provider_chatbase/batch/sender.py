@@ -94,7 +94,7 @@ class Asker:
             conversation_id=prompt.conversation_id,
             user_id=prompt.user_id if self.version == "v2" else None,
             tag=tag_of(self.run, prompt.index, prompt.id, prompt.message),
-            not_before=time.time() if sent_before is None else sent_before.since,
+            earlier_try_began=None if sent_before is None else sent_before.since,
         )
         if lane is None:
             return question
@@ -161,10 +161,8 @@ class Sender:
 
     def _rules(self, sent_before: Sent | None) -> Rules:
         patience = self._settings.patience
-        look_first = sent_before is not None and self._settings.on_ambiguous == "reconcile"
         return Rules(
             on_ambiguous=self._settings.on_ambiguous,
-            look_first=look_first,
             patience=patience,
             patience_after_timeout=self._settings.patience_after_timeout,
             patience_at_first=max(0.0, sent_before.last + patience - time.time()) if sent_before else None,

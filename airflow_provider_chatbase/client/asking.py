@@ -46,7 +46,6 @@ class Rules:
     """How to ask."""
 
     on_ambiguous: OnAmbiguous = "reconcile"
-    look_first: bool = False  # an earlier try may have sent it; not with on_ambiguous "retry"
     tools: ToolUse = field(default_factory=ToolUse)
     patience: float = PATIENCE  # seconds after which a message that is not found counts as never arrived
     patience_after_timeout: float = PATIENCE_AFTER_TIMEOUT  # … where the agent may still be writing
@@ -62,9 +61,7 @@ def ask(api: Api, question: Question, rules: Rules) -> Steps[Answer]:
         )
     request = api.send_message(question)
     answer = None
-    if rules.look_first:
-        if question.has_own_tag:
-            question = replace(question, not_before=0.0)
+    if question.earlier_try_began is not None and rules.on_ambiguous != "retry":
         answer = yield from _answer_of_an_earlier_try(api, question, rules)
     if answer is None:
         question = yield from _after_newest_message(api, question, rules)
@@ -73,8 +70,6 @@ def ask(api: Api, question: Question, rules: Rules) -> Steps[Answer]:
 
 
 def _answer_of_an_earlier_try(api: Api, question: Question, rules: Rules) -> Steps[Answer | None]:
-    if rules.on_ambiguous == "retry":
-        return None
     if not api.keeps_messages:
         log.warning(
             "This is not the first try, and API v1 has no way to look whether an earlier one arrived."

@@ -32,7 +32,8 @@ class Question:
     after_message_id: str | None = None  # the conversation's last message before it, where that is known
     user_id: str | None = None  # the caller's, for a new conversation
     tag: str | None = None  # a user id of our own, used where the caller gave none
-    not_before: float = field(default_factory=time.time)  # when it was sent at the earliest, since the epoch
+    asked_at: float = field(default_factory=time.time)  # in seconds since the epoch
+    earlier_try_began: float | None = None  # when an earlier try may have sent it, at the earliest
     history: list[JsonObject] = field(default_factory=list, repr=False)  # for API v1
     model: str | None = None  # for API v1
     temperature: float | None = None  # for API v1
@@ -50,6 +51,13 @@ class Question:
     def has_own_tag(self) -> bool:
         """Whether nobody else uses its user id, so that what was begun under it can only be this message."""
         return self.user_id is None and self.conversation_id is None
+
+    @property
+    def not_before(self) -> float:
+        """When it was sent at the earliest, in seconds since the epoch."""
+        if self.earlier_try_began is None:
+            return self.asked_at
+        return 0.0 if self.has_own_tag else self.earlier_try_began
 
 
 def tag_of(*parts: object) -> str:

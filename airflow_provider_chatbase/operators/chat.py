@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators.base import ChatbaseOperator
+from airflow_provider_chatbase.operators._task import ChatbaseOperator, earlier_try_began, task_identity
 from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
 
         with self.hook() as hook:
             question = self._question(hook, context)
-            answer = hook.client.run(ask(hook.client.api, question, self._rules(context)))
+            answer = hook.client.run(ask(hook.client.api, question, self._rules()))
         self.log.info(
             "Answered with %d characters for %s credits: conversation %s, message %s, finish reason %s%s.",
             len(answer.text),
@@ -136,27 +136,25 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
             stream=self.stream,
             on_text=_Progress(self.log.info) if self.stream else None,
             tag=self._tag(hook, context),
-            not_before=_run_began(context) if _is_later_try(context) else time.time(),
+            earlier_try_began=earlier_try_began(context),
         )
 
-    def _rules(self, context: Context) -> Rules:
+    def _rules(self) -> Rules:
         from airflow_provider_chatbase.client.asking import Rules
         from airflow_provider_chatbase.client.tools import ToolUse
 
         return Rules(
             on_ambiguous=self.on_ambiguous,
-            look_first=_is_later_try(context),
             tools=ToolUse(self.tool_handlers or {}, self.on_tool_calls, self.max_tool_rounds),
         )
 
     def _tag(self, hook: ChatbaseHook, context: Context) -> str:
         from airflow_provider_chatbase.client.question import new_tag, tag_of
 
-        ti = context.get("ti")
-        if ti is None:
+        identity = task_identity(context)
+        if identity is None:
             return new_tag()
-        agent_id = hook.agent_or_default(self.agent_id)
-        return tag_of(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, agent_id, self.message)
+        return tag_of(*identity, hook.agent_or_default(self.agent_id), self.message)
 
 
 class _Progress:
@@ -172,16 +170,3 @@ class _Progress:
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._reported = time.monotonic()
             self._report("%d characters of the answer so far.", self._chars)
-
-
-def _is_later_try(context: Context) -> bool:
-    ti = context.get("ti")
-    return ti is not None and int(ti.try_number) > 1
-
-
-def _run_began(context: Context) -> float:
-    """Return when an earlier try of this run sent a message at the earliest, in seconds since the epoch."""
-    dag_run = context["dag_run"]
-    # Clearing a finished run makes it start anew; when it was due stays as it was.
-    began = dag_run.run_after if dag_run.clear_number else dag_run.start_date or dag_run.run_after
-    return began.timestamp()

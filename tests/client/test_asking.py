@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import ClassVar
 
 import pytest
 from stand_in import AGENT, KEY, TEXT, Act
@@ -62,6 +61,10 @@ def rules(**more):
 
 def question(message=SECRET, **more):
     return Question(AGENT, message, **{"tag": "our-tag", **more})
+
+
+def again(**more):
+    return question(earlier_try_began=time.time() - 60, **more)
 
 
 def copy(act):
@@ -223,45 +226,43 @@ def test_the_same_text_twice_for_a_user(chatbase, client):
 
 
 class TestTheSecondTryOfATask:
-    HOW: ClassVar = {"look_first": True}
-
     def test_takes_the_answer_of_the_first(self, chatbase, client):
         chatbase.begin("our-tag", ("user", SECRET), ("assistant", TEXT), age=3600)
-        assert outcome(chatbase, client, [], **self.HOW) == (True, 0, 0)
+        assert outcome(chatbase, client, [], asked=again()) == (True, 0, 0)
 
     def test_waits_for_the_answer_to_the_first(self, chatbase, client):
         conversation = chatbase.begin("our-tag", ("user", SECRET))
         conversation.hidden_answers = [
             (4, {"id": "m", "role": "assistant", "parts": [{"type": "text", "text": TEXT}]})
         ]
-        assert outcome(chatbase, client, [], **self.HOW) == (True, 0, 0)
+        assert outcome(chatbase, client, [], asked=again()) == (True, 0, 0)
 
     def test_sends_what_never_arrived(self, chatbase, client):
-        assert outcome(chatbase, client, [], **self.HOW) == (False, 1, 1)
+        assert outcome(chatbase, client, [], asked=again()) == (False, 1, 1)
 
     @pytest.mark.parametrize("on_ambiguous", ["retry", "fail"])
     def test_of_the_other_rules(self, chatbase, client, on_ambiguous):
         """``retry`` asks anew, as it says; ``fail`` has nothing against an answer that is there."""
         chatbase.begin("our-tag", ("user", SECRET), ("assistant", TEXT))
         expected = (False, 1, 1) if on_ambiguous == "retry" else (True, 0, 0)
-        assert outcome(chatbase, client, [], on_ambiguous=on_ambiguous, **self.HOW) == expected
+        assert outcome(chatbase, client, [], asked=again(), on_ambiguous=on_ambiguous) == expected
 
     def test_finds_the_message_of_the_first_in_a_conversation(self, chatbase, client):
         conversation = chatbase.begin("ann", ("user", SECRET), ("assistant", TEXT), age=30)
-        asked = question(conversation_id=conversation.id, not_before=time.time() - 60)
-        assert outcome(chatbase, client, [], asked=asked, **self.HOW) == (True, 0, 0)
+        asked = again(conversation_id=conversation.id)
+        assert outcome(chatbase, client, [], asked=asked) == (True, 0, 0)
 
     def test_finds_the_message_of_the_first_under_the_users_id(self, chatbase, client):
         chatbase.begin("ann", ("user", SECRET), ("assistant", TEXT), age=30)
-        asked = question(user_id="ann", not_before=time.time() - 60)
-        assert outcome(chatbase, client, [], asked=asked, **self.HOW) == (True, 0, 0)
+        asked = again(user_id="ann")
+        assert outcome(chatbase, client, [], asked=asked) == (True, 0, 0)
 
     def test_says_so_when_it_may_not_look(self, chatbase, client):
         chatbase.look_status, chatbase.look_code = 403, "AUTH_INSUFFICIENT_PERMISSIONS"
         with pytest.raises(
             ChatbaseAmbiguousError, match=r"AUTH_INSUFFICIENT_PERMISSIONS.*on_ambiguous='retry'"
         ):
-            client.run(ask(client.api, question(), rules(**self.HOW)))
+            client.run(ask(client.api, again(), rules()))
         assert chatbase.posts == []
 
 

@@ -104,7 +104,7 @@ def test_the_wait_for_an_answer_ends(chatbase, client, monkeypatch, with_created
 def test_a_message_that_stayed_unanswered_for_long_is_not_waited_for(chatbase, client):
     chatbase.begin("tag", ("user", "Hello?"), age=HOUR)
     began = time.monotonic()
-    assert told(found(client, sought(not_before=0))) == (Unanswered, None)
+    assert told(found(client, sought(earlier_try_began=0))) == (Unanswered, None)
     assert time.monotonic() - began < 1
 
 
@@ -143,7 +143,7 @@ class TestUnderOurOwnTag:
         """A DAG run that was deleted and made again has the same tags."""
         chatbase.begin("tag", ("user", "Hello?"), ("assistant", "Hi."), age=HOUR)
         assert told(found(client, sought())) == (NOT_FOUND, None)
-        assert told(found(client, sought(not_before=0))) == (Answer, "Hi.")
+        assert told(found(client, sought(earlier_try_began=0))) == (Answer, "Hi.")
 
 
 class TestUnderTheCallersUserId:
