@@ -112,14 +112,14 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
             answer = hook.client.run(ask(question, self._rules(hook, context)))
         self.log.info(
             "Answered with %d characters for %s credits: conversation %s, message %s, finish reason %s%s.",
-            len(answer["text"]),
-            answer["credits"],
-            answer["conversation_id"],
-            answer["message_id"],
-            answer["finish_reason"],
-            ", recovered" if answer["recovered"] else "",
+            len(answer.text),
+            answer.credits,
+            answer.conversation_id,
+            answer.message_id,
+            answer.finish_reason,
+            ", recovered" if answer.recovered else "",
         )
-        return answer
+        return answer.as_json()
 
     def _question(self, hook: ChatbaseHook, context: Context) -> Question:
         return hook.question(
