@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin", "stand_in_plugin"]
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+MOST_PROCESSES = 8  # each may grow to half a gigabyte
 
 
 def isolate_airflow(home: Path) -> None:
@@ -53,6 +54,22 @@ isolate_airflow(AIRFLOW_HOME)
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Take two processes for each core, as tests also wait, but one for what the command line names."""
+    if config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword:
+        return 0
+    return min(2 * len(os.sched_getaffinity(0)), MOST_PROCESSES)
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, each Airflow of its own processes in one of ours."""
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
+    for item in items:
+        if item.get_closest_marker("system"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture
