@@ -14,7 +14,7 @@ from airflow_provider_chatbase.client import RetryPolicy, Steps
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.paging import all_items
 from airflow_provider_chatbase.client.request import ApiVersion, JsonObject
-from airflow_provider_chatbase.client.v1.chatbots import find_chatbot, list_chatbots
+from airflow_provider_chatbase.client.v1 import find_chatbot, list_chatbots
 from airflow_provider_chatbase.client.v2.agents import get_agent
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
 

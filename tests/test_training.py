@@ -6,7 +6,7 @@ import pytest
 
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.shapes import Page
+from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.training import (
     Outcome,
     PollFailures,

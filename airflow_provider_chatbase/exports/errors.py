@@ -34,13 +34,7 @@ _PASSING = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno
 
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """
-    Turn the storage's errors into ours.
-
-    :param url: the output path, as the user wrote it.
-    :raises ChatbaseOutputError: when the path cannot be written; a retry would not help.
-    :raises ChatbaseStorageError: when the storage failed for another reason.
-    """
+    """Turn the storage's errors into ours."""
     try:
         yield
     except OSError as error:

@@ -7,19 +7,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client import ChatbaseClient, Request
-from airflow_provider_chatbase.client.answers import complete
-from airflow_provider_chatbase.client.asking import Rules, ask
-from airflow_provider_chatbase.client.history import (
+from airflow_provider_chatbase.client.answer import complete
+from airflow_provider_chatbase.client.asking import Question, Rules, ask, new_tag
+from airflow_provider_chatbase.client.checks import (
     MAX_CHARS,
     MAX_MESSAGES,
     chars_of,
     read_history,
     trim_history,
 )
-from airflow_provider_chatbase.client.question import Question
-from airflow_provider_chatbase.client.tag import new_tag
 from airflow_provider_chatbase.client.tools import ToolUse
-from airflow_provider_chatbase.client.v2 import chat, messages
+from airflow_provider_chatbase.client.v2 import chat, conversations
 from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
 
 log = logging.getLogger(__name__)
@@ -233,7 +231,7 @@ class MessageCalls(ConnectedHook):
         :return: the message.
         """
         agent = self.agent_or_default(agent_id)
-        return self.client.send(messages.set_feedback(agent, conversation_id, message_id, feedback))
+        return self.client.send(conversations.set_feedback(agent, conversation_id, message_id, feedback))
 
     def pause_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
         """
@@ -244,7 +242,7 @@ class MessageCalls(ConnectedHook):
         :return: ``{"id", "status"}``.
         """
         return self.client.send(
-            messages.set_paused(self.agent_or_default(agent_id), conversation_id, paused=True)
+            conversations.set_paused(self.agent_or_default(agent_id), conversation_id, paused=True)
         )
 
     def resume_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
@@ -256,7 +254,7 @@ class MessageCalls(ConnectedHook):
         :return: ``{"id", "status"}``.
         """
         return self.client.send(
-            messages.set_paused(self.agent_or_default(agent_id), conversation_id, paused=False)
+            conversations.set_paused(self.agent_or_default(agent_id), conversation_id, paused=False)
         )
 
     def get_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
@@ -267,7 +265,9 @@ class MessageCalls(ConnectedHook):
             ``export_conversations``.
         :param agent_id: the agent; by default the connection's.
         """
-        return self.client.send(messages.get_conversation(self.agent_or_default(agent_id), conversation_id))
+        return self.client.send(
+            conversations.get_conversation(self.agent_or_default(agent_id), conversation_id)
+        )
 
     def list_messages(self, conversation_id: str, agent_id: str | None = None) -> list[JsonObject]:
         """
@@ -276,7 +276,7 @@ class MessageCalls(ConnectedHook):
         :param conversation_id: a conversation that was created through the API.
         :param agent_id: the agent; by default the connection's.
         """
-        first = messages.list_messages(self.agent_or_default(agent_id), conversation_id)
+        first = conversations.list_messages(self.agent_or_default(agent_id), conversation_id)
         pages = [page.items for page in self.client.pages(first)]
         return [message for page in reversed(pages) for message in page]
 

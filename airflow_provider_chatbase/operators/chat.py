@@ -12,8 +12,7 @@ from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperato
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_chatbase.client.asking import Rules
-    from airflow_provider_chatbase.client.question import Question
+    from airflow_provider_chatbase.client.asking import Question, Rules
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
 __all__ = ["ChatbaseBatchPromptOperator", "ChatbaseSendMessageOperator"]
@@ -153,7 +152,7 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         )
 
     def _tag(self, hook: ChatbaseHook, context: Context) -> str:
-        from airflow_provider_chatbase.client.tag import new_tag, tag_of
+        from airflow_provider_chatbase.client.asking import new_tag, tag_of
 
         ti = context.get("ti")
         if ti is None:

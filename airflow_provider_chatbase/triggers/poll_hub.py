@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.paging import PageWalk
+from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject, Request
-from airflow_provider_chatbase.client.shapes import Page
-from airflow_provider_chatbase.client.v1.chatbots import find_chatbot, list_chatbots
+from airflow_provider_chatbase.client.v1 import find_chatbot, list_chatbots
 from airflow_provider_chatbase.client.v2.agents import get_agent, list_agents
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook

@@ -10,15 +10,14 @@ from itertools import islice
 import pytest
 from stand_in import AGENT, KEY, TEXT, Act, events_of, sse
 
-from airflow_provider_chatbase.client import AsyncChatbaseClient
-from airflow_provider_chatbase.client.answer_stream import EventStreamReader
+from airflow_provider_chatbase.client import AsyncChatbaseClient, v1
+from airflow_provider_chatbase.client.answer import EventStreamReader
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAnswerError,
     ChatbaseCreditsError,
     ChatbaseInterruptedAnswerError,
     ChatbaseReplyError,
 )
-from airflow_provider_chatbase.client.v1 import chat as chat_v1
 from airflow_provider_chatbase.client.v2.chat import send_message
 
 REQUEST = send_message(AGENT, "Hello?", stream=True)
@@ -340,7 +339,7 @@ def test_no_error_shows_the_key(chatbase, client):
 
 
 class TestVersion1:
-    REQUEST = chat_v1.send_message(AGENT, "Hello?", history=[], stream=True)
+    REQUEST = v1.send_message(AGENT, "Hello?", history=[], stream=True)
 
     def answer(self, chatbase, client_v1, body, kind="text/plain", **how):
         chatbase.acts = [Act(body=body, content_type=kind, **how)]

@@ -11,7 +11,7 @@ import pytest
 from stand_in import AGENT, KEY, TEXT, Act
 
 from airflow_provider_chatbase.client import lookup
-from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.asking import Question, Rules, ask
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseAnswerError,
@@ -23,7 +23,6 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseUnansweredError,
     ChatbaseUnsupportedError,
 )
-from airflow_provider_chatbase.client.question import Question
 
 SECRET = "the secret message"
 PATIENCE = 0.25

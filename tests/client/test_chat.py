@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_chatbase.client.answers import read_answer, require_answer
+from airflow_provider_chatbase.client.answer import read_answer, require_answer
 from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, ChatbaseInputError
 from airflow_provider_chatbase.client.replies import UnexpectedShapeError
 from airflow_provider_chatbase.client.v2.chat import send_message

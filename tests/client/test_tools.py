@@ -7,9 +7,8 @@ import logging
 import pytest
 from stand_in import AGENT, TEXT, Act, events_of, sse
 
-from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.asking import Question, Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
-from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.tools import ToolUse, run_tool
 
 WEATHER = ("weather", {"city": "Köln", "days": 2})

@@ -1,13 +1,86 @@
-"""Reading an answer as it is streamed. Pure: pieces in, text and in the end the answer out."""
+"""What an agent answered, in our names, whole or as it is streamed, and whether it is an answer at all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from airflow_provider_chatbase.client.answers import as_mapping
 from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, ChatbaseInterruptedAnswerError
-from airflow_provider_chatbase.client.request import JsonObject
+from airflow_provider_chatbase.client.replies import data_object
+from airflow_provider_chatbase.client.request import Json, JsonObject
+
+NAMED = ("conversation", "message")
+"""What an error names, where it is known."""
+
+
+def read_answer(reply: Json) -> JsonObject:
+    """Read an answer of API v2 into our names."""
+    data = data_object(reply)
+    metadata = as_mapping(data.get("metadata"))
+    parts = message_parts(data)
+    return {
+        "text": parts_text(parts),
+        "conversation_id": metadata.get("conversationId"),
+        "message_id": data.get("id"),
+        "user_message_id": metadata.get("userMessageId"),
+        "user_id": metadata.get("userId"),
+        "credits": as_mapping(metadata.get("usage")).get("credits"),
+        "finish_reason": metadata.get("finishReason"),
+        "tool_calls": pending_tool_calls(parts),
+    }
+
+
+def require_answer(answer: JsonObject) -> JsonObject:
+    """Refuse a reply that came with HTTP 200 and is no answer."""
+    where = ", ".join(f"{name} {answer[f'{name}_id']}" for name in NAMED if answer[f"{name}_id"])
+    if answer["finish_reason"] == "error":
+        raise ChatbaseAnswerError(
+            f"The agent failed while it answered (finishReason: error{where and '; '}{where}). "
+            "Look at the conversation in Chatbase; sending again is charged again.",
+            operation="chatWithAgent",
+            text=answer["text"],
+            conversation_id=answer["conversation_id"],
+        )
+    if not answer["text"].strip() and not answer["tool_calls"] and answer["finish_reason"] != "tool-calls":
+        raise ChatbaseAnswerError(
+            f"The agent gave no answer{where and f' ({where})'}. The message is recorded; the conversation "
+            "may be paused, or a human may have taken it over.",
+            operation="chatWithAgent",
+            conversation_id=answer["conversation_id"],
+        )
+    return answer
+
+
+def complete(answer: JsonObject, *, recovered: bool = False) -> JsonObject:
+    """Return an answer with all the fields that a caller gets."""
+    return {"history": None, **require_answer(answer), "recovered": recovered, "tool_rounds": 0}
+
+
+def message_parts(message: Mapping[str, Json]) -> list[JsonObject]:
+    """Return a message's parts, those of unknown types too."""
+    parts = message.get("parts")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def parts_text(parts: Sequence[JsonObject]) -> str:
+    """Return the text of a message."""
+    texts = (part.get("text") for part in parts if part.get("type") == "text")
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def pending_tool_calls(parts: Sequence[JsonObject]) -> list[JsonObject]:
+    """Return the tool calls that have no result yet."""
+    results = {part.get("toolCallId") for part in parts if part.get("type") == "tool-result"}
+    return [
+        {"id": part.get("toolCallId"), "name": part.get("toolName"), "input": part.get("input")}
+        for part in parts
+        if part.get("type") == "tool-call" and part.get("toolCallId") not in results
+    ]
+
+
+def as_mapping(value: Json) -> Mapping[str, Json]:
+    """Return a JSON object, or an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
 
 
 class EventStreamReader:
@@ -38,14 +111,7 @@ class EventStreamReader:
         }
 
     def take(self, piece: str) -> str:
-        """
-        Take the data of the next event.
-
-        :param piece: JSON whose ``type`` names the event.
-        :return: the text it adds to the answer; often none.
-        :raises ChatbaseAnswerError: for an ``error`` event.
-        :raises ChatbaseInterruptedAnswerError: for data that is no JSON object.
-        """
+        """Take the data of the next event."""
         if not piece.strip():
             return ""
         try:
@@ -58,21 +124,12 @@ class EventStreamReader:
         return (read(event) if read is not None else None) or ""
 
     def take_whole(self, result: JsonObject) -> str:
-        """
-        Take an answer that came as one document, although a stream was asked for.
-
-        :param result: the answer.
-        :return: its text.
-        """
+        """Take an answer that came as one document, although a stream was asked for."""
         self._whole = result
         return str(result["text"])
 
     def interrupted(self, why: str) -> ChatbaseInterruptedAnswerError:
-        """
-        Return the error of a stream that broke, with the text received so far.
-
-        :param why: how it broke.
-        """
+        """Return the error of a stream that broke, with the text received so far."""
         text = self._text()
         return ChatbaseInterruptedAnswerError(
             f"The answer broke off after {len(text):,} characters: {why}. "
@@ -83,7 +140,7 @@ class EventStreamReader:
         )
 
     def result(self) -> JsonObject:
-        """Return the answer, as :func:`~airflow_provider_chatbase.client.answers.read_answer` does."""
+        """Return the answer, as :func:`~airflow_provider_chatbase.client.answer.read_answer` does."""
         if self._whole is not None:
             return self._whole
         metadata = self._metadata
@@ -142,41 +199,23 @@ class EventStreamReader:
 
 
 class TextStreamReader:
-    """
-    Reads the texts of v1's ``chat``: the chunks of a plain text, or the data of server-sent events.
-
-    :param make_answer: makes the answer of the whole text.
-    """
+    """Reads the texts of v1's ``chat``: the chunks of a plain text, or the data of server-sent events."""
 
     def __init__(self, make_answer: Callable[[str], JsonObject]) -> None:
         self._make_answer = make_answer
         self._chunks: list[str] = []
 
     def take(self, piece: str) -> str:
-        """
-        Take the next chunk.
-
-        :param piece: the chunk.
-        :return: the same chunk.
-        """
+        """Take the next chunk."""
         self._chunks.append(piece)
         return piece
 
     def take_whole(self, result: JsonObject) -> str:
-        """
-        Take an answer that came as one document, although a stream was asked for.
-
-        :param result: the answer.
-        :return: its text.
-        """
+        """Take an answer that came as one document, although a stream was asked for."""
         return self.take(str(result["text"]))
 
     def interrupted(self, why: str) -> ChatbaseInterruptedAnswerError:
-        """
-        Return the error of a stream that broke, with the text received so far.
-
-        :param why: how it broke.
-        """
+        """Return the error of a stream that broke, with the text received so far."""
         text = "".join(self._chunks)
         return ChatbaseInterruptedAnswerError(
             f"The answer broke off after {len(text):,} characters: {why}. Chatbase has charged for it.",
