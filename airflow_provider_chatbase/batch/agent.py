@@ -17,12 +17,7 @@ ANSWERING_SETTINGS = ("instructions", "model", "temp")
 
 
 def read_agent(connection: ClientSettings, agent_id: str) -> JsonObject | None:
-    """
-    Return an agent, or ``None`` where the key or the API version does not show it: ``getAgent``.
-
-    :param connection: where and how to reach Chatbase.
-    :param agent_id: the agent.
-    """
+    """Return an agent, or ``None`` where the key or the API version does not show it: ``getAgent``."""
     if connection.api_version == "v1":
         return None
     with ChatbaseClient(connection) as client:
@@ -34,9 +29,5 @@ def read_agent(connection: ClientSettings, agent_id: str) -> JsonObject | None:
 
 
 def answering_settings(agent: JsonObject | None) -> JsonObject | None:
-    """
-    Return the settings that decide an agent's answers.
-
-    :param agent: the agent, when it is known.
-    """
+    """Return the settings that decide an agent's answers."""
     return None if agent is None else {name: agent.get(name) for name in ANSWERING_SETTINGS}

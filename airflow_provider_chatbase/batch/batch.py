@@ -38,9 +38,9 @@ from airflow_provider_chatbase.batch.tally import Tally
 from airflow_provider_chatbase.batch.writers import require_format
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
-from airflow_provider_chatbase.client.quiet_logs import quiet_logs
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.client.transport import quiet_logs
 
 log = logging.getLogger(__name__)
 
@@ -92,15 +92,7 @@ class Batch:
     _dispatcher: Dispatcher | None = field(default=None, init=False)
 
     def ask_all(self, given: Iterable[Any]) -> Ended:
-        """
-        Ask what is not answered yet, and write the results.
-
-        :param given: what stands for each prompt.
-        :return: how it ended.
-        :raises ChatbaseInputError: when an argument is wrong; nothing was sent.
-        :raises ChatbaseOutputBusyError: when another run writes to the same output.
-        :raises ChatbaseBatchError: when it was killed, or the storage failed.
-        """
+        """Ask what is not answered yet, and write the results."""
         began = time.monotonic()
         schema = self._checked_schema()
         with Intake(given) as intake, OutputLock(self.storage, self.run, self.settings.lock_times) as lock:
@@ -119,12 +111,7 @@ class Batch:
             return self._conclude(intake, checkpoint, dispatcher, schema, folder, began)
 
     def plan(self, given: Iterable[Any]) -> dict[str, Any]:
-        """
-        Say what asking would take, and send nothing to the agent.
-
-        :param given: what stands for each prompt.
-        :return: items, duplicates, what is answered already, an estimate of the credits, the agent's limit.
-        """
+        """Say what asking would take, and send nothing to the agent."""
         self._checked_schema()
         with Intake(given) as intake:
             agent = read_agent(self.connection, self.agent_id)
@@ -146,11 +133,7 @@ class Batch:
             }
 
     def stop(self, reason: StopReason = StopReason.KILLED) -> None:
-        """
-        Send no more, and end soon. Safe from a signal handler and from any thread.
-
-        :param reason: why.
-        """
+        """Send no more, and end soon. Safe from a signal handler and from any thread."""
         self._asked_to_stop = self._asked_to_stop or reason
         if self._loop is not None and self._dispatcher is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._dispatcher.stop, reason)

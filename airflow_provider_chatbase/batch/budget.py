@@ -23,12 +23,6 @@ class Budget:
 
     A prompt on its way counts with the average cost of those before it, and so does an answer whose cost is
     not known. So the limit is passed by no more than the last answers cost above the average.
-
-    :param max_items: how many prompts may be sent.
-    :param max_credits: how many credits may be spent.
-    :param items: how many were sent before.
-    :param spent: what they cost.
-    :param priced: how many of them have a known cost.
     """
 
     def __init__(
@@ -58,11 +52,7 @@ class Budget:
         return self.spent + self._unpriced * (self.average or Decimal(1))
 
     def admit(self, *, again: bool = False) -> Admission:
-        """
-        Say whether a prompt may go.
-
-        :param again: whether it was counted before, because it was sent by an earlier process.
-        """
+        """Say whether a prompt may go."""
         if not again and self._max_items is not None and self._items >= self._max_items:
             return Admission.STOP
         if self._max_credits is None:
@@ -81,21 +71,12 @@ class Budget:
         return StopReason.MAX_ITEMS if reached else StopReason.MAX_CREDITS
 
     def begin(self, *, again: bool = False) -> None:
-        """
-        Take note of a prompt that goes.
-
-        :param again: whether it was counted before.
-        """
+        """Take note of a prompt that goes."""
         self._items += not again
         self._on_way += 1
 
     def end(self, cost: float | None, *, charged: bool) -> None:
-        """
-        Take note of how it ended.
-
-        :param cost: the credits, when known.
-        :param charged: whether it may have been charged.
-        """
+        """Take note of how it ended."""
         self._on_way -= 1
         if cost is not None:
             self.spent += Decimal(str(cost))
@@ -104,10 +85,6 @@ class Budget:
             self._unpriced += 1
 
     def withdraw(self, *, again: bool = False) -> None:
-        """
-        Take note that a prompt did not go after all.
-
-        :param again: whether it was counted before.
-        """
+        """Take note that a prompt did not go after all."""
         self._on_way -= 1
         self._items -= not again

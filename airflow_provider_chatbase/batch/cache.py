@@ -16,13 +16,7 @@ from airflow_provider_chatbase.batch.storage import Storage
 
 
 class AnswerCache:
-    """
-    A directory with a file for each answer.
-
-    :param storage: the directory.
-    :param agent: what makes the agent this one: its id and its settings.
-    :param ttl: how long an answer may be used; ``None`` means for ever.
-    """
+    """A directory with a file for each answer."""
 
     def __init__(self, storage: Storage, agent: list[Any], ttl: timedelta | None) -> None:
         self._storage = storage
@@ -30,11 +24,7 @@ class AnswerCache:
         self._ttl = ttl
 
     def get(self, prompt: Prompt) -> Item | None:
-        """
-        Return an earlier answer to the same question; it costs nothing.
-
-        :param prompt: the question; one inside a conversation is never answered from here.
-        """
+        """Return an earlier answer to the same question; it costs nothing."""
         if prompt.question is None:
             return None
         found = self._storage.read_json(self._name(prompt.question))
@@ -49,12 +39,7 @@ class AnswerCache:
         )
 
     def put(self, prompt: Prompt, item: Item) -> None:
-        """
-        Keep an answer.
-
-        :param prompt: the question.
-        :param item: what became of it; only an answer is kept.
-        """
+        """Keep an answer."""
         if prompt.question is None or item.outcome != Outcome.ANSWERED or item.cached:
             return
         content = {"answered_at": time.time(), "item": item.as_json()}

@@ -26,13 +26,7 @@ _BEGIN_MASK = (1 << _SEGMENT_SHIFT) - 1
 
 
 class Sent(NamedTuple):
-    """
-    When a prompt was sent whose fate is unknown, in seconds since the epoch.
-
-    :param since: at the earliest.
-    :param last: at the latest.
-    :param after: the last message known to be in its conversation before it.
-    """
+    """When a prompt was sent whose fate is unknown, in seconds since the epoch."""
 
     since: float
     last: float
@@ -40,12 +34,7 @@ class Sent(NamedTuple):
 
 
 class Checkpoint:
-    """
-    The state of each prompt.
-
-    :param segments: the log.
-    :param count: how many prompts there are.
-    """
+    """The state of each prompt."""
 
     def __init__(self, segments: SegmentLog, count: int) -> None:
         self._segments = segments
@@ -60,62 +49,33 @@ class Checkpoint:
         self._load()
 
     def is_known(self, index: int) -> bool:
-        """
-        Say whether it is written down what became of a prompt.
-
-        :param index: its place.
-        """
+        """Say whether it is written down what became of a prompt."""
         return bool(self._states[index] & KNOWN)
 
     def may_be_tried_again(self, index: int) -> bool:
-        """
-        Say whether a prompt was tried, and another try may end differently.
-
-        :param index: its place.
-        """
+        """Say whether a prompt was tried, and another try may end differently."""
         return self._states[index] & (KNOWN | FINAL) == KNOWN
 
     def is_final(self, index: int) -> bool:
-        """
-        Say whether a prompt is settled, so that it is not sent again.
-
-        :param index: the prompt's place.
-        """
+        """Say whether a prompt is settled, so that it is not sent again."""
         return bool(self._states[index] & FINAL)
 
     def was_sent(self, index: int) -> bool:
-        """
-        Say whether a prompt was ever sent.
-
-        :param index: its place.
-        """
+        """Say whether a prompt was ever sent."""
         return bool(self._states[index] & SENT)
 
     def in_flight(self, index: int) -> Sent | None:
-        """
-        Return when a prompt was sent whose fate is unknown.
-
-        :param index: the prompt's place.
-        :return: the times, 0 when they are unknown; ``None`` when it was not sent, or its fate is known.
-        """
+        """Return when a prompt was sent whose fate is unknown."""
         if self._states[index] & IN_FLIGHT:
             return self._sent.get(index, Sent(0.0, 0.0))
         return Sent(0.0, 0.0) if self.damaged and not self._states[index] & KNOWN else None
 
     def attempts(self, index: int) -> int:
-        """
-        Return how often earlier processes began to send a prompt that is not settled.
-
-        :param index: the prompt's place.
-        """
+        """Return how often earlier processes began to send a prompt that is not settled."""
         return self._attempts.get(index, 0)
 
     def item(self, index: int) -> Item:
-        """
-        Return what is known of a prompt.
-
-        :param index: its place.
-        """
+        """Return what is known of a prompt."""
         if not self._states[index] & KNOWN:
             return self._unknown(index)
         place = self._places[index]
@@ -132,12 +92,7 @@ class Checkpoint:
         return sum(1 for state in self._states if state & SENT)
 
     def note(self, line: dict[str, Any], place: tuple[int, int]) -> None:
-        """
-        Take note of a line of the log.
-
-        :param line: the line.
-        :param place: its segment, and where in it the line begins.
-        """
+        """Take note of a line of the log."""
         index = line["i"]
         if "sent" in line:
             self._states[index] |= IN_FLIGHT | SENT
@@ -215,11 +170,7 @@ class Checkpoint:
 
 
 def encode(line: dict[str, Any]) -> bytes:
-    """
-    Write a line of the log.
-
-    :param line: the line.
-    """
+    """Write a line of the log."""
     return json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
 
 

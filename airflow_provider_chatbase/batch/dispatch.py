@@ -37,17 +37,7 @@ LEAST_OUTAGE = 20
 
 
 class Dispatcher:
-    """
-    Sends what is not settled.
-
-    :param intake: the prompts.
-    :param checkpoint: what is known of them.
-    :param journal: writes down what becomes of them.
-    :param settings: how the batch is to run.
-    :param cache: earlier answers.
-    :param schema: what the answers are to be.
-    :param progress: counts what is done.
-    """
+    """Sends what is not settled."""
 
     def __init__(
         self,
@@ -89,12 +79,7 @@ class Dispatcher:
         return self.stopped is None or self.stopped in LIMITS
 
     def stop(self, reason: StopReason, error: ChatbaseError | None = None) -> None:
-        """
-        Send no more; what is on its way may still be answered.
-
-        :param reason: why.
-        :param error: what brought it about.
-        """
+        """Send no more; what is on its way may still be answered."""
         if self.stopped is None:
             self.stopped, self.error = reason, error
             log.warning("No more prompts are sent (%s)%s", reason, f": {error}" if error else ".")
@@ -103,13 +88,7 @@ class Dispatcher:
             self._hurried.set()
 
     async def run(self, client: AsyncChatbaseClient, sender: Sender) -> None:
-        """
-        Send all that is not settled, until all is, or the batch is stopped.
-
-        :param client: sends the requests.
-        :param sender: sends one prompt.
-        :raises ChatbaseBatchStorageError: when the checkpoint cannot be written.
-        """
+        """Send all that is not settled, until all is, or the batch is stopped."""
         reporter = asyncio.create_task(self._report())
         try:
             for self._round in range(ROUNDS):

@@ -35,12 +35,7 @@ class Expectations:
         return self != NOTHING
 
     def unmet(self, text: str, score: float | None) -> list[str]:
-        """
-        Return what is not as expected, each as ``name: value``.
-
-        :param text: the answer.
-        :param score: its confidence, when known; an unknown one is not enough.
-        """
+        """Return what is not as expected, each as ``name: value``."""
         lower = text.casefold()
         return [
             *(f"contains: {wanted}" for wanted in self.contains if wanted.casefold() not in lower),
@@ -68,13 +63,7 @@ NOTHING = Expectations()
 
 
 def read_expectations(given: Mapping[str, Any]) -> Expectations:
-    """
-    Read expectations.
-
-    :param given: ``contains``, ``not_contains``, ``regex`` (a text or a list of them), ``min_score``; empty
-        ones are left out.
-    :raises WrongExpectationError: when one cannot be read.
-    """
+    """Read expectations."""
     if unknown := sorted(set(given) - set(NAMES)):
         raise WrongExpectationError(f"unknown expectations {', '.join(unknown)}; known: {', '.join(NAMES)}")
     patterns = _texts("regex", given.get("regex"))

@@ -45,11 +45,7 @@ _CODES_FOR_EVERY_PROMPT = ("AGENT_NOT_FOUND", "AUTH_INSUFFICIENT_PERMISSIONS", "
 
 
 def stop_reason(error: ChatbaseError) -> StopReason | None:
-    """
-    Return why to send no more, when an error holds for every prompt.
-
-    :param error: how a prompt failed.
-    """
+    """Return why to send no more, when an error holds for every prompt."""
     if isinstance(error, ChatbaseCreditsError):
         return StopReason.CREDITS_EXHAUSTED
     if isinstance(error, _FOR_EVERY_PROMPT) or error.code in _CODES_FOR_EVERY_PROMPT:
@@ -58,12 +54,7 @@ def stop_reason(error: ChatbaseError) -> StopReason | None:
 
 
 def outcome(error: ChatbaseError, *, fate_unknown: bool) -> Outcome:
-    """
-    Return what became of a prompt that failed.
-
-    :param error: how it failed.
-    :param fate_unknown: whether it was sent, and it is unknown what became of it.
-    """
+    """Return what became of a prompt that failed."""
     if isinstance(error, ChatbaseUnansweredError):
         return Outcome.UNANSWERED
     if fate_unknown or isinstance(error, ChatbaseAmbiguousError) or error.ambiguous:
@@ -72,11 +63,7 @@ def outcome(error: ChatbaseError, *, fate_unknown: bool) -> Outcome:
 
 
 def code(error: ChatbaseError) -> str:
-    """
-    Return an error's code: the API's, else one of ours.
-
-    :param error: the error.
-    """
+    """Return an error's code: the API's, else one of ours."""
     if error.code is not None:
         return error.code
     if isinstance(error, ChatbaseAmbiguousError) and isinstance(error.__cause__, ChatbaseError):

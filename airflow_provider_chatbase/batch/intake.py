@@ -24,12 +24,7 @@ CREATE TABLE lanes (key BLOB PRIMARY KEY, prompts INTEGER) WITHOUT ROWID;
 
 
 class Intake:
-    """
-    The prompts of a batch, in files that vanish with the process; memory does not grow with their number.
-
-    :param given: what stands for each prompt: texts, objects, or what a file holds.
-    :raises ChatbaseInputError: when two prompts have the same id.
-    """
+    """The prompts of a batch, in files that vanish with the process; memory stays small."""
 
     def __init__(self, given: Iterable[Any]) -> None:
         self.count = 0
@@ -59,11 +54,7 @@ class Intake:
             yield from_json(json.loads(line))
 
     def first_like(self, prompt: Prompt) -> tuple[int, str]:
-        """
-        Return the place and the id of the first prompt with the same question; often its own.
-
-        :param prompt: one of the prompts.
-        """
+        """Return the place and the id of the first prompt with the same question; often its own."""
         if (question := prompt.question) is None:
             return prompt.index, prompt.id
         query = "SELECT at, id FROM questions WHERE key = ?"
@@ -71,11 +62,7 @@ class Intake:
         return int(at), str(first_id)
 
     def shares_lane(self, prompt: Prompt) -> bool:
-        """
-        Say whether other prompts must not be on their way at the same time as this one.
-
-        :param prompt: one of the prompts.
-        """
+        """Say whether other prompts must not be on their way at the same time as this one."""
         if (lane := prompt.lane) is None:
             return False
         found = self._index.execute("SELECT prompts FROM lanes WHERE key = ?", (_key(lane),)).fetchone()

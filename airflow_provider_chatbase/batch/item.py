@@ -59,11 +59,7 @@ class Item:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """
-        Read what :meth:`as_json` returned.
-
-        :param values: its values; unknown names are passed over.
-        """
+        """Read what :meth:`as_json` returned."""
         known = {each.name for each in fields(cls)}
         return cls(
             **{**{k: v for k, v in values.items() if k in known}, "outcome": Outcome(values["outcome"])}

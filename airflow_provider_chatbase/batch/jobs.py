@@ -38,14 +38,7 @@ class Job:
 
 
 class Jobs:
-    """
-    The prompts that are not settled.
-
-    :param intake: the prompts.
-    :param checkpoint: what is known of them.
-    :param progress: told of what is done once more.
-    :param dedupe: whether equal prompts share an answer.
-    """
+    """The prompts that are not settled."""
 
     def __init__(self, intake: Intake, checkpoint: Checkpoint, progress: Progress, *, dedupe: bool) -> None:
         self._intake = intake
@@ -55,21 +48,12 @@ class Jobs:
         self._lanes = Lanes()
 
     def unsettled(self) -> Iterator[Job | int]:
-        """
-        Iterate over what is not settled.
-
-        :return: the jobs; now and then a number instead, after many that are settled.
-        """
+        """Iterate over what is not settled."""
         self._learn_lanes()
         return self._thinned(map(self._job, self._intake))
 
     def to_try_again(self, *, may_resolve: bool) -> Iterator[Job | int]:
-        """
-        Iterate over what failed in this run, and may not fail again.
-
-        :param may_resolve: whether a prompt whose fate is unknown may be looked for, or sent again.
-        :return: as :meth:`unsettled`.
-        """
+        """Iterate over what failed in this run, and may not fail again."""
         return self._thinned(self._job_again(prompt, may_resolve=may_resolve) for prompt in self._intake)
 
     def _thinned(self, jobs: Iterator[Job | None]) -> Iterator[Job | int]:

@@ -11,12 +11,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseError
 
 
 class Journal:
-    """
-    Collects lines while a write is going on, and hands them to the next one.
-
-    :param segments: the log.
-    :param checkpoint: takes note of each line that was written.
-    """
+    """Collects lines while a write is going on, and hands them to the next one."""
 
     def __init__(self, segments: SegmentLog, checkpoint: Checkpoint) -> None:
         self._segments = segments
@@ -27,13 +22,7 @@ class Journal:
         self._broken: BaseException | None = None
 
     def add(self, line: dict[str, Any]) -> asyncio.Future[None]:
-        """
-        Have a line written soon.
-
-        :param line: the line.
-        :return: done when it is durable; fails when it cannot be written.
-        :raises ChatbaseBatchStorageError: when an earlier line could not be written.
-        """
+        """Have a line written soon."""
         if self._broken is not None:
             raise self._broken
         self._pending.append(line)
@@ -45,11 +34,7 @@ class Journal:
         return self._written
 
     async def flush(self) -> None:
-        """
-        Wait until all lines are durable.
-
-        :raises ChatbaseBatchStorageError: when one cannot be written.
-        """
+        """Wait until all lines are durable."""
         if self._writer is not None:
             await self._writer
         if self._broken is not None:

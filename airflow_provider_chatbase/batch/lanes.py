@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from airflow_provider_chatbase.batch.item import Item
 from airflow_provider_chatbase.batch.prompts import Prompt
-from airflow_provider_chatbase.client.question import Question
+from airflow_provider_chatbase.client.asking import Question
 
 
 @dataclass(slots=True)
@@ -30,11 +30,7 @@ class Lane:
     last_message: str | None = None
 
     def learn(self, item: Item) -> None:
-        """
-        Take note of where a prompt's answer is.
-
-        :param item: what became of it.
-        """
+        """Take note of where a prompt's answer is."""
         if item.conversation_id is not None:
             self.conversations.add(item.conversation_id)
         if item.user_message_id is not None:
@@ -43,12 +39,7 @@ class Lane:
             self.last_message = item.message_id
 
     def narrow(self, question: Question, after: str | None) -> Question:
-        """
-        Keep a prompt from being taken for another one of its lane.
-
-        :param question: the prompt, as it is sent.
-        :param after: the last message of its conversation when it was sent first.
-        """
+        """Keep a prompt from being taken for another one of its lane."""
         if question.conversation_id is not None:
             return replace(question, after_message_id=after, other_messages=frozenset(self.messages))
         return replace(question, other_conversations=frozenset(self.conversations))
@@ -61,21 +52,13 @@ class Lanes:
         self._lanes: dict[str, Lane] = {}
 
     def of(self, prompt: Prompt) -> Lane:
-        """
-        Return a prompt's lane.
-
-        :param prompt: one that shares its lane with others.
-        """
+        """Return a prompt's lane."""
         return self._lanes.setdefault(json.dumps(prompt.lane), Lane())
 
 
 @asynccontextmanager
 async def turn(lane: Lane | None) -> AsyncIterator[None]:
-    """
-    Wait for a prompt's turn, in the order of the calls.
-
-    :param lane: its lane, if it has one.
-    """
+    """Wait for a prompt's turn, in the order of the calls."""
     if lane is None:
         yield
         return

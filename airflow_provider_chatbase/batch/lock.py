@@ -45,13 +45,7 @@ class LockTimes:
 
 
 class OutputLock:
-    """
-    The lock of an output; a context manager.
-
-    :param storage: the directory of the output.
-    :param task: what stays the same when the same task instance tries again.
-    :param times: the lock's times.
-    """
+    """The lock of an output; a context manager."""
 
     def __init__(self, storage: Storage, task: str, times: LockTimes | None = None) -> None:
         self._storage = storage
@@ -69,11 +63,7 @@ class OutputLock:
         return not self._lost and time.monotonic() - self._alive_at < self._times.stale
 
     def __enter__(self) -> Self:
-        """
-        Take the lock.
-
-        :raises ChatbaseOutputBusyError: when another run has it.
-        """
+        """Take the lock."""
         while not self._take():
             pass
         self._thread = threading.Thread(target=self._beat, name="chatbase-batch-lock", daemon=True)

@@ -20,26 +20,14 @@ FORMATS: tuple[FileFormat, ...] = ("jsonl", "parquet")
 
 
 def results_file(file_format: FileFormat) -> str:
-    """
-    Return the name of the file with the results.
-
-    :param file_format: its format.
-    """
+    """Return the name of the file with the results."""
     return f"results.{file_format}"
 
 
 def write_results(
     storage: Storage, rows: Iterable[Result], columns: Columns, file_format: FileFormat
 ) -> Tally:
-    """
-    Write the results in place of those that are there; without a manifest they do not count yet.
-
-    :param storage: the directory of the output.
-    :param rows: the results.
-    :param columns: which columns they have.
-    :param file_format: ``jsonl`` or ``parquet``.
-    :return: what they come to.
-    """
+    """Write the results in place of those that are there; without a manifest they do not count yet."""
     tally = Tally()
     with storage.replacing(results_file(file_format)) as stream:
         with open_writer(stream, file_format) as writer:
@@ -54,22 +42,12 @@ def write_results(
 
 
 def write_manifest(storage: Storage, manifest: dict[str, Any]) -> None:
-    """
-    Write the manifest; from now on the results count.
-
-    :param storage: the directory of the output.
-    :param manifest: plain JSON.
-    """
+    """Write the manifest; from now on the results count."""
     storage.write(MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 def report_other_run(storage: Storage, run: str) -> None:
-    """
-    Say in the log when the results of another run are about to be replaced.
-
-    :param storage: the directory of the output.
-    :param run: this run.
-    """
+    """Say in the log when the results of another run are about to be replaced."""
     found = storage.read_json(MANIFEST)
     if found is not None and found.get("run") != run:
         log.warning(

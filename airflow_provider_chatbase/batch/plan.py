@@ -14,15 +14,7 @@ from airflow_provider_chatbase.exports.manifest import MANIFEST
 def count_prompts(
     intake: Intake, checkpoint: Checkpoint, cache: AnswerCache | None, *, dedupe: bool
 ) -> dict[str, int]:
-    """
-    Count the prompts by what would be done with them.
-
-    :param intake: the prompts.
-    :param checkpoint: what is known of them.
-    :param cache: earlier answers.
-    :param dedupe: whether equal prompts share an answer.
-    :return: ``items``, ``invalid``, ``duplicates``, ``answered_before``, ``cached``, ``to_send``.
-    """
+    """Count the prompts by what would be done with them."""
     settled = cached = to_send = 0
     for prompt in intake:
         if checkpoint.is_final(prompt.index):
@@ -44,14 +36,7 @@ def count_prompts(
 
 
 def estimate(to_send: int, output: Storage, agent_id: str) -> dict[str, Any]:
-    """
-    Estimate the credits, from the earlier results at the output where there are some.
-
-    :param to_send: how many prompts would be sent.
-    :param output: the directory of the output.
-    :param agent_id: the agent.
-    :return: ``estimated_credits`` and ``estimate_basis``.
-    """
+    """Estimate the credits, from the earlier results at the output where there are some."""
     each, basis = 1.0, "1 credit an answer; many models cost more"
     earlier = output.read_json(MANIFEST) or {}
     if earlier.get("agent_id") == agent_id and earlier.get("credits_per_answer"):

@@ -68,23 +68,14 @@ class Prompt:
 
 
 class Unreadable:
-    """
-    Stands for a line of the input that cannot be read.
-
-    :param why: why not.
-    """
+    """Stands for a line of the input that cannot be read."""
 
     def __init__(self, why: str) -> None:
         self.why = why
 
 
 def read_prompt(index: int, given: Any) -> Prompt:
-    """
-    Read a prompt; what cannot be sent becomes one with a ``problem``, so that it does not stop the others.
-
-    :param index: its place in the input, from 0.
-    :param given: a text, or an object with ``message``.
-    """
+    """Read a prompt; what cannot be sent becomes one with a ``problem``."""
     if isinstance(given, Unreadable):
         return Prompt(index, f"#{index}", problem=given.why)
     if isinstance(given, str):
@@ -103,11 +94,7 @@ def read_prompt(index: int, given: Any) -> Prompt:
 
 
 def as_json(prompt: Prompt) -> list[Any]:
-    """
-    Return a prompt as plain JSON.
-
-    :param prompt: the prompt.
-    """
+    """Return a prompt as plain JSON."""
     return [
         prompt.index,
         prompt.id,
@@ -121,11 +108,7 @@ def as_json(prompt: Prompt) -> list[Any]:
 
 
 def from_json(values: list[Any]) -> Prompt:
-    """
-    Read what :func:`as_json` returned.
-
-    :param values: its values.
-    """
+    """Read what :func:`as_json` returned."""
     index, prompt_id, message, conversation_id, user_id, metadata, expect, problem = values
     expectations = read_expectations(expect) if expect else NOTHING
     return Prompt(index, prompt_id, message, conversation_id, user_id, metadata, expectations, problem)

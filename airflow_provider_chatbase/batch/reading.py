@@ -23,15 +23,7 @@ LONGEST_CSV_FIELD = 10_000_000
 
 
 def read_file(fs: AbstractFileSystem, path: str, url: str) -> Iterator[Any]:
-    """
-    Read the prompts of a file as a stream.
-
-    :param fs: the file system.
-    :param path: the file's path on it; its ending says the format, and may be followed by ``.gz``.
-    :param url: the path as the user wrote it, for messages.
-    :return: what stands for each prompt, see :func:`~airflow_provider_chatbase.batch.prompts.read_prompt`.
-    :raises ChatbaseInputError: when the file is not there, or its format is unknown.
-    """
+    """Read the prompts of a file as a stream."""
     file_format = _format(path, url)
     with _opened(fs, path, url, "infer" if file_format != "parquet" else None) as stream:
         if file_format == "parquet":

@@ -58,11 +58,7 @@ class Columns:
     duplicates: bool
 
     def row(self, result: Result) -> dict[str, Any]:
-        """
-        Return a result as a row.
-
-        :param result: the result.
-        """
+        """Return a result as a row."""
         prompt, item = result.prompt, result.item
         row: dict[str, Any] = {
             "id": prompt.id,
@@ -93,14 +89,7 @@ class Columns:
 def results(
     intake: Intake, checkpoint: Checkpoint, schema: AnswerSchema | None, *, dedupe: bool
 ) -> Iterator[Result]:
-    """
-    Judge all that is known, in the order of the input.
-
-    :param intake: the prompts.
-    :param checkpoint: what is known of them.
-    :param schema: what the answers are to be.
-    :param dedupe: whether equal prompts share an answer.
-    """
+    """Judge all that is known, in the order of the input."""
     for prompt in intake:
         item, duplicate_of = checkpoint.item(prompt.index), None
         if dedupe and not checkpoint.is_known(prompt.index):
@@ -112,14 +101,7 @@ def results(
 
 
 def judge(prompt: Prompt, item: Item, schema: AnswerSchema | None, duplicate_of: str | None = None) -> Result:
-    """
-    Judge an answer by the schema and by what is expected of it.
-
-    :param prompt: the prompt.
-    :param item: what is known of it.
-    :param schema: what the answers are to be.
-    :param duplicate_of: the id of the prompt whose answer it got.
-    """
+    """Judge an answer by the schema and by what is expected of it."""
     parsed = None
     if item.outcome is Outcome.ANSWERED and schema is not None:
         parsed, problem = schema.read(item.text or "")

@@ -21,12 +21,7 @@ KEPT_SEGMENTS = 8
 
 
 class SegmentLog:
-    """
-    The log of a batch. Each process begins a segment of its own, so nothing is ever written after a torn end.
-
-    :param storage: the directory of the output.
-    :param folder: the log's folder in it.
-    """
+    """The log of a batch. Each process begins a segment of its own, never after a torn end."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage = storage
@@ -39,13 +34,7 @@ class SegmentLog:
         self._kept: OrderedDict[int, bytes] = OrderedDict()
 
     def append(self, data: bytes) -> tuple[int, int]:
-        """
-        Append lines; when this returns they are durable.
-
-        :param data: the lines.
-        :return: the segment, and where in it they begin.
-        :raises ChatbaseBatchStorageError: when they cannot be written.
-        """
+        """Append lines; when this returns they are durable."""
         place = (self._number, self._size)
         if self._storage.local:
             self._append_to_file(data)
@@ -73,11 +62,7 @@ class SegmentLog:
             self._size = 0
 
     def lines(self) -> Iterator[tuple[int, int, bytes, bool]]:
-        """
-        Iterate over what earlier processes wrote.
-
-        :return: of each line its segment, where it begins, its bytes, and whether it is the segment's last.
-        """
+        """Iterate over what earlier processes wrote."""
         for number in sorted(self._found):
             content = self._content(number)
             begin = 0
@@ -87,12 +72,7 @@ class SegmentLog:
                 begin = end
 
     def line(self, segment: int, begin: int) -> bytes:
-        """
-        Return one line.
-
-        :param segment: its segment.
-        :param begin: where in it the line begins.
-        """
+        """Return one line."""
         if self._storage.local:
             with (
                 self._storage.errors("the checkpoint cannot be read"),

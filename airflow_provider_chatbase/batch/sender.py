@@ -17,13 +17,11 @@ from airflow_provider_chatbase.batch.progress import Progress
 from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, Request
-from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.answer import Answer
+from airflow_provider_chatbase.client.asking import Question, Rules, ask, tag_of
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.question import Question
-from airflow_provider_chatbase.client.request import ApiVersion, JsonObject
-from airflow_provider_chatbase.client.steps import Steps
-from airflow_provider_chatbase.client.tag import tag_of
-from airflow_provider_chatbase.client.v2.messages import get_conversation, messages_of
+from airflow_provider_chatbase.client.request import ApiVersion, Steps
+from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_of
 
 _ASKS = ("chatWithAgent", "chat")
 
@@ -33,12 +31,7 @@ class NotSentError(Exception):
 
 
 class StopSendingError(Exception):
-    """
-    A refusal that holds for every prompt; this one was not answered.
-
-    :param reason: why to stop.
-    :param error: the refusal.
-    """
+    """A refusal that holds for every prompt; this one was not answered."""
 
     def __init__(self, reason: StopReason, error: ChatbaseError) -> None:
         super().__init__(str(error))
@@ -93,13 +86,7 @@ class Asker:
     run: str
 
     def question(self, prompt: Prompt, lane: Lane | None, sent_before: Sent | None) -> Question:
-        """
-        Put a prompt into the client's terms.
-
-        :param prompt: the prompt.
-        :param lane: the lane that it shares with others.
-        :param sent_before: when it was sent before, and its fate is unknown.
-        """
+        """Put a prompt into the client's terms."""
         question = Question(
             agent_id=self.agent_id,
             message=prompt.message,
@@ -113,14 +100,7 @@ class Asker:
 
 
 class Sender:
-    """
-    Sends prompts.
-
-    :param asker: whose questions to which agent.
-    :param settings: how the batch is to run.
-    :param progress: told of each repeat.
-    :param may_send: whether prompts may still go out.
-    """
+    """Sends prompts."""
 
     def __init__(
         self, asker: Asker, settings: BatchSettings, progress: Progress, may_send: Callable[[], bool]
@@ -131,12 +111,7 @@ class Sender:
         self._may_send = may_send
 
     def before_send(self, request: Request[Any]) -> None:
-        """
-        Keep a prompt from going out when no more are to be sent; for the client.
-
-        :param request: what is about to go.
-        :raises NotSentError: when it may not.
-        """
+        """Keep a prompt from going out when no more are to be sent; for the client."""
         if request.operation not in _ASKS:
             return
         if not self._may_send():
@@ -148,17 +123,7 @@ class Sender:
     async def send(
         self, client: AsyncChatbaseClient, prompt: Prompt, lane: Lane | None, sent_before: Sent | None
     ) -> Item:
-        """
-        Send a prompt.
-
-        :param client: made with :meth:`before_send`.
-        :param prompt: the prompt.
-        :param lane: the lane that it shares with others.
-        :param sent_before: when an earlier process sent it, whose end left its fate unknown.
-        :return: what became of it.
-        :raises NotSentError: when it did not go, because no more are to be sent.
-        :raises StopSendingError: when a refusal holds for every prompt.
-        """
+        """Send a prompt."""
         if sent_before is not None and not self.may_resolve:
             return _given_up(sent_before)
         trial = Trial(fate_unknown=sent_before is not None, sent_at=sent_before and sent_before.last)
@@ -174,12 +139,7 @@ class Sender:
         return _answered(answer, trial)
 
     async def score(self, client: AsyncChatbaseClient, item: Item) -> None:
-        """
-        Look up the confidence of an answer: ``getConversation``.
-
-        :param client: the client.
-        :param item: the answer, which is told it.
-        """
+        """Look up the confidence of an answer: ``getConversation``."""
         item.scored = True
         if self._asker.version == "v1" or item.conversation_id is None:
             return
@@ -211,7 +171,7 @@ class Sender:
         )
 
 
-def _watched(steps: Steps[JsonObject], trial: Trial) -> Steps[JsonObject]:
+def _watched(steps: Steps[Answer], trial: Trial) -> Steps[Answer]:
     """Pass steps on, and tell the trial whether the fate of the prompt is known."""
     try:
         step = next(steps)
@@ -227,21 +187,21 @@ def _watched(steps: Steps[JsonObject], trial: Trial) -> Steps[JsonObject]:
             else:
                 step = steps.send(result)
     except StopIteration as end:
-        answer: JsonObject = end.value
+        answer: Answer = end.value
         return answer
 
 
-def _answered(answer: JsonObject, trial: Trial) -> Item:
+def _answered(answer: Answer, trial: Trial) -> Item:
     return Item(
         Outcome.ANSWERED,
-        text=answer["text"],
-        conversation_id=answer["conversation_id"],
-        message_id=answer["message_id"],
-        user_message_id=answer["user_message_id"],
-        credits=answer["credits"],
+        text=answer.text,
+        conversation_id=answer.conversation_id,
+        message_id=answer.message_id,
+        user_message_id=answer.user_message_id,
+        credits=answer.credits,
         seconds=round(trial.seconds, 3),
         attempts=trial.attempts,
-        recovered=answer["recovered"],
+        recovered=answer.recovered,
         final=True,
         sent_at=trial.sent_at,
     )

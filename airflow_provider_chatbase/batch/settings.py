@@ -77,20 +77,7 @@ def read_settings(
     file_format: Any = "jsonl",
     **rest: Any,
 ) -> BatchSettings:
-    """
-    Check a user's arguments.
-
-    :param concurrency: a whole number from 1.
-    :param on_ambiguous: ``reconcile``, ``retry`` or ``fail``.
-    :param max_items: a whole number from 0, or ``None``.
-    :param max_credits: a number from 0, or ``None``.
-    :param max_failure_rate: a number from 0 to 1, or ``None``.
-    :param min_pass_rate: a number from 0 to 1, or ``None``.
-    :param cache_ttl: a timedelta, seconds, or ``None``.
-    :param file_format: ``jsonl`` or ``parquet``.
-    :param rest: further fields of :class:`BatchSettings`.
-    :raises ChatbaseInputError: when one is wrong.
-    """
+    """Check a user's arguments."""
     _require_one_of("on_ambiguous", on_ambiguous, ON_AMBIGUOUS)
     _require_one_of("file_format", file_format, ("jsonl", "parquet"))
     return BatchSettings(

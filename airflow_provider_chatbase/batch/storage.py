@@ -45,19 +45,11 @@ class Storage:
         return "file" in protocols(self.fs)
 
     def path(self, name: str) -> str:
-        """
-        Return a path on the file system.
-
-        :param name: relative to the directory.
-        """
+        """Return a path on the file system."""
         return f"{self.root.rstrip('/')}/{name}"
 
     def read(self, name: str) -> bytes | None:
-        """
-        Return a file's content, or ``None`` when there is no such file.
-
-        :param name: relative to the directory.
-        """
+        """Return a file's content, or ``None`` when there is no such file."""
         with self.errors(f"{name} cannot be read"):
             try:
                 content: bytes = self.fs.cat_file(self.path(name))
@@ -66,11 +58,7 @@ class Storage:
         return content
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """
-        Return a file's JSON object, or ``None`` when there is none.
-
-        :param name: relative to the directory.
-        """
+        """Return a file's JSON object, or ``None`` when there is none."""
         try:
             found = json.loads(self.read(name) or b"null")
         except ValueError:
@@ -78,11 +66,7 @@ class Storage:
         return found if isinstance(found, dict) else None
 
     def names(self, folder: str) -> list[str]:
-        """
-        Return the names of the files and folders in a folder, sorted.
-
-        :param folder: relative to the directory.
-        """
+        """Return the names of the files and folders in a folder, sorted."""
         with self.errors(f"{folder} cannot be listed"):
             self.fs.invalidate_cache()
             try:
@@ -92,23 +76,13 @@ class Storage:
         return sorted(name for path in found if (name := path.rstrip("/").rsplit("/", 1)[-1]))
 
     def write(self, name: str, content: bytes) -> None:
-        """
-        Write a file, or replace it, in one step and durably.
-
-        :param name: relative to the directory.
-        :param content: its bytes.
-        """
+        """Write a file, or replace it, in one step and durably."""
         with self.replacing(name) as stream:
             stream.write(content)
 
     @contextmanager
     def replacing(self, name: str) -> Iterator[IO[bytes]]:
-        """
-        Write a file of any size, which appears at the end of the block, whole.
-
-        :param name: relative to the directory.
-        :return: where to write it.
-        """
+        """Write a file of any size, which appears at the end of the block, whole."""
         folder = self.make_folder(name)
         with (
             self.errors(f"{name} cannot be written"),
@@ -127,13 +101,7 @@ class Storage:
                 self.fs.put_file(str(temporary), self.path(name))
 
     def make_folder(self, name: str) -> str | None:
-        """
-        Make the folder of a file, where folders are things of their own.
-
-        :param name: the file's, relative to the directory.
-        :return: the folder's path on this machine, or ``None`` on an object store.
-        :raises ChatbaseOutputError: when that cannot be.
-        """
+        """Make the folder of a file, where folders are things of their own."""
         if not self.local:
             return None
         folder = Path(self.path(name)).parent
@@ -142,13 +110,7 @@ class Storage:
         return str(folder)
 
     def create(self, name: str, content: bytes) -> bool:
-        """
-        Write a file unless it is there; where the storage cannot tell, it is replaced.
-
-        :param name: relative to the directory.
-        :param content: its bytes.
-        :return: whether it was written.
-        """
+        """Write a file unless it is there; where the storage cannot tell, it is replaced."""
         if not self.local:
             self.write(name, content)
             return True
@@ -176,21 +138,13 @@ class Storage:
         return True
 
     def remove_leftovers(self, folder: str) -> None:
-        """
-        Remove what a process that was killed was about to write.
-
-        :param folder: relative to the directory.
-        """
+        """Remove what a process that was killed was about to write."""
         for name in self.names(folder):
             if name.startswith(TEMPORARY):
                 self.remove(f"{folder}/{name}")
 
     def remove(self, name: str) -> None:
-        """
-        Remove a file or a folder with all that is in it, if it is there.
-
-        :param name: relative to the directory.
-        """
+        """Remove a file or a folder with all that is in it, if it is there."""
         with self.errors(f"{name} cannot be removed"), suppress(FileNotFoundError):
             if self.local and Path(self.path(name)).is_dir():
                 shutil.rmtree(self.path(name))
@@ -199,13 +153,7 @@ class Storage:
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
-        """
-        Turn the storage's errors into ours.
-
-        :param what: what cannot be done.
-        :raises ChatbaseOutputError: when somebody has to change something first.
-        :raises ChatbaseBatchStorageError: when it may work later.
-        """
+        """Turn the storage's errors into ours."""
         try:
             yield
         except _UNUSABLE as error:

@@ -17,23 +17,13 @@ SCHEMA_PROBLEM_CHARS = 300
 
 
 class AnswerSchema:
-    """
-    Reads answers as JSON, and checks them against a JSON schema.
-
-    :param schema: the schema; an empty one takes any JSON.
-    :raises ChatbaseInputError: when it is no JSON schema.
-    """
+    """Reads answers as JSON, and checks them against a JSON schema."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._validator = _validator(schema)
 
     def read(self, text: str) -> tuple[Any, str | None]:
-        """
-        Read an answer; a fence of Markdown around the JSON is taken off.
-
-        :param text: the answer.
-        :return: the JSON and ``None``, or ``None`` and what is wrong with it.
-        """
+        """Read an answer; a fence of Markdown around the JSON is taken off."""
         fenced = _FENCED.match(text)
         try:
             value = json.loads(fenced.group(1) if fenced else text)

@@ -58,11 +58,7 @@ class Tally:
         return self.credits / self.priced if self.priced else None
 
     def add(self, result: Result) -> None:
-        """
-        Count a result.
-
-        :param result: the result.
-        """
+        """Count a result."""
         item = result.item
         self.outcomes[item.outcome] += 1
         if item.error_code is not None and item.outcome in FAILURES:
@@ -115,15 +111,7 @@ class Tally:
 def verdict(
     tally: Tally, stopped: StopReason | None, settings: BatchSettings, *, fail_at_limit: bool
 ) -> None:
-    """
-    Say whether a batch is a success; a refusal that ended it is raised before.
-
-    :param tally: what it came to.
-    :param stopped: why it sent no more.
-    :param settings: how it was to run.
-    :param fail_at_limit: whether reaching ``max_items`` or ``max_credits`` is a failure.
-    :raises ChatbaseBatchError: when it is none.
-    """
+    """Say whether a batch is a success; a refusal that ended it is raised before."""
     so_far = f"{tally.outcomes[Outcome.ANSWERED]:,} of {tally.items:,} prompts are answered"
     causes = ", ".join(f"{code} {n}x" for code, n in tally.error_codes.most_common(NAMED))
     again = "Every outcome stands in the results. Clear the task to ask those that are left."

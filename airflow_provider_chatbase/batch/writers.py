@@ -22,11 +22,7 @@ class RowWriter(Protocol):
     """Takes one row after the other."""
 
     def write(self, row: dict[str, Any]) -> None:
-        """
-        Write a row.
-
-        :param row: plain JSON.
-        """
+        """Write a row."""
 
 
 class _JsonlWriter:
@@ -64,12 +60,7 @@ class _ParquetWriter:
 
 @contextmanager
 def open_writer(stream: IO[bytes], file_format: FileFormat) -> Iterator[RowWriter]:
-    """
-    Write rows to a stream; they are complete at the end of the block.
-
-    :param stream: where to.
-    :param file_format: ``jsonl`` or ``parquet``.
-    """
+    """Write rows to a stream; they are complete at the end of the block."""
     if file_format == "jsonl":
         yield _JsonlWriter(stream)
         return
@@ -79,12 +70,7 @@ def open_writer(stream: IO[bytes], file_format: FileFormat) -> Iterator[RowWrite
 
 
 def require_format(file_format: FileFormat) -> None:
-    """
-    Check that a format can be written, before anything is sent.
-
-    :param file_format: ``jsonl`` or ``parquet``.
-    :raises ChatbaseInputError: when its library is missing.
-    """
+    """Check that a format can be written, before anything is sent."""
     if file_format == "parquet":
         try:
             import pyarrow.parquet  # noqa: F401

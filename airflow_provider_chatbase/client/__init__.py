@@ -7,10 +7,9 @@ how to read the reply, and whether it is safe to repeat. :class:`ChatbaseClient`
 """
 
 from airflow_provider_chatbase.client.client import AsyncChatbaseClient, ChatbaseClient
-from airflow_provider_chatbase.client.request import Request
+from airflow_provider_chatbase.client.request import Pause, Request, Steps
 from airflow_provider_chatbase.client.retry import RetryPolicy
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.steps import Pause, Steps
 
 __all__ = [
     "AsyncChatbaseClient",

@@ -6,12 +6,18 @@ After a failure that leaves open whether the message was answered, it is looked 
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Literal
 
-from airflow_provider_chatbase.client.answers import complete
+from airflow_provider_chatbase.client import v1
+from airflow_provider_chatbase.client.answer import Answer
+from airflow_provider_chatbase.client.checks import require_user_id
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseApiError,
@@ -21,6 +27,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseInterruptedAnswerError,
     ChatbaseTimeoutError,
     ChatbaseUnansweredError,
+    ChatbaseUnsupportedError,
 )
 from airflow_provider_chatbase.client.lookup import (
     Fate,
@@ -29,13 +36,117 @@ from airflow_provider_chatbase.client.lookup import (
     look_until_sure,
     newest_message_id,
 )
-from airflow_provider_chatbase.client.question import Question
-from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Request
-from airflow_provider_chatbase.client.steps import Steps
+from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Request, Steps
 from airflow_provider_chatbase.client.tools import ToolUse, handed_in, run_tool
 from airflow_provider_chatbase.client.v2 import chat as chat_v2
 
+TAG_PREFIX = "airflow-"
+"""What this provider sends without a user id of the caller's begins with this, and can be told apart."""
+
+
+def tag_of(*parts: object) -> str:
+    """Make a tag that is the same for the same parts."""
+    text = json.dumps([str(part) for part in parts])
+    return TAG_PREFIX + sha256(text.encode(errors="surrogatepass")).hexdigest()[:40]
+
+
+def new_tag() -> str:
+    """Make a tag that no other message has."""
+    return TAG_PREFIX + uuid.uuid4().hex
+
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """
+    A message for an agent.
+
+    :param agent_id: the agent.
+    :param message: the text.
+    :param conversation_id: the conversation to continue; ``None`` begins a new one.
+    :param after_message_id: the last message of that conversation, where an earlier result told it.
+    :param user_id: the caller's user id for a new conversation.
+    :param tag: our own user id, used where the caller gave none.
+    :param history: the earlier messages, for API v1.
+    :param model: the model for this answer, for API v1.
+    :param temperature: the temperature for this answer, for API v1.
+    :param stream: have the answer sent as it is written.
+    :param on_text: told each text of a stream.
+    :param other_conversations: conversations of the same user that other messages are known to have begun.
+    :param other_messages: messages of the conversation that are known to be others.
+    """
+
+    agent_id: str
+    message: str
+    conversation_id: str | None = None
+    after_message_id: str | None = None
+    user_id: str | None = None
+    tag: str | None = None
+    history: list[JsonObject] = field(default_factory=list, repr=False)
+    model: str | None = None
+    temperature: float | None = None
+    stream: bool = False
+    on_text: Callable[[str], None] | None = None
+    other_conversations: frozenset[str] = frozenset()
+    other_messages: frozenset[str] = frozenset()
+
+    def request(self, version: ApiVersion) -> Request[Answer]:
+        """Return the request that sends it."""
+        if self.user_id is not None:
+            require_user_id(self.user_id)
+        return self._request_v1() if version == "v1" else self._request_v2()
+
+    def sought(self, not_before: float, *, earlier_try: bool) -> Sought:
+        """Return what to look for when its fate is unknown."""
+        own_tag = self.user_id is None and self.conversation_id is None
+        return Sought(
+            agent_id=self.agent_id,
+            message=self.message,
+            user_id=self.user_id or self.tag,
+            conversation_id=self.conversation_id,
+            not_before=0.0 if own_tag and earlier_try else not_before,
+            after_message_id=self.after_message_id,
+            own_tag=own_tag,
+            other_conversations=self.other_conversations,
+            other_messages=self.other_messages,
+        )
+
+    def _request_v1(self) -> Request[Answer]:
+        if self.user_id:
+            log.warning("API v1 has no user ids: user_id is not sent.")
+        return v1.send_message(
+            self.agent_id,
+            self.message,
+            history=self.history,
+            conversation_id=self.conversation_id,
+            model=self.model,
+            temperature=self.temperature,
+            stream=self.stream,
+            on_text=self.on_text,
+        )
+
+    def _request_v2(self) -> Request[Answer]:
+        if self.model is not None or self.temperature is not None:
+            raise ChatbaseUnsupportedError(
+                "API v2 takes no model or temperature with a message: set them on the agent "
+                "(ChatbaseUpdateAgentOperator), or use a connection with api_version v1. Nothing was sent."
+            )
+        if self.history and self.conversation_id is None:
+            raise ChatbaseInputError(
+                "API v2 keeps the history itself: give conversation_id, or an earlier result as history. "
+                "Nothing was sent."
+            )
+        return chat_v2.send_message(
+            self.agent_id,
+            self.message,
+            conversation_id=self.conversation_id,
+            user_id=None if self.conversation_id else self.user_id or self.tag,
+            stream=self.stream,
+            on_text=self.on_text,
+        )
+
 
 OnAmbiguous = Literal["reconcile", "retry", "fail"]
 ON_AMBIGUOUS = ("reconcile", "retry", "fail")
@@ -75,17 +186,8 @@ class Rules:
     patience_at_first: float | None = None
 
 
-def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
-    """
-    Ask, as steps of a client.
-
-    :param question: the message.
-    :param rules: how to ask.
-    :return: the answer, with ``recovered`` (it was found, not received), ``tool_rounds`` and ``history``.
-    :raises ChatbaseAnswerError: when the agent failed, said nothing, or asks for tools that nobody runs.
-    :raises ChatbaseUnansweredError: when the message arrived and stays without an answer.
-    :raises ChatbaseAmbiguousError: when it is unknown whether it was answered, and it may not be sent again.
-    """
+def ask(question: Question, rules: Rules) -> Steps[Answer]:
+    """Ask, as steps of a client."""
     if rules.on_ambiguous not in ON_AMBIGUOUS:
         raise ChatbaseInputError(
             f"on_ambiguous must be one of {', '.join(ON_AMBIGUOUS)}, not {rules.on_ambiguous!r}. "
@@ -100,7 +202,7 @@ def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
     return (yield from _use_tools(question, answer, rules))
 
 
-def _answer_of_an_earlier_try(sought: Sought, rules: Rules) -> Steps[JsonObject | None]:
+def _answer_of_an_earlier_try(sought: Sought, rules: Rules) -> Steps[Answer | None]:
     if rules.on_ambiguous == "retry":
         return None
     if rules.version == "v1":
@@ -138,12 +240,12 @@ def _told_apart(sought: Sought, rules: Rules) -> Steps[Sought]:
     return replace(sought, after_message_id=newest)
 
 
-def _send(request: Request[JsonObject], sought: Sought, rules: Rules) -> Steps[JsonObject]:
+def _send(request: Request[Answer], sought: Sought, rules: Rules) -> Steps[Answer]:
     """Send a request that costs credits, again only where that is allowed."""
     sends = 1
     while True:
         try:
-            answer = yield request
+            answer: Answer = yield request
         except ChatbaseError as error:
             if not error.ambiguous:
                 raise
@@ -155,10 +257,10 @@ def _send(request: Request[JsonObject], sought: Sought, rules: Rules) -> Steps[J
             sends += 1
             log.warning("The message is sent again.")
         else:
-            return complete(answer)
+            return answer.checked()
 
 
-def _after_ambiguous(error: ChatbaseError, sought: Sought, rules: Rules) -> Steps[JsonObject | None]:
+def _after_ambiguous(error: ChatbaseError, sought: Sought, rules: Rules) -> Steps[Answer | None]:
     """Return the answer that is there all the same, or ``None`` when the message may be sent again."""
     if rules.on_ambiguous == "retry":
         log.warning("It is unknown whether the message was answered: %s", error)
@@ -187,7 +289,7 @@ def _after_ambiguous(error: ChatbaseError, sought: Sought, rules: Rules) -> Step
     return answer
 
 
-def _recovered(finding: Finding) -> JsonObject | None:
+def _recovered(finding: Finding) -> Answer | None:
     if finding.fate is Fate.UNANSWERED:
         raise ChatbaseUnansweredError(
             f"The message arrived in conversation {finding.conversation_id} and has no answer. The "
@@ -199,7 +301,7 @@ def _recovered(finding: Finding) -> JsonObject | None:
     if finding.answer is None:
         return None
     log.info("The message had arrived: its answer in conversation %s is used.", finding.conversation_id)
-    return complete(finding.answer, recovered=True)
+    return finding.answer.checked()
 
 
 def _given_up(error: ChatbaseError, why: str) -> ChatbaseAmbiguousError:
@@ -209,18 +311,18 @@ def _given_up(error: ChatbaseError, why: str) -> ChatbaseAmbiguousError:
     )
 
 
-def _use_tools(question: Question, answer: JsonObject, rules: Rules) -> Steps[JsonObject]:
+def _use_tools(question: Question, answer: Answer, rules: Rules) -> Steps[Answer]:
     rounds = 0
     while rules.tools.runs(answer):
         if rounds >= rules.tools.max_rounds:
             raise rules.tools.exhausted(answer)
         rounds += 1
-        conversation_id = answer["conversation_id"]
+        conversation_id = answer.conversation_id
         if not conversation_id:
             raise rules.tools.nowhere(answer)
-        for call in answer["tool_calls"]:
+        for call in answer.tool_calls:
             output = run_tool(rules.tools.handlers, call)
-            yield handed_in(question.agent_id, conversation_id, call, output, again=answer["recovered"])
+            yield handed_in(question.agent_id, conversation_id, call, output, again=answer.recovered)
         request = chat_v2.continue_conversation(
             question.agent_id, conversation_id, stream=question.stream, on_text=question.on_text
         )
@@ -228,12 +330,12 @@ def _use_tools(question: Question, answer: JsonObject, rules: Rules) -> Steps[Js
             question.sought(rules.not_before, earlier_try=False),
             message=None,
             conversation_id=conversation_id,
-            after_message_id=answer["message_id"],
+            after_message_id=answer.message_id,
             own_tag=False,
         )
         following = yield from _send(request, sought, rules)
-        answer = {**following, "credits": _sum(answer["credits"], following["credits"])}
-    return {**answer, "tool_rounds": rounds}
+        answer = replace(following, credits=_sum(answer.credits, following.credits))
+    return replace(answer, tool_rounds=rounds)
 
 
 def _sum(first: float | None, second: float | None) -> float | None:

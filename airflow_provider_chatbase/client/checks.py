@@ -1,25 +1,19 @@
-"""Limits that the API states, checked before anything is sent."""
+"""What is checked before anything is sent: the limits that the API states."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.request import JsonObject
 
 USER_ID = re.compile(r"[a-zA-Z0-9._-]{1,128}\Z")
 
 
 def require_text(name: str, value: Any, *, longest: int | None = None) -> str:
-    """
-    Check a text.
-
-    :param name: the argument's name, for the error.
-    :param value: what was given.
-    :param longest: the most characters that the API takes.
-    :return: the text.
-    :raises ChatbaseInputError: when it is no text, blank, or too long.
-    """
+    """Check a text."""
     if not isinstance(value, str):
         raise ChatbaseInputError(f"{name} must be text, not {type(value).__name__}. Nothing was sent.")
     if not value.strip():
@@ -36,11 +30,7 @@ def require_text(name: str, value: Any, *, longest: int | None = None) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """
-    Say whether a text can be sent; one with a lone surrogate cannot.
-
-    :param text: the text.
-    """
+    """Say whether a text can be sent; one with a lone surrogate cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -49,14 +39,7 @@ def is_unicode(text: str) -> bool:
 
 
 def require_page_limit(value: int, most: int) -> int:
-    """
-    Check how many items to ask for in a page.
-
-    :param value: what was given.
-    :param most: the most that the operation takes.
-    :return: the number.
-    :raises ChatbaseInputError: when it is out of range.
-    """
+    """Check how many items to ask for in a page."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise ChatbaseInputError(
             f"limit must be a whole number from 1 to {most}, not {value!r}. Nothing was sent."
@@ -65,14 +48,7 @@ def require_page_limit(value: int, most: int) -> int:
 
 
 def require_count(name: str, value: Any) -> int:
-    """
-    Check a number of things.
-
-    :param name: the argument's name, for the error.
-    :param value: what was given.
-    :return: the number.
-    :raises ChatbaseInputError: when it is no whole number, or below zero.
-    """
+    """Check a number of things."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ChatbaseInputError(
             f"{name} must be a whole number that is not negative, not {value!r}. Nothing was sent."
@@ -81,13 +57,7 @@ def require_count(name: str, value: Any) -> int:
 
 
 def require_user_id(value: Any) -> str:
-    """
-    Check a user id.
-
-    :param value: what was given.
-    :return: the id.
-    :raises ChatbaseInputError: when it has other characters than the API takes, or too many.
-    """
+    """Check a user id."""
     if not isinstance(value, str) or not USER_ID.match(value):
         raise ChatbaseInputError(
             f"user_id {value!r} is refused by Chatbase: it takes 1 to 128 letters (a-z, A-Z), digits, "
@@ -97,14 +67,58 @@ def require_user_id(value: Any) -> str:
 
 
 def require_object(name: str, value: Any) -> dict[str, Any]:
-    """
-    Check a JSON object.
-
-    :param name: the argument's name, for the error.
-    :param value: what was given.
-    :return: a copy of it.
-    :raises ChatbaseInputError: when it is no dict with text keys.
-    """
+    """Check a JSON object."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ChatbaseInputError(f"{name} must be a dict with text keys, not {value!r}. Nothing was sent.")
     return dict(value)
+
+
+MAX_MESSAGES = 50
+MAX_CHARS = 50_000
+ROLES = ("user", "assistant")
+
+History = Sequence[Mapping[str, Any]]
+
+
+def read_history(history: Any) -> list[JsonObject]:
+    """Read the earlier messages of a conversation."""
+    found = history.get("history") if isinstance(history, Mapping) else history
+    if found is None:
+        return []
+    if isinstance(found, str) or not isinstance(found, Sequence):
+        raise ChatbaseInputError(
+            f"history must be a list of messages or an earlier result, not {type(found).__name__}. "
+            "Nothing was sent."
+        )
+    return [_message(number, message) for number, message in enumerate(found)]
+
+
+def trim_history(
+    history: list[JsonObject], max_messages: int = MAX_MESSAGES, max_chars: int = MAX_CHARS
+) -> list[JsonObject]:
+    """Keep the newest messages of a history, as many as both limits allow. No message is cut in two."""
+    require_count("max_history_messages", max_messages)
+    require_count("max_history_chars", max_chars)
+    kept: list[JsonObject] = []
+    chars = 0
+    for message in reversed(history):
+        chars += len(message["content"])
+        if len(kept) >= max_messages or chars > max_chars:
+            break
+        kept.append(message)
+    return kept[::-1]
+
+
+def chars_of(history: list[JsonObject]) -> int:
+    """Return how many characters the messages have together."""
+    return sum(len(message["content"]) for message in history)
+
+
+def _message(number: int, message: Any) -> JsonObject:
+    role = message.get("role") if isinstance(message, Mapping) else None
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if role not in ROLES or not isinstance(content, str):
+        raise ChatbaseInputError(
+            f"history[{number}] must be {{'role': 'user' or 'assistant', 'content': text}}. Nothing was sent."
+        )
+    return {"role": role, "content": content}

@@ -4,34 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from airflow_provider_chatbase.client import transport
-from airflow_provider_chatbase.client.attempts import Attempts, Whole
-from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseApiError,
+    ChatbaseError,
+    ChatbaseRateLimitError,
+)
 from airflow_provider_chatbase.client.paging import PageWalk, Walk
-from airflow_provider_chatbase.client.rate_limiter import wait_to_go, wait_to_go_async
-from airflow_provider_chatbase.client.request import JsonObject, Request, StreamReader
+from airflow_provider_chatbase.client.rate_limiter import shared_limiter, wait_to_go, wait_to_go_async
+from airflow_provider_chatbase.client.replies import Page, Reply, read_reply
+from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, StreamReader
 from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
-from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.shapes import Page
-from airflow_provider_chatbase.client.steps import Pause, Steps
+from airflow_provider_chatbase.client.settings import ClientSettings, require_version
 
 Result = TypeVar("Result")
 
 
-class ChatbaseClient:
+@dataclass(frozen=True, slots=True)
+class Whole(Generic[Result]):
     """
-    Runs requests of the API, one at a time.
+    The result of a reply that came as one document, although a stream was asked for.
 
-    :param settings: where and how to reach Chatbase.
-    :param policy: when to repeat a request; by default as often as the settings say.
+    :param result: what the request's reader made of it.
     """
+
+    result: Result
+
+
+class Attempts(Generic[Result]):
+    """The attempts at one request."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        hold: Callable[[ChatbaseError], float],
+        request: Request[Result],
+    ) -> None:
+        require_version(settings, request)
+        self.request = request
+        self.limiter = shared_limiter(settings, request.host)
+        self._hold = hold
+        self._fate_unknown = False
+        self._went_at = time.monotonic()
+
+    def read(self, reply: Reply) -> Result:
+        """Read a reply, and let the limiter learn from it."""
+        self.learn(reply.headers)
+        return read_reply(self.request, reply, time.time())
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Let the limiter learn from the beginning of a reply."""
+        self.limiter.learn(headers, time.monotonic() - self._went_at)
+
+    @contextmanager
+    def on_its_way(self) -> Iterator[None]:
+        """Send within this block, once the limiter has let it go: takes note of how that ends."""
+        self._went_at = time.monotonic()
+        try:
+            yield
+        except ChatbaseRateLimitError as error:
+            self.limiter.hold(self._hold(error))
+            raise
+        except ChatbaseError as error:
+            if error.ambiguous:
+                self._fate_unknown = True
+            raise
+        finally:
+            self.limiter.done()
+
+    def settled_by(self, error: ChatbaseError) -> Result:
+        """Return the result, when a refusal says that the wanted state is already there."""
+        code = error.code if isinstance(error, ChatbaseApiError) else None
+        if code is not None and code in self.request.means_done:
+            return self.request.means_done[code]
+        if code is not None and self._fate_unknown and code in self.request.means_done_on_repeat:
+            return self.request.means_done_on_repeat[code]
+        raise error
+
+
+class ChatbaseClient:
+    """Runs requests of the API, one at a time."""
 
     def __init__(self, settings: ClientSettings, policy: RetryPolicy | None = None) -> None:
         self.settings = settings
@@ -39,13 +100,7 @@ class ChatbaseClient:
         self._http: httpx.Client = transport.open_client(settings)
 
     def send(self, request: Request[Result]) -> Result:
-        """
-        Send a request, repeat it where that is safe, and read the reply, a streamed one to its end.
-
-        :param request: from one of the endpoint modules.
-        :return: what the request's reader makes of the reply.
-        :raises ChatbaseError: one of its tree, see :mod:`~airflow_provider_chatbase.client.errors`.
-        """
+        """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
         if request.stream is not None:
             return self._send_streamed(request, request.stream())
         attempts = Attempts(self.settings, self.policy.hold, request)
@@ -65,11 +120,6 @@ class ChatbaseClient:
         Send a request and return the texts of its reply as they arrive.
 
         It is repeated where that is safe until the reply begins, and not after.
-
-        :param request: from one of the endpoint modules, asked for as a stream.
-        :param reader: has the result, when all texts were taken.
-        :return: the texts.
-        :raises ChatbaseError: one of its tree; what breaks the stream is raised while iterating.
         """
         attempts = Attempts(self.settings, self.policy.hold, request)
 
@@ -92,12 +142,7 @@ class ChatbaseClient:
             reply.close()
 
     def run(self, steps: Steps[Result]) -> Result:
-        """
-        Send the requests of several steps, one after the other.
-
-        :param steps: yields requests; an error is raised inside it, at the request that failed.
-        :return: what the steps return.
-        """
+        """Send the requests of several steps, one after the other."""
         try:
             step = next(steps)
             while True:
@@ -112,34 +157,18 @@ class ChatbaseClient:
             return outcome
 
     def pages(self, first: Request[Page]) -> Iterator[Page]:
-        """
-        Walk over the pages of a listing.
-
-        :param first: the request for the first page.
-        :return: the pages, each fetched when it is asked for.
-        :raises ChatbasePagingError: when the listing does not move forward.
-        """
+        """Walk over the pages of a listing."""
         return self.follow(PageWalk(first))
 
     def follow(self, walk: Walk) -> Iterator[Page]:
-        """
-        Walk over the pages of a listing.
-
-        :param walk: decides which page comes next.
-        :return: the pages, each fetched when it is asked for.
-        :raises ChatbasePagingError: when the listing does not move forward.
-        """
+        """Walk over the pages of a listing."""
         while (request := walk.next_request()) is not None:
             page = self.send(request)
             walk.take(page)
             yield page
 
     def items(self, first: Request[Page]) -> Iterator[JsonObject]:
-        """
-        Walk over the objects of a listing.
-
-        :param first: the request for the first page.
-        """
+        """Walk over the objects of a listing."""
         for page in self.pages(first):
             yield from page.items
 
@@ -182,14 +211,7 @@ class ChatbaseClient:
 
 
 class AsyncChatbaseClient:
-    """
-    Runs requests of the API on an event loop.
-
-    :param settings: where and how to reach Chatbase.
-    :param policy: when to repeat a request; by default as often as the settings say.
-    :param before_send: told of each attempt at a request when it is about to go out; what it raises keeps the
-        attempt from going.
-    """
+    """Runs requests of the API on an event loop."""
 
     def __init__(
         self,
@@ -203,13 +225,7 @@ class AsyncChatbaseClient:
         self._http: transport.AsyncPools = transport.open_async_pools(settings)
 
     async def send(self, request: Request[Result]) -> Result:
-        """
-        Send a request, repeat it where that is safe, and read the reply, a streamed one to its end.
-
-        :param request: from one of the endpoint modules.
-        :return: what the request's reader makes of the reply.
-        :raises ChatbaseError: one of its tree, see :mod:`~airflow_provider_chatbase.client.errors`.
-        """
+        """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
         if request.stream is not None:
             return await self._send_streamed(request, request.stream())
         attempts = Attempts(self.settings, self.policy.hold, request)
@@ -230,11 +246,6 @@ class AsyncChatbaseClient:
         Send a request and return the texts of its reply as they arrive.
 
         It is repeated where that is safe until the reply begins, and not after.
-
-        :param request: from one of the endpoint modules, asked for as a stream.
-        :param reader: has the result, when all texts were taken.
-        :return: the texts.
-        :raises ChatbaseError: one of its tree; what breaks the stream is raised while iterating.
         """
         attempts = Attempts(self.settings, self.policy.hold, request)
 
@@ -259,12 +270,7 @@ class AsyncChatbaseClient:
             await reply.close_async()
 
     async def run(self, steps: Steps[Result]) -> Result:
-        """
-        Send the requests of several steps, one after the other.
-
-        :param steps: yields requests; an error is raised inside it, at the request that failed.
-        :return: what the steps return.
-        """
+        """Send the requests of several steps, one after the other."""
         try:
             step = next(steps)
             while True:
@@ -279,35 +285,19 @@ class AsyncChatbaseClient:
             return outcome
 
     async def pages(self, first: Request[Page]) -> AsyncIterator[Page]:
-        """
-        Walk over the pages of a listing.
-
-        :param first: the request for the first page.
-        :return: the pages, each fetched when it is asked for.
-        :raises ChatbasePagingError: when the listing does not move forward.
-        """
+        """Walk over the pages of a listing."""
         async for page in self.follow(PageWalk(first)):
             yield page
 
     async def follow(self, walk: Walk) -> AsyncIterator[Page]:
-        """
-        Walk over the pages of a listing.
-
-        :param walk: decides which page comes next.
-        :return: the pages, each fetched when it is asked for.
-        :raises ChatbasePagingError: when the listing does not move forward.
-        """
+        """Walk over the pages of a listing."""
         while (request := walk.next_request()) is not None:
             page = await self.send(request)
             walk.take(page)
             yield page
 
     async def items(self, first: Request[Page]) -> AsyncIterator[JsonObject]:
-        """
-        Walk over the objects of a listing.
-
-        :param first: the request for the first page.
-        """
+        """Walk over the objects of a listing."""
         async for page in self.pages(first):
             for item in page.items:
                 yield item

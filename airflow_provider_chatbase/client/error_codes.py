@@ -109,13 +109,7 @@ ADVICE_BY_ERROR: dict[type[errors.ChatbaseApiError], str] = {
 
 
 def error_class(code: str | None, status: int) -> type[errors.ChatbaseApiError]:
-    """
-    Choose the error for a refusal: by the code, and only without a known code by the status.
-
-    :param code: the API's error code, or ``None`` where the reply had none.
-    :param status: the HTTP status.
-    :return: the class to raise.
-    """
+    """Choose the error for a refusal: by the code, and only without a known code by the status."""
     if code in ERROR_BY_CODE:
         return ERROR_BY_CODE[code]
     for prefix, error in ERROR_BY_CODE_PREFIX.items():
@@ -129,11 +123,5 @@ def error_class(code: str | None, status: int) -> type[errors.ChatbaseApiError]:
 
 
 def advice(code: str | None, error: type[errors.ChatbaseApiError]) -> str:
-    """
-    Say what to do next about a refusal.
-
-    :param code: the API's error code, or ``None``.
-    :param error: the class chosen by :func:`error_class`.
-    :return: a sentence, or an empty string where there is nothing useful to say.
-    """
+    """Say what to do next about a refusal."""
     return ADVICE_BY_CODE.get(code or "", "") or ADVICE_BY_ERROR.get(error, "")

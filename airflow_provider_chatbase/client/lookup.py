@@ -9,13 +9,12 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
-from airflow_provider_chatbase.client.answers import message_parts, parts_text, pending_tool_calls
+from airflow_provider_chatbase.client.answer import Answer, message_parts, parts_text, pending_tool_calls
 from airflow_provider_chatbase.client.errors import ChatbaseNotFoundError
 from airflow_provider_chatbase.client.paging import PageWalk
-from airflow_provider_chatbase.client.request import JsonObject, Request
-from airflow_provider_chatbase.client.shapes import Page
-from airflow_provider_chatbase.client.steps import Pause, Steps
-from airflow_provider_chatbase.client.v2.messages import (
+from airflow_provider_chatbase.client.replies import Page
+from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps
+from airflow_provider_chatbase.client.v2.conversations import (
     get_conversation,
     list_messages,
     list_user_conversations,
@@ -55,7 +54,7 @@ class Finding:
     """
 
     fate: Fate
-    answer: JsonObject | None = None
+    answer: Answer | None = None
     conversation_id: str | None = None
     give_up_at: float = float("-inf")
 
@@ -91,14 +90,7 @@ class Sought:
 
 
 def look_until_sure(sought: Sought, patience: float, clock: Callable[[], float]) -> Steps[Finding]:
-    """
-    Look until the message is answered, or it is sure enough that it never arrived.
-
-    :param sought: the message.
-    :param patience: seconds after which a message that is not found counts as never arrived.
-    :param clock: seconds since the epoch.
-    :return: what was found last.
-    """
+    """Look until the message is answered, or it is sure enough that it never arrived."""
     began = clock()
     pause = FIRST_PAUSE
     while True:
@@ -115,12 +107,7 @@ def look_until_sure(sought: Sought, patience: float, clock: Callable[[], float])
 
 
 def look(sought: Sought) -> Steps[Finding]:
-    """
-    Look once: ``listUserConversations``, ``getConversation``, ``listConversationMessages``.
-
-    :param sought: the message.
-    :return: what was found.
-    """
+    """Look once: ``listUserConversations``, ``getConversation``, ``listConversationMessages``."""
     if sought.conversation_id is not None:
         return (yield from _look_in(sought, sought.conversation_id))
     if sought.user_id is None:
@@ -129,12 +116,7 @@ def look(sought: Sought) -> Steps[Finding]:
 
 
 def newest_message_id(agent_id: str, conversation_id: str) -> Steps[str | None]:
-    """
-    Return the id of a conversation's newest message: ``getConversation``.
-
-    :param agent_id: the agent.
-    :param conversation_id: the conversation.
-    """
+    """Return the id of a conversation's newest message: ``getConversation``."""
     conversation = yield get_conversation(agent_id, conversation_id)
     messages = messages_of(conversation)
     return messages[-1].get("id") if messages else None
@@ -201,14 +183,7 @@ def _look_in(sought: Sought, conversation_id: str) -> Steps[Finding]:
 
 
 def find_in(sought: Sought, conversation: JsonObject, messages: list[JsonObject]) -> Finding:
-    """
-    Look for a message and its answer in the conversation that it continued.
-
-    :param sought: the message.
-    :param conversation: the conversation.
-    :param messages: its messages, oldest first.
-    :return: what was found.
-    """
+    """Look for a message and its answer in the conversation that it continued."""
     if sought.message is None:
         return _find_continuation(sought, conversation, messages)
     known = _index_of(sought.after_message_id, messages)
@@ -269,20 +244,20 @@ def _after_tools(parts: list[JsonObject]) -> list[JsonObject]:
     return parts[tools[-1] + 1 :] if tools else []
 
 
-def _answer(conversation: JsonObject, question: JsonObject, replies: list[JsonObject]) -> JsonObject:
+def _answer(conversation: JsonObject, question: JsonObject, replies: list[JsonObject]) -> Answer:
     parts = [part for reply in replies for part in message_parts(reply)]
     pending = pending_tool_calls(parts)
     waits_for_tools = bool(pending) or parts[-1].get("type") in TOOL_PARTS
-    return {
-        "text": parts_text(message_parts(replies[-1])),
-        "conversation_id": conversation.get("id"),
-        "message_id": replies[-1].get("id"),
-        "user_message_id": question.get("id"),
-        "user_id": conversation.get("userId"),
-        "credits": None,
-        "finish_reason": "tool-calls" if waits_for_tools else "stop",
-        "tool_calls": pending,
-    }
+    return Answer(
+        text=parts_text(message_parts(replies[-1])),
+        conversation_id=conversation.get("id"),
+        message_id=replies[-1].get("id"),
+        user_message_id=question.get("id"),
+        user_id=conversation.get("userId"),
+        finish_reason="tool-calls" if waits_for_tools else "stop",
+        tool_calls=pending,
+        recovered=True,
+    )
 
 
 def _time(value: JsonObject, name: str) -> float:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator
 from typing import Protocol
 
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
+from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject, Request
-from airflow_provider_chatbase.client.shapes import Page
 
 MAX_PAGES = 100_000
 MAX_BARREN_PAGES = 1_000
@@ -21,21 +21,11 @@ class Walk(Protocol):
         """Return the request for the next page, or ``None`` after the last."""
 
     def take(self, page: Page) -> None:
-        """
-        Take note of a page.
-
-        :param page: the reply to the request from :meth:`next_request`.
-        """
+        """Take note of a page."""
 
 
 class PageWalk:
-    """
-    A walk by cursor.
-
-    :param first: the request for the first page.
-    :param max_pages: how many pages to follow at the most.
-    :param max_barren_pages: how many pages in a row may be empty.
-    """
+    """A walk by cursor."""
 
     def __init__(
         self,
@@ -61,12 +51,7 @@ class PageWalk:
         return self._first.with_query(cursor=self._last.cursor)
 
     def take(self, page: Page) -> None:
-        """
-        Take note of a page.
-
-        :param page: the reply to the request from :meth:`next_request`.
-        :raises ChatbasePagingError: when the listing does not move forward.
-        """
+        """Take note of a page."""
         self._pages += 1
         self._barren = 0 if page.items else self._barren + 1
         if page.cursor is not None:
@@ -99,9 +84,6 @@ class NumberedWalk:
 
     It ends at a page that is empty or brings nothing new: a short page need not be the last, since the API
     may hold fewer on a page than it was asked for.
-
-    :param page_request: makes the request for a page, from 1.
-    :param max_pages: how many pages to follow at the most.
     """
 
     def __init__(self, page_request: Callable[[int], Request[Page]], *, max_pages: int = MAX_PAGES) -> None:
@@ -116,12 +98,7 @@ class NumberedWalk:
         return None if self._over else self._page_request(self._number)
 
     def take(self, page: Page) -> None:
-        """
-        Take note of a page.
-
-        :param page: the reply to the request from :meth:`next_request`.
-        :raises ChatbasePagingError: when the listing does not end.
-        """
+        """Take note of a page."""
         marks = {hash(json.dumps(item.get("id", item), sort_keys=True)) for item in page.items}
         is_new = bool(marks - self._seen)
         self._seen |= marks
@@ -138,13 +115,7 @@ class NumberedWalk:
 
 
 def all_items(first: Request[Page]) -> Generator[Request[Page], Page, list[JsonObject]]:
-    """
-    Walk over a listing as steps of a client.
-
-    :param first: the request for the first page.
-    :return: the objects of all pages.
-    :raises ChatbasePagingError: when the listing does not move forward.
-    """
+    """Walk over a listing as steps of a client."""
     walk = PageWalk(first)
     items: list[JsonObject] = []
     while (request := walk.next_request()) is not None:

@@ -12,11 +12,56 @@ import threading
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
-from airflow_provider_chatbase.client.limits import until_reset
 from airflow_provider_chatbase.client.request import Host
 from airflow_provider_chatbase.client.settings import ClientSettings
+
+MILLISECONDS_FROM = 1e11
+"""``X-RateLimit-Reset`` at or above this is in milliseconds: in seconds it would be the year 5138."""
+
+
+def asked_wait(headers: Mapping[str, str], now: float, *, rate_limited: bool) -> float | None:
+    """Return the seconds that a reply asks to wait: ``Retry-After``, else ``X-RateLimit-Reset``."""
+    wait = _retry_after(headers.get("retry-after", ""), now)
+    if wait is None and rate_limited:
+        wait = until_reset(headers.get("x-ratelimit-reset", ""), now)
+    return wait
+
+
+def _retry_after(value: str, now: float) -> float | None:
+    seconds = _number(value)
+    if seconds is not None:
+        return max(seconds, 0.0)
+    try:
+        at = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(at.timestamp() - now, 0.0)
+
+
+def until_reset(value: str, now: float) -> float | None:
+    """Return the seconds until a time of ``X-RateLimit-Reset``."""
+    reset = _number(value)
+    if reset is None:
+        return None
+    if reset >= MILLISECONDS_FROM:
+        reset /= 1000
+    # A reset in the past is another clock, or a window that is over; it says nothing of how long to wait.
+    return reset - now if reset > now else None
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if number == number and abs(number) != float("inf") else None
+
 
 WINDOW = 10.0
 """Seconds over which Chatbase's documents say it counts, sliding. Of another window, the replies tell."""
@@ -53,9 +98,6 @@ class RateLimiter:
 
     For each request it keeps when Chatbase counted it at the latest: at first a margin after it went, then
     what the time of its reply tells.
-
-    :param clock: seconds that only go forward.
-    :param now: seconds since the epoch, which the replies speak of.
     """
 
     def __init__(
@@ -77,11 +119,7 @@ class RateLimiter:
         self._hold_until = float("-inf")
 
     def try_to_go(self) -> float:
-        """
-        Take a place for one request, or say when to try again. Who took one calls :meth:`done` in the end.
-
-        :return: 0 when the request may go; else the seconds after which to try again.
-        """
+        """Take a place for one request, or say when to try again. Who took one calls :meth:`done`."""
         with self._lock:
             now = self._clock()
             self._forget(now)
@@ -100,12 +138,7 @@ class RateLimiter:
             self._on_their_way -= 1
 
     def learn(self, headers: Mapping[str, str], seconds: float | None = None) -> None:
-        """
-        Learn from a reply, before its request is :meth:`done`.
-
-        :param headers: its headers, with lower-case names.
-        :param seconds: how long after its request it came.
-        """
+        """Learn from a reply, before its request is :meth:`done`."""
         limit = _whole(headers.get("x-ratelimit-limit"))
         remaining = _whole(headers.get("x-ratelimit-remaining"))
         with self._lock:
@@ -126,11 +159,7 @@ class RateLimiter:
                 self._note_reset(headers, remaining, now)
 
     def hold(self, seconds: float) -> None:
-        """
-        Let all requests wait, after one was told to, and go on more slowly.
-
-        :param seconds: how long.
-        """
+        """Let all requests wait, after one was told to, and go on more slowly."""
         with self._lock:
             now = self._clock()
             self._heard = True
@@ -189,12 +218,7 @@ _registry = threading.Lock()
 
 
 def shared_limiter(settings: ClientSettings, host: Host) -> RateLimiter:
-    """
-    Return the limiter of a key, the same one for everything that this process sends with it.
-
-    :param settings: whose key, and where to.
-    :param host: ``main`` or ``files``, which count separately.
-    """
+    """Return the limiter of a key, the same one for everything that this process sends with it."""
     base = settings.files_host if host == "files" else settings.host
     name = f"{host} {base} {sha256(settings.api_key.encode()).hexdigest()}"
     with _registry:
@@ -202,21 +226,13 @@ def shared_limiter(settings: ClientSettings, host: Host) -> RateLimiter:
 
 
 def wait_to_go(limiter: RateLimiter) -> None:
-    """
-    Wait until a request may go.
-
-    :param limiter: the limiter of its key.
-    """
+    """Wait until a request may go."""
     while (seconds := limiter.try_to_go()) > 0:
         time.sleep(seconds)
 
 
 async def wait_to_go_async(limiter: RateLimiter) -> None:
-    """
-    Wait until a request may go, without blocking the event loop.
-
-    :param limiter: the limiter of its key.
-    """
+    """Wait until a request may go, without blocking the event loop."""
     while (seconds := limiter.try_to_go()) > 0:
         await asyncio.sleep(seconds)
 

@@ -1,4 +1,4 @@
-"""From the bytes of a reply to its result or its error. Pure: no network, no clock of its own."""
+"""From the bytes of a reply to its result or its error, and the shapes in which the API wraps results."""
 
 from __future__ import annotations
 
@@ -14,8 +14,86 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseRateLimitError,
     ChatbaseReplyError,
 )
-from airflow_provider_chatbase.client.limits import asked_wait
+from airflow_provider_chatbase.client.rate_limiter import asked_wait
 from airflow_provider_chatbase.client.request import Json, JsonObject, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    One page of a listing.
+
+    :param items: the objects, as the API gave them.
+    :param cursor: where the next page starts; ``None`` on the last.
+    :param total: how many match in all, where the operation says so.
+    """
+
+    items: list[JsonObject]
+    cursor: str | None
+    total: int | None
+
+
+def bare_object(reply: Json) -> JsonObject:
+    """Read a reply that is the object itself."""
+    if not isinstance(reply, dict):
+        raise UnexpectedShapeError(f"an object was promised, and {_kind(reply)} came")
+    return reply
+
+
+def identified(reply: Json) -> JsonObject:
+    """Read a reply that is an object with an ``id``."""
+    found = bare_object(reply)
+    if not isinstance(found.get("id"), str) or not found["id"]:
+        raise UnexpectedShapeError("an object with an id was promised, and one without came")
+    return found
+
+
+def success(reply: Json) -> JsonObject:
+    """Read ``{"success": true}``."""
+    found = bare_object(reply)
+    if found.get("success") is not True:
+        raise UnexpectedShapeError("success: true was promised, and did not come")
+    return found
+
+
+def data_object(reply: Json) -> JsonObject:
+    """Read ``{"data": {…}}``."""
+    data = bare_object(reply).get("data")
+    if not isinstance(data, dict):
+        raise UnexpectedShapeError(f"an object under data was promised, and {_kind(data)} came")
+    return data
+
+
+def page(reply: Json) -> Page:
+    """Read ``{"data": […], "pagination": {"cursor", "hasMore", "total"?}}``."""
+    found = bare_object(reply)
+    items, pagination = found.get("data"), found.get("pagination")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise UnexpectedShapeError(f"a list of objects under data was promised, and {_kind(items)} came")
+    if not isinstance(pagination, dict):
+        raise UnexpectedShapeError("pagination was promised, and is missing")
+    cursor = pagination.get("cursor")
+    more = bool(pagination.get("hasMore")) and isinstance(cursor, str) and cursor != ""
+    return Page(items=items, cursor=cursor if more else None, total=_count(pagination.get("total")))
+
+
+def listed(items: Json, total: Json = None) -> Page:
+    """Read a page that has no cursor."""
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise UnexpectedShapeError(f"a list of objects was promised, and {_kind(items)} came")
+    return Page(items=items, cursor=None, total=_count(total))
+
+
+def _count(value: Json) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value)
+
+
+def _kind(value: Json) -> str:
+    names = {dict: "an object", list: "a list", str: "text", type(None): "nothing", bool: "true or false"}
+    return names.get(type(value), "a number")
+
 
 Result = TypeVar("Result")
 
@@ -50,16 +128,7 @@ class Reply:
 
 
 def read_reply(request: Request[Result], reply: Reply, now: float) -> Result:
-    """
-    Read a reply.
-
-    :param request: what was sent.
-    :param reply: what came back.
-    :param now: the present, in seconds since the epoch; waits are counted from it.
-    :return: what the request's reader makes of it.
-    :raises ChatbaseApiError: when Chatbase refused.
-    :raises ChatbaseReplyError: when the reply is not the promised JSON.
-    """
+    """Read a reply."""
     if not 200 <= reply.status < 300:
         raise refusal(request, reply, now)
     try:
@@ -69,14 +138,7 @@ def read_reply(request: Request[Result], reply: Reply, now: float) -> Result:
 
 
 def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseApiError | ChatbaseReplyError:
-    """
-    Make the error of a reply that is no success.
-
-    :param request: what was sent.
-    :param reply: what came back, with any status outside 200 to 299.
-    :param now: the present, in seconds since the epoch.
-    :return: the error to raise.
-    """
+    """Make the error of a reply that is no success."""
     if reply.status < 400:
         where = reply.headers.get("location", "nowhere")
         return _not_promised(
@@ -109,13 +171,7 @@ def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseApiEr
 
 
 def error_envelope(content: bytes) -> tuple[str | None, str, JsonObject]:
-    """
-    Read an error body of either API version.
-
-    :param content: ``{"error": {"code", "message", "details"?}}``, or v1's ``{"message", "issues"?}``,
-        or anything else, such as a proxy's page.
-    :return: the code, the message and the details; empty where the body has none.
-    """
+    """Read an error body of either API version."""
     try:
         body = json.loads(content)
     except ValueError:

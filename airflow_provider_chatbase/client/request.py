@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from urllib.parse import quote
@@ -48,28 +48,13 @@ class StreamReader(Protocol[Streamed]):
     """Reads a reply that comes in pieces. Pure: it is handed the pieces."""
 
     def take(self, piece: str) -> str:
-        """
-        Take the next piece: the data of a server-sent event, or a chunk of text.
-
-        :param piece: the piece.
-        :return: the text it adds to the answer; often none.
-        :raises ChatbaseAnswerError: when it says that the answer failed.
-        """
+        """Take the next piece: the data of a server-sent event, or a chunk of text."""
 
     def take_whole(self, result: Streamed) -> str:
-        """
-        Take a reply that came as one document, although a stream was asked for.
-
-        :param result: what the request's reader made of it.
-        :return: its text.
-        """
+        """Take a reply that came as one document, although a stream was asked for."""
 
     def interrupted(self, why: str) -> Exception:
-        """
-        Return the error of a stream that broke, with the text received so far.
-
-        :param why: how it broke.
-        """
+        """Return the error of a stream that broke, with the text received so far."""
 
     def result(self) -> Streamed:
         """Return the result, at the end of a stream that is whole."""
@@ -115,23 +100,27 @@ class Request(Generic[Result]):
     on_text: Callable[[str], None] | None = None
 
     def with_query(self, **query: str | int | None) -> Self:
-        """
-        Return the same request with these query parameters added or replaced.
-
-        :param query: the parameters.
-        """
+        """Return the same request with these query parameters added or replaced."""
         return replace(self, query={**self.query, **query})
 
 
 def segment(name: str, value: str) -> str:
-    """
-    Quote one segment of a path.
-
-    :param name: the argument's name, for the error.
-    :param value: the id or name to put into the path.
-    :return: the quoted segment.
-    :raises ChatbaseInputError: when it is empty, no text, or would change the path.
-    """
+    """Quote one segment of a path."""
     if not isinstance(value, str) or not value.strip() or value in (".", ".."):
         raise ChatbaseInputError(f"{name} must be the id as text, not {value!r}. Nothing was sent.")
     return quote(value, safe="")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """
+    A wait between two requests.
+
+    :param seconds: how long.
+    """
+
+    seconds: float
+
+
+Steps = Generator[Request[Any] | Pause, Any, Result]
+"""Yields each request or pause, is sent a request's result, and returns the outcome."""

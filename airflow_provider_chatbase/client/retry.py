@@ -42,22 +42,13 @@ class RetryPolicy:
 
         A refusal before anything was done is repeated for any method; a failure after which the work
         may have been done only where doing it twice is the same as doing it once.
-
-        :param request: what was sent.
-        :param error: how it failed.
         """
         if not isinstance(error, ChatbaseError) or not error.transient:
             return False
         return request.repeatable or not error.ambiguous
 
     def wait(self, error: BaseException | None, attempt: int, jitter: float) -> float:
-        """
-        Return the seconds to wait before the next attempt.
-
-        :param error: how the last attempt failed.
-        :param attempt: the number of attempts made, from 1.
-        :param jitter: a number from 0 to 1 that keeps many clients from returning at one moment.
-        """
+        """Return the seconds to wait before the next attempt."""
         asked = error.retry_after if isinstance(error, ChatbaseError) else None
         if asked is not None:
             return min(asked + 0.25 * jitter, self.max_wait)
@@ -65,11 +56,7 @@ class RetryPolicy:
         return min(backoff * (0.5 + 0.5 * jitter), self.max_wait)
 
     def hold(self, error: ChatbaseError) -> float:
-        """
-        Return the seconds for which all requests of the key hold, when one was refused for their number.
-
-        :param error: the refusal.
-        """
+        """Return how long all requests of the key hold, when one was refused for their number."""
         return min(self.first_wait if error.retry_after is None else error.retry_after, self.max_wait)
 
 
@@ -84,13 +71,7 @@ class RetryArguments(TypedDict):
 
 
 def retry_arguments(policy: RetryPolicy, request: Request[Any]) -> RetryArguments:
-    """
-    Put a policy into tenacity's terms.
-
-    :param policy: the policy.
-    :param request: what is to be sent.
-    :return: the arguments of ``Retrying`` or ``AsyncRetrying``.
-    """
+    """Put a policy into tenacity's terms."""
 
     def wait(state: RetryCallState) -> float:
         return policy.wait(_error(state), state.attempt_number, random.random())  # noqa: S311

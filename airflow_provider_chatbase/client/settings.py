@@ -61,36 +61,19 @@ class ClientSettings:
     ca_bundle: str | None = None
 
     def url(self, host: Host, version: ApiVersion, path: str) -> str:
-        """
-        Return the whole URL of a path.
-
-        :param host: ``main`` or ``files``.
-        :param version: the API version.
-        :param path: the path below the version.
-        """
+        """Return the whole URL of a path."""
         base = self.files_host if host == "files" else self.host
         return f"{base}/api/{version}{path}"
 
     def timeouts(self, patience: float | None) -> Timeouts:
-        """
-        Return the timeouts of a request.
-
-        :param patience: seconds of silence that the operation needs, where it is known to be slow.
-        """
+        """Return the timeouts of a request."""
         if self.timeout is not None:
             return Timeouts(connect=min(CONNECT_TIMEOUT, self.timeout), read=self.timeout)
         return Timeouts(connect=CONNECT_TIMEOUT, read=patience or READ_TIMEOUT)
 
 
 def base_url(name: str, value: str) -> str:
-    """
-    Check and normalise a base URL.
-
-    :param name: the connection's field, for the error.
-    :param value: a URL, or a host alone, with or without ``/api/v1`` or ``/api/v2``.
-    :return: the URL without a trailing slash or API path.
-    :raises ChatbaseConfigurationError: when it is no http(s) URL, or plain http to another machine.
-    """
+    """Check and normalise a base URL."""
     text = value.strip()
     url = text if "://" in text else f"https://{text}"
     if "@" in _authority(url):
@@ -114,11 +97,7 @@ def base_url(name: str, value: str) -> str:
 
 
 def is_loopback(hostname: str) -> bool:
-    """
-    Say whether a host name is this machine.
-
-    :param hostname: a name or an address.
-    """
+    """Say whether a host name is this machine."""
     if hostname == "localhost" or hostname.endswith(".localhost"):
         return True
     try:
@@ -128,13 +107,7 @@ def is_loopback(hostname: str) -> bool:
 
 
 def require_version(settings: ClientSettings, request: Request[Any]) -> None:
-    """
-    Refuse an operation that the connection's API version does not have.
-
-    :param settings: the connection's settings.
-    :param request: what is to be sent.
-    :raises ChatbaseUnsupportedError: when the connection speaks v1 and only v2 has the operation.
-    """
+    """Refuse an operation that the connection's API version does not have."""
     if settings.api_version == "v1" and request.version == "v2":
         raise ChatbaseUnsupportedError(
             f"{request.operation} is an operation of API v2, and the connection speaks v1. "

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.checks import require_count
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
 from airflow_provider_chatbase.client.request import JsonObject, Request
@@ -37,11 +38,7 @@ class ToolUse:
     max_rounds: int = MAX_ROUNDS
 
     def __post_init__(self) -> None:
-        """
-        Check what was given.
-
-        :raises ChatbaseInputError: when a handler cannot be called, or another argument is wrong.
-        """
+        """Check what was given."""
         require_count("max_tool_rounds", self.max_rounds)
         if self.without_handler not in ON_TOOL_CALLS:
             raise ChatbaseInputError(
@@ -54,18 +51,13 @@ class ToolUse:
                 f"tool_handlers must be functions; this is none for {', '.join(useless)}. Nothing was sent."
             )
 
-    def runs(self, answer: JsonObject) -> bool:
-        """
-        Say whether to run tools and go on.
-
-        :param answer: the answer.
-        :raises ChatbaseToolCallError: when it asks for a tool without a handler, and that is to fail.
-        """
-        answered = answer["text"] and answer["finish_reason"] is not None
-        if answer["finish_reason"] != "tool-calls" and (answered or not answer["tool_calls"]):
+    def runs(self, answer: Answer) -> bool:
+        """Say whether to run tools and go on."""
+        answered = answer.text and answer.finish_reason is not None
+        if answer.finish_reason != "tool-calls" and (answered or not answer.tool_calls):
             return False
-        missing = sorted({str(call["name"]) for call in answer["tool_calls"]} - set(self.handlers))
-        if not missing and (self.handlers or answer["tool_calls"]):
+        missing = sorted({str(call["name"]) for call in answer.tool_calls} - set(self.handlers))
+        if not missing and (self.handlers or answer.tool_calls):
             return True
         if self.without_handler == "return":
             return False
@@ -75,45 +67,29 @@ class ToolUse:
             "Give tool_handlers for them, or on_tool_calls='return' to get the calls as the result.",
         )
 
-    def exhausted(self, answer: JsonObject) -> ChatbaseToolCallError:
-        """
-        Return the error of an agent that goes on asking for tools.
-
-        :param answer: its last answer.
-        """
+    def exhausted(self, answer: Answer) -> ChatbaseToolCallError:
+        """Return the error of an agent that goes on asking for tools."""
         return self._failed(answer, f"The agent asked for tools more than {self.max_rounds} times in a row.")
 
-    def nowhere(self, answer: JsonObject) -> ChatbaseToolCallError:
-        """
-        Return the error of an agent that asks for tools in a conversation that it does not name.
-
-        :param answer: its answer.
-        """
+    def nowhere(self, answer: Answer) -> ChatbaseToolCallError:
+        """Return the error of an agent that asks for tools in a conversation that it does not name."""
         return self._failed(
             answer, "The agent asked for tools, and did not say where to hand in their results."
         )
 
-    def _failed(self, answer: JsonObject, why: str) -> ChatbaseToolCallError:
+    def _failed(self, answer: Answer, why: str) -> ChatbaseToolCallError:
         return ChatbaseToolCallError(
-            f"{why} Conversation {answer['conversation_id']}.",
+            f"{why} Conversation {answer.conversation_id}.",
             operation="chatWithAgent",
-            text=answer["text"],
-            conversation_id=answer["conversation_id"],
+            text=answer.text,
+            conversation_id=answer.conversation_id,
         )
 
 
 def handed_in(
     agent_id: str, conversation_id: str, call: JsonObject, output: Any, *, again: bool
 ) -> Request[JsonObject]:
-    """
-    Make the request that hands in a tool's result; one that cannot be sent is reported to the agent as such.
-
-    :param agent_id: the agent.
-    :param conversation_id: the conversation.
-    :param call: the tool call.
-    :param output: what the tool returned.
-    :param again: whether an earlier try may have handed it in; that it is not waited for then means so.
-    """
+    """Make the request that hands in a tool's result; one that cannot be sent is told as such."""
     try:
         request = submit_tool_result(agent_id, conversation_id, call["id"], output)
     except ChatbaseInputError as error:
@@ -127,10 +103,6 @@ def run_tool(handlers: ToolHandlers, call: JsonObject) -> Any:
     Run a tool; its failure is for the agent to know.
 
     The handler gets the call's input as keyword arguments when they fit its parameters, else as one argument.
-
-    :param handlers: what runs a tool, by the tool's name.
-    :param call: the tool call.
-    :return: what the handler returned, or ``{"error": …}`` when it failed.
     """
     handler, given = handlers[call["name"]], call["input"]
     try:

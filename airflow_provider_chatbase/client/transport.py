@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypedDict
+from typing import Any, Generic, TypedDict, TypeVar
 
 import anyio
 import httpx
 from httpx_sse import EventSource
 
 from airflow_provider_chatbase import __version__
-from airflow_provider_chatbase.client.connection_pools import Pools
 from airflow_provider_chatbase.client.errors import (
     ChatbaseConfigurationError,
     ChatbaseConnectionLostError,
@@ -24,6 +24,53 @@ from airflow_provider_chatbase.client.errors import (
 from airflow_provider_chatbase.client.replies import Reply
 from airflow_provider_chatbase.client.request import Form, Request
 from airflow_provider_chatbase.client.settings import ClientSettings
+
+Client = TypeVar("Client")
+
+POOL_SIZE = 10
+
+
+class Pool(Generic[Client]):
+    """A client with connections of its own."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.busy = 0
+
+    def release(self) -> None:
+        """Give back a place that was taken."""
+        self.busy -= 1
+
+
+class Pools(Generic[Client]):
+    """Pools that are opened as they are needed. For one event loop."""
+
+    def __init__(self, open_client: Callable[[], Client]) -> None:
+        self._open_client = open_client
+        self._pools = [Pool(open_client())]
+
+    def take(self) -> Pool[Client]:
+        """Take a place in the first pool that has one; it is released in the end."""
+        pool = next((pool for pool in self._pools if pool.busy < POOL_SIZE), None)
+        if pool is None:
+            pool = Pool(self._open_client())
+            self._pools.append(pool)
+        pool.busy += 1
+        return pool
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """Take a client for the time of a block."""
+        pool = self.take()
+        try:
+            yield pool.client
+        finally:
+            pool.release()
+
+    def clients(self) -> list[Client]:
+        """Return all clients, to close them."""
+        return [pool.client for pool in self._pools]
+
 
 END_MARKER = "[DONE]"
 """What the last event of a whole stream says; what comes after it does not matter."""
@@ -56,12 +103,7 @@ class _ClientArguments(TypedDict):
 
 
 def open_client(settings: ClientSettings) -> httpx.Client:
-    """
-    Open a pool of connections for sync use.
-
-    :param settings: where and how.
-    :raises ChatbaseConfigurationError: when the proxy or the CA bundle cannot be used.
-    """
+    """Open a pool of connections for sync use."""
     with _bad_settings():
         return httpx.Client(**_client_arguments(settings))
 
@@ -70,12 +112,7 @@ AsyncPools = Pools[httpx.AsyncClient]
 
 
 def open_async_pools(settings: ClientSettings) -> AsyncPools:
-    """
-    Open pools of connections for async use.
-
-    :param settings: where and how.
-    :raises ChatbaseConfigurationError: when the proxy or the CA bundle cannot be used.
-    """
+    """Open pools of connections for async use."""
     with _bad_settings():
         return Pools(lambda: httpx.AsyncClient(**_client_arguments(settings)))
 
@@ -87,52 +124,25 @@ def load_async_backend() -> None:
 
 
 def send(client: httpx.Client, settings: ClientSettings, request: Request[Any]) -> Reply:
-    """
-    Send a request once.
-
-    :param client: from :func:`open_client`.
-    :param settings: where and how.
-    :param request: what to send.
-    :return: the reply, whatever its status.
-    :raises ChatbaseConnectionError: when no whole reply came.
-    """
+    """Send a request once."""
     with _no_reply(settings, request):
         return _reply(client.send(_build(client, settings, request)))
 
 
 async def send_async(pools: AsyncPools, settings: ClientSettings, request: Request[Any]) -> Reply:
-    """
-    Send a request once.
-
-    :param pools: from :func:`open_async_pools`.
-    :param settings: where and how.
-    :param request: what to send.
-    :return: the reply, whatever its status.
-    :raises ChatbaseConnectionError: when no whole reply came.
-    """
+    """Send a request once."""
     with _no_reply(settings, request), pools.client() as client:
         return _reply(await client.send(_build(client, settings, request)))
 
 
 async def close_async(pools: AsyncPools) -> None:
-    """
-    Close all connections.
-
-    :param pools: from :func:`open_async_pools`.
-    """
+    """Close all connections."""
     for client in pools.clients():
         await client.aclose()
 
 
 class StreamedReply:
-    """
-    A reply whose body is still coming.
-
-    :param response: the HTTP library's response, open.
-    :param settings: where it came from.
-    :param request: what it answers.
-    :param release: called when it is closed.
-    """
+    """A reply whose body is still coming."""
 
     def __init__(
         self,
@@ -158,8 +168,6 @@ class StreamedReply:
         Return the data of each server-sent event, or the chunks of a plain text, as they come.
 
         The end marker of server-sent events is not among them; a plain text has none.
-
-        :raises StreamBrokenError: when the connection breaks, or the events end without their end marker.
         """
         with _broken():
             if self._sends_events:
@@ -175,8 +183,6 @@ class StreamedReply:
         Return the data of each server-sent event, or the chunks of a plain text, as they come.
 
         The end marker of server-sent events is not among them; a plain text has none.
-
-        :raises StreamBrokenError: when the connection breaks, or the events end without their end marker.
         """
         with _broken():
             if self._sends_events:
@@ -189,21 +195,13 @@ class StreamedReply:
                 yield text
 
     def whole(self) -> Reply:
-        """
-        Read the rest of the body and return the reply.
-
-        :raises ChatbaseConnectionError: when no whole reply came.
-        """
+        """Read the rest of the body and return the reply."""
         with _no_reply(self._settings, self._request):
             self._response.read()
         return _reply(self._response)
 
     async def whole_async(self) -> Reply:
-        """
-        Read the rest of the body and return the reply.
-
-        :raises ChatbaseConnectionError: when no whole reply came.
-        """
+        """Read the rest of the body and return the reply."""
         with _no_reply(self._settings, self._request):
             await self._response.aread()
         return _reply(self._response)
@@ -233,15 +231,7 @@ class StreamBrokenError(Exception):
 
 
 def open_stream(client: httpx.Client, settings: ClientSettings, request: Request[Any]) -> StreamedReply:
-    """
-    Send a request once, and leave the body of the reply to come.
-
-    :param client: from :func:`open_client`.
-    :param settings: where and how.
-    :param request: what to send.
-    :return: the reply; the caller closes it.
-    :raises ChatbaseConnectionError: when no reply began.
-    """
+    """Send a request once, and leave the body of the reply to come."""
     with _no_reply(settings, request):
         return StreamedReply(client.send(_build(client, settings, request), stream=True), settings, request)
 
@@ -249,15 +239,7 @@ def open_stream(client: httpx.Client, settings: ClientSettings, request: Request
 async def open_stream_async(
     pools: AsyncPools, settings: ClientSettings, request: Request[Any]
 ) -> StreamedReply:
-    """
-    Send a request once, and leave the body of the reply to come.
-
-    :param pools: from :func:`open_async_pools`.
-    :param settings: where and how.
-    :param request: what to send.
-    :return: the reply; the caller closes it.
-    :raises ChatbaseConnectionError: when no reply began.
-    """
+    """Send a request once, and leave the body of the reply to come."""
     pool = pools.take()
     try:
         with _no_reply(settings, request):
@@ -375,3 +357,17 @@ def _bad_settings() -> Iterator[None]:
         raise ChatbaseConfigurationError(
             f"The connection's proxy or ca_bundle cannot be used: {error}."
         ) from error
+
+
+@contextmanager
+def quiet_logs(names: Iterable[str], level: int) -> Iterator[None]:
+    """Let loggers speak only of what is worse, for the time of a block."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(max(logger.level, level))
+    try:
+        yield
+    finally:
+        for logger, was in zip(loggers, before, strict=True):
+            logger.setLevel(was)

@@ -19,11 +19,7 @@ PARTITION = {"conversations": "conversation_date", "leads": "lead_date", "contac
 
 
 class HashingStream:
-    """
-    A stream that sums up what goes through it.
-
-    :param stream: where the bytes go.
-    """
+    """A stream that sums up what goes through it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -32,11 +28,7 @@ class HashingStream:
         self.closed = False
 
     def write(self, content: Any) -> int:
-        """
-        Write bytes.
-
-        :param content: the bytes.
-        """
+        """Write bytes."""
         self._stream.write(content)
         self._digest.update(content)
         size = len(memoryview(content).cast("B"))
@@ -74,15 +66,7 @@ class HashingStream:
 def assemble(
     spec: ExportSpec, files: Format, staging: Staging, parts: Sequence[FinishedPart]
 ) -> dict[str, ExportedFile]:
-    """
-    Put the parts together.
-
-    :param spec: the export.
-    :param files: its format.
-    :param staging: where the parts are, and where the files go.
-    :param parts: the parts, in the order of their rows.
-    :return: for each staged file its description, with its place in the export.
-    """
+    """Put the parts together."""
     outputs = {}
     for table in spec.layout.tables:
         for day, pieces in _by_file(spec, staging, parts, table):

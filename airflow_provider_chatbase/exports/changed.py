@@ -26,16 +26,7 @@ SEARCH_LAG = timedelta(minutes=5)
 async def changed_since(
     client: AsyncChatbaseClient, agent_id: str, window: Window, channels: Sequence[str]
 ) -> list[str]:
-    """
-    Find the conversations whose last activity lies in a window.
-
-    :param client: the client.
-    :param agent_id: the agent.
-    :param window: the window.
-    :param channels: only these; all when empty.
-    :return: their ids, those created last first.
-    :raises ChatbaseUnsupportedError: when this plan, agent or API version has no search.
-    """
+    """Find the conversations whose last activity lies in a window."""
     begin = window.start - SEARCH_LAG
     request = search_conversations(agent_id, updated_after=begin, sources=channels)
     found: dict[str, JsonObject] = {}

@@ -19,24 +19,12 @@ _ZSTD_LEVEL = 3
 
 
 def compressing(stream: IO[bytes], compression: str | None) -> AbstractContextManager[IO[bytes]]:
-    """
-    Wrap a stream; closing the result leaves the stream itself open.
-
-    :param stream: where the compressed bytes go.
-    :param compression: ``gzip``, ``zstd`` or ``None``.
-    :raises ChatbaseInputError: when the library for it is missing.
-    """
+    """Wrap a stream; closing the result leaves the stream itself open."""
     return _WRITERS[compression](stream)
 
 
 def decompressing(stream: IO[bytes], compression: str | None) -> IO[bytes]:
-    """
-    Read what :func:`compressing` wrote.
-
-    :param stream: the compressed bytes.
-    :param compression: ``gzip``, ``zstd`` or ``None``.
-    :raises ChatbaseInputError: when the library for it is missing.
-    """
+    """Read what :func:`compressing` wrote."""
     if compression == "gzip":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=stream, mode="rb"))
     if compression == "zstd":

@@ -17,11 +17,7 @@ OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az
 
 
 def protocols(fs: AbstractFileSystem) -> set[str]:
-    """
-    Return the names under which a file system is known.
-
-    :param fs: the file system.
-    """
+    """Return the names under which a file system is known."""
     return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
 
 
@@ -50,43 +46,24 @@ class ExportDirectory:
         return manifest.paths if manifest else set()
 
     def read(self, name: str) -> bytes:
-        """
-        Return a file's content.
-
-        :param name: the file.
-        :raises FileNotFoundError: when it is not there.
-        """
+        """Return a file's content."""
         return cast("bytes", self.fs.cat_file(self._join(name)))
 
     def read_if_there(self, name: str) -> bytes | None:
-        """
-        Return a file's content, or ``None`` when it is not there.
-
-        :param name: the file.
-        """
+        """Return a file's content, or ``None`` when it is not there."""
         try:
             return self.read(name)
         except FileNotFoundError:
             return None
 
     def open(self, name: str, mode: str = "rb") -> IO[bytes]:
-        """
-        Open a file. What is opened for writing must be a staged one: a failure may leave a part of it.
-
-        :param name: the file.
-        :param mode: ``rb`` or ``wb``.
-        """
+        """Open a file. What is opened for writing must be a staged one: a failure may leave a part of it."""
         if mode == "wb":
             self._make_parent(name)
         return cast("IO[bytes]", self.fs.open(self._join(name), mode))
 
     def put(self, name: str, content: bytes) -> None:
-        """
-        Write a file, so that a reader sees the old one or the new one and nothing between.
-
-        :param name: the file.
-        :param content: its content.
-        """
+        """Write a file, so that a reader sees the old one or the new one and nothing between."""
         if not self.has_directories:
             self.fs.pipe_file(self._join(name), content)
             return
@@ -102,13 +79,7 @@ class ExportDirectory:
             raise
 
     def create(self, name: str, content: bytes) -> None:
-        """
-        Write a file that must not be there yet; of two that try at one moment, one succeeds.
-
-        :param name: the file.
-        :param content: its content.
-        :raises FileExistsError: when it is there.
-        """
+        """Write a file that must not be there yet; of two that try at one moment, one succeeds."""
         self._make_parent(name)
         if "file" in protocols(self.fs):  # its pipe_file looks first and writes then: two could both succeed
             with self.fs.open(self._join(name), "xb") as file:
@@ -117,23 +88,12 @@ class ExportDirectory:
             self.fs.pipe_file(self._join(name), content, mode="create")
 
     def move(self, name: str, to: str) -> None:
-        """
-        Move a file.
-
-        :param name: where it is.
-        :param to: where it is to be; one that is there is replaced.
-        :raises FileNotFoundError: when it is not there.
-        """
+        """Move a file."""
         self._make_parent(to)
         self.fs.mv(self._join(name), self._join(to))
 
     def names(self, name: str = "") -> list[str]:
-        """
-        List a directory.
-
-        :param name: the directory.
-        :return: the names in it, without their directory.
-        """
+        """List a directory."""
         self.fs.invalidate_cache()
         try:
             found = self.fs.ls(self._join(name) if name else self.root, detail=False)
@@ -142,22 +102,14 @@ class ExportDirectory:
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
     def remove(self, name: str) -> None:
-        """
-        Remove a file or a directory; nothing happens when it is not there.
-
-        :param name: which one.
-        """
+        """Remove a file or a directory; nothing happens when it is not there."""
         path = self._join(name)
         self.fs.invalidate_cache()
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
 
     def remove_file_and_empty_parents(self, name: str) -> None:
-        """
-        Remove a file, and the directories in which nothing is left.
-
-        :param name: the file.
-        """
+        """Remove a file, and the directories in which nothing is left."""
         self.remove(name)
         parent = posixpath.dirname(name)
         while self.has_directories and parent and not self.names(parent):
@@ -174,11 +126,7 @@ class ExportDirectory:
         return missing
 
     def remove_empty(self, paths: list[str]) -> None:
-        """
-        Remove directories in which nothing is.
-
-        :param paths: their paths on the file system.
-        """
+        """Remove directories in which nothing is."""
         for path in paths:
             with suppress(OSError):  # never made, or somebody else writes there meanwhile
                 self.fs.rmdir(path)

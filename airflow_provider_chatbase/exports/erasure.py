@@ -58,18 +58,7 @@ def erase(
     salt: str | None = None,
     dry_run: bool = False,
 ) -> ErasureReport:
-    """
-    Erase rows from all exports in a directory. Files without such rows stay as they are, byte by byte.
-
-    :param directory: the exports.
-    :param user_ids: erase the conversations of these users.
-    :param conversation_ids: erase these conversations.
-    :param salt: what ``redact_salt`` was, where the users' ids are hashed.
-    :param dry_run: only count.
-    :return: what was erased.
-    :raises ChatbaseInputError: when there is nothing to erase from, or nobody to erase.
-    :raises ChatbaseStorageError: when the storage failed; then nothing was erased.
-    """
+    """Erase rows from all exports in a directory. Files without such rows stay as they are, byte by byte."""
     if not user_ids and not conversation_ids:
         raise ChatbaseInputError("Nobody is named: give user_ids or conversation_ids. Nothing was erased.")
     with storage_errors(directory.url):

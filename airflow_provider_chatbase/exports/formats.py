@@ -31,11 +31,7 @@ class FileWriter(Protocol):
     """Puts pieces together to a file."""
 
     def write(self, piece: bytes) -> None:
-        """
-        Add a piece.
-
-        :param piece: from :meth:`Format.join`.
-        """
+        """Add a piece."""
 
 
 class Format(Protocol):
@@ -44,28 +40,13 @@ class Format(Protocol):
     suffix: str
 
     def encode(self, item: JsonObject) -> dict[str, list[Any]]:
-        """
-        Encode an object of the API.
-
-        :param item: the object.
-        :return: for each table the encoded rows.
-        """
+        """Encode an object of the API."""
 
     def join(self, table: str, rows: Sequence[Any]) -> bytes:
-        """
-        Make a piece of rows.
-
-        :param table: the table's name.
-        :param rows: rows from :meth:`encode`.
-        """
+        """Make a piece of rows."""
 
     def writer(self, table: str, stream: IO[bytes]) -> AbstractContextManager[FileWriter]:
-        """
-        Begin a file.
-
-        :param table: the table's name.
-        :param stream: where its bytes go.
-        """
+        """Begin a file."""
 
 
 def open_format(
@@ -76,17 +57,7 @@ def open_format(
     compression: str | None = None,
     escape_formulas: bool = True,
 ) -> Format:
-    """
-    Choose the format of an export.
-
-    :param file_format: ``jsonl``, ``csv`` or ``parquet``.
-    :param kind: ``conversations``, ``leads`` or ``contacts``.
-    :param agent_id: the agent, for the tables' column of that name.
-    :param tables: the tables to write; ``None`` means all.
-    :param compression: ``gzip``, ``zstd`` or ``None``.
-    :param escape_formulas: for CSV, keep a spreadsheet from taking a text for a formula.
-    :raises ChatbaseInputError: when there is no such format, table or compression, or its library is missing.
-    """
+    """Choose the format of an export."""
     if file_format not in FORMATS:
         raise ChatbaseInputError(f"file_format {file_format!r} is unknown. Give one of {', '.join(FORMATS)}.")
     if compression not in SUFFIX:
@@ -103,14 +74,7 @@ def open_format(
 
 
 def choose_tables(file_format: str, kind: str, tables: Sequence[str] | None) -> tuple[Table, ...]:
-    """
-    Choose the tables of an export.
-
-    :param file_format: ``jsonl``, ``csv`` or ``parquet``.
-    :param kind: ``conversations``, ``leads`` or ``contacts``.
-    :param tables: their names; ``None`` means all.
-    :raises ChatbaseInputError: when there is no such table.
-    """
+    """Choose the tables of an export."""
     known = TABLES_OF[kind]
     if file_format == "jsonl":
         if tables is not None and list(tables) != [kind]:
@@ -127,12 +91,7 @@ def choose_tables(file_format: str, kind: str, tables: Sequence[str] | None) -> 
 
 
 class JsonLines:
-    """
-    The API's objects, one a line.
-
-    :param kind: what they are; the table's name.
-    :param compression: ``gzip``, ``zstd`` or ``None``.
-    """
+    """The API's objects, one a line."""
 
     def __init__(self, kind: str, compression: str | None) -> None:
         self._kind = kind
@@ -156,15 +115,7 @@ _FORMULA = re.compile(r"^\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|^[\t\r\n]")
 
 
 class Csv:
-    """
-    Comma-separated values with a header, in UTF-8; nothing stands for null.
-
-    :param kind: what is exported.
-    :param agent_id: the agent.
-    :param tables: the tables.
-    :param compression: ``gzip``, ``zstd`` or ``None``.
-    :param escape_formulas: put an apostrophe before a text that a spreadsheet would take for a formula.
-    """
+    """Comma-separated values with a header, in UTF-8; nothing stands for null."""
 
     def __init__(
         self,
@@ -225,11 +176,7 @@ class _Headed(AbstractContextManager[FileWriter]):
 
 
 def csv_line(cells: Sequence[Any]) -> bytes:
-    """
-    Write a line of CSV.
-
-    :param cells: its values.
-    """
+    """Write a line of CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerow(cells)  # quotes a cell with either of them
     return text.getvalue().removesuffix("\r\n").encode() + b"\n"

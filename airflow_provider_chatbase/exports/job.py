@@ -14,8 +14,8 @@ from typing import Any
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseNotFoundError, ChatbasePagingError
-from airflow_provider_chatbase.client.quiet_logs import quiet_logs
 from airflow_provider_chatbase.client.request import JsonObject
+from airflow_provider_chatbase.client.transport import quiet_logs
 from airflow_provider_chatbase.exports import readers
 from airflow_provider_chatbase.exports.assembly import assemble
 from airflow_provider_chatbase.exports.changed import changed_since
@@ -73,18 +73,7 @@ class Outcome:
 
 
 def export(open_client: OpenClient, directory: ExportDirectory, spec: ExportSpec) -> Outcome:
-    """
-    Export: parts first, then the files, the manifest last.
-
-    :param open_client: opens an async client.
-    :param directory: where to.
-    :param spec: what.
-    :return: what was exported.
-    :raises ChatbaseIncompleteExportError: when fewer objects arrive than the API counts.
-    :raises ChatbaseReplacedExportError: when another run of the same export was faster.
-    :raises ChatbaseOutputError: when the directory cannot be written, or holds something else.
-    :raises ChatbaseError: when the API refuses. In each case what was there before is still there.
-    """
+    """Export: parts first, then the files, the manifest last."""
 
     async def run() -> Outcome:
         async with await open_client() as client:
@@ -95,13 +84,7 @@ def export(open_client: OpenClient, directory: ExportDirectory, spec: ExportSpec
 
 
 class Export:
-    """
-    One attempt at an export.
-
-    :param client: an async client.
-    :param directory: where to.
-    :param spec: what.
-    """
+    """One attempt at an export."""
 
     def __init__(self, client: AsyncChatbaseClient, directory: ExportDirectory, spec: ExportSpec) -> None:
         self._client = client
@@ -311,12 +294,7 @@ class Export:
 
 
 def read_part_key(key: str) -> Window | None:
-    """
-    Read a part's key.
-
-    :param key: the key.
-    :return: the part's window, or ``None`` where it is no part of a window.
-    """
+    """Read a part's key."""
     try:
         start, end = (
             datetime.strptime(each, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for each in key.split("-")

@@ -10,11 +10,7 @@ _ESCAPED = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 def encode_line(value: Any) -> bytes:
-    """
-    Write a JSON value as one line of UTF-8, with its line end.
-
-    :param value: decoded JSON.
-    """
+    """Write a JSON value as one line of UTF-8, with its line end."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for character, escape in _ESCAPED.items():
         if character in text:

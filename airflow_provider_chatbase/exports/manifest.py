@@ -133,13 +133,7 @@ class Manifest:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_export(self, commit: Commit, files: Iterable[ExportedFile], watermark: datetime | None) -> Self:
-        """
-        Return the manifest after one more export, which replaces what its window covers.
-
-        :param commit: the export.
-        :param files: its files.
-        :param watermark: until when it exported; an earlier one than before changes nothing.
-        """
+        """Return the manifest after one more export, which replaces what its window covers."""
         kept_files = [each for each in self.files if not _replaces(commit, each)]
         kept = [rest for each in self.commits for rest in _rest_of(each, commit, kept_files)]
         moments = [each for each in (self.watermark, watermark) if each is not None]
@@ -184,12 +178,7 @@ class Manifest:
 
 
 def read_manifest(content: bytes) -> Manifest | None:
-    """
-    Read a manifest file.
-
-    :param content: its bytes.
-    :return: the manifest, or ``None`` where it is none of ours.
-    """
+    """Read a manifest file."""
     try:
         found = json.loads(content)
         if found["version"] != VERSION:
@@ -244,11 +233,7 @@ def _replaces(commit: Commit, file: ExportedFile) -> bool:
 
 
 def subject_name(commit: Commit) -> str:
-    """
-    Return the name that the files of an export begin with.
-
-    :param commit: the export.
-    """
+    """Return the name that the files of an export begin with."""
     if commit.window is None:
         safe = "".join(each if each.isalnum() or each in "._" else "_" for each in str(commit.subject))
         return f"conversation-{safe}"

@@ -22,12 +22,6 @@ class ParallelReader:
 
     A part that was shortened is complete when its objects and those of what was given away are as many as
     the API counted in the whole: so nothing is lost where two walks meet.
-
-    :param reader: the listing.
-    :param encode: turns an object into what is written.
-    :param finish: takes the rows of a part that is complete, under its name.
-    :param concurrency: how many walks there are at the same time, at most.
-    :param size: how many objects a part should have.
     """
 
     def __init__(
@@ -49,11 +43,7 @@ class ParallelReader:
         self._tasks = asyncio.TaskGroup()
 
     async def read(self, parts: Iterable[Window]) -> None:
-        """
-        Read parts. When one fails, the others are stopped.
-
-        :param parts: the parts, those first that are to be read first.
-        """
+        """Read parts. When one fails, the others are stopped."""
         failed: BaseExceptionGroup[BaseException] | None = None
         try:
             async with self._tasks:

@@ -33,23 +33,12 @@ _TYPES = {
 
 
 def arrow_schema(table: Table) -> Any:
-    """
-    Return a table's columns in pyarrow's terms.
-
-    :param table: the table.
-    """
+    """Return a table's columns in pyarrow's terms."""
     return pa.schema([pa.field(column.name, _TYPES[column.type]) for column in table.columns])
 
 
 class Parquet:
-    """
-    Parquet files with row groups of a fixed size, so that they do not depend on how the pieces were cut.
-
-    :param kind: what is exported.
-    :param agent_id: the agent.
-    :param tables: the tables.
-    :param compression: the codec inside the file; ``None`` means Snappy.
-    """
+    """Parquet files with row groups of a fixed size, however the pieces were cut."""
 
     suffix = ".parquet"
 
@@ -88,23 +77,14 @@ class Parquet:
 
 
 def read_rows(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """
-    Read a Parquet file row by row, a row group at a time.
-
-    :param stream: the file.
-    """
+    """Read a Parquet file row by row, a row group at a time."""
     file = pq.ParquetFile(stream)
     for number in range(file.num_row_groups):
         yield from file.read_row_group(number).to_pylist()
 
 
 class RowGroups:
-    """
-    Collects rows until a row group is full.
-
-    :param file: the open Parquet file.
-    :param schema: its columns.
-    """
+    """Collects rows until a row group is full."""
 
     def __init__(self, file: Any, schema: Any) -> None:
         self._file = file
@@ -113,21 +93,13 @@ class RowGroups:
         self._schema = schema
 
     def write(self, piece: bytes) -> None:
-        """
-        Add a piece.
-
-        :param piece: an Arrow stream.
-        """
+        """Add a piece."""
         if piece:
             with pa.ipc.open_stream(piece) as reader:
                 self.write_table(reader.read_all())
 
     def write_table(self, table: Any) -> None:
-        """
-        Add rows.
-
-        :param table: a pyarrow table.
-        """
+        """Add rows."""
         self._waiting.append(table)
         if sum(each.num_rows for each in self._waiting) >= ROW_GROUP:
             rows = pa.concat_tables(self._waiting)
@@ -137,11 +109,7 @@ class RowGroups:
             self._waiting = [rows.slice(full)]
 
     def write_row(self, row: Mapping[str, Any]) -> None:
-        """
-        Add a single row.
-
-        :param row: its values by column.
-        """
+        """Add a single row."""
         self._rows.append(row)
         if len(self._rows) >= ROW_GROUP:
             self._take_rows()

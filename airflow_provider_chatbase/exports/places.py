@@ -10,11 +10,7 @@ from itertools import count
 
 
 class Places:
-    """
-    Places for work that is done at the same time.
-
-    :param number: how many there are.
-    """
+    """Places for work that is done at the same time."""
 
     def __init__(self, number: int) -> None:
         self._free = number
@@ -23,11 +19,7 @@ class Places:
 
     @asynccontextmanager
     async def take(self, rank: float) -> AsyncIterator[None]:
-        """
-        Have a place for the time of a block.
-
-        :param rank: of those who wait, the lowest gets the next free place.
-        """
+        """Have a place for the time of a block."""
         if self._free:
             self._free -= 1
         else:

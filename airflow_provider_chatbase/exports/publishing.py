@@ -35,11 +35,7 @@ LOCK_POLL = 0.5
 
 
 class Lock:
-    """
-    The right to change the manifest.
-
-    :param directory: the export's directory.
-    """
+    """The right to change the manifest."""
 
     def __init__(self, directory: ExportDirectory) -> None:
         self._directory = directory
@@ -66,11 +62,7 @@ class Lock:
                 return
 
     def renew(self) -> None:
-        """
-        Show that we are alive.
-
-        :raises ChatbaseReplacedExportError: when another run has broken the lock.
-        """
+        """Show that we are alive."""
         if time.monotonic() - self._renewed < LOCK_RENEWAL:
             return
         self._require()
@@ -100,11 +92,7 @@ def _holder_died(token: bytes | None) -> bool:
 
 @contextmanager
 def exclusive(directory: ExportDirectory) -> Iterator[Lock]:
-    """
-    Let nobody else change the manifest meanwhile.
-
-    :param directory: the export's directory.
-    """
+    """Let nobody else change the manifest meanwhile."""
     lock = Lock(directory)
     lock.take()
     try:
@@ -122,20 +110,7 @@ def publish(
     watermark: datetime | None,
     extra: Mapping[str, Any],
 ) -> Manifest:
-    """
-    Publish an export.
-
-    :param directory: where to.
-    :param staging: where its files are.
-    :param layout: what it has in common with earlier exports there.
-    :param commit: the export.
-    :param outputs: for each staged file its description, with its place in the directory.
-    :param watermark: until when it exported.
-    :param extra: more facts for the manifest.
-    :return: the manifest as it is now.
-    :raises ChatbaseOutputError: when the directory holds exports of another kind.
-    :raises ChatbaseReplacedExportError: when another run came first.
-    """
+    """Publish an export."""
     with exclusive(directory) as lock:
         old = directory.read_manifest()
         base = base_manifest(directory, old, layout, commit)
@@ -155,17 +130,7 @@ def replace_manifest(
     new: Manifest,
     outputs: Mapping[str, ExportedFile],
 ) -> None:
-    """
-    Bring the files of a new manifest into place, then the manifest, then remove what it no longer names.
-
-    :param directory: where to.
-    :param staging: where the files are.
-    :param lock: held by the caller.
-    :param old: the manifest that is there.
-    :param new: the one to come.
-    :param outputs: for each staged file its description.
-    :raises ChatbaseReplacedExportError: when another run came first.
-    """
+    """Bring in the new files, then the manifest, then remove what it no longer names."""
     there = old.paths if old else set()
     obsolete = (there | staging.noted_commit()) - new.paths
     coming = {name: file.path for name, file in outputs.items() if file.path not in there}
@@ -193,15 +158,7 @@ def _withdraw(directory: ExportDirectory, paths: Iterable[str]) -> None:
 def base_manifest(
     directory: ExportDirectory, old: Manifest | None, layout: Layout, commit: Commit
 ) -> Manifest:
-    """
-    Return the manifest to add an export to.
-
-    :param directory: for messages.
-    :param old: the manifest that is there.
-    :param layout: the new export's.
-    :param commit: the new export.
-    :raises ChatbaseOutputError: when what is there does not go with it.
-    """
+    """Return the manifest to add an export to."""
     if old is None:
         return Manifest(layout)
     if old.layout == layout:

@@ -10,11 +10,9 @@ from typing import Any, Protocol
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseReplyError
 from airflow_provider_chatbase.client.paging import NumberedWalk, PageWalk, Walk
+from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject, Request
-from airflow_provider_chatbase.client.shapes import Page
-from airflow_provider_chatbase.client.v1.contacts import list_contacts
-from airflow_provider_chatbase.client.v1.conversations import get_conversations
-from airflow_provider_chatbase.client.v1.leads import get_leads
+from airflow_provider_chatbase.client.v1 import get_conversations, get_leads, list_contacts
 from airflow_provider_chatbase.client.v2.conversations import export_conversations
 from airflow_provider_chatbase.exports.rows import created_at, updated_at
 from airflow_provider_chatbase.exports.splitting import split_by_days
@@ -50,28 +48,14 @@ class Reader(Protocol):
         """Return the time by which an object belongs to a window."""
 
     def pages(self, window: Window) -> AsyncIterator[Page]:
-        """
-        Walk over the pages that hold a window's objects, and perhaps others.
-
-        :param window: the window.
-        """
+        """Walk over the pages that hold a window's objects, and perhaps others."""
 
     def first_parts(self, window: Window, concurrency: int) -> list[Window]:
-        """
-        Cut a window where its total is not known.
-
-        :param window: the window.
-        :param concurrency: how many parts are read at the same time.
-        """
+        """Cut a window where its total is not known."""
 
 
 async def follow(client: AsyncChatbaseClient, walk: Walk) -> AsyncIterator[Page]:
-    """
-    Walk over pages, asking again for one that came damaged.
-
-    :param client: the client.
-    :param walk: decides which page comes next.
-    """
+    """Walk over pages, asking again for one that came damaged."""
     while (request := walk.next_request()) is not None:
         page = await send_steadily(client, request)
         walk.take(page)
@@ -79,13 +63,7 @@ async def follow(client: AsyncChatbaseClient, walk: Walk) -> AsyncIterator[Page]
 
 
 async def send_steadily(client: AsyncChatbaseClient, request: Request[Page]) -> Page:
-    """
-    Send a request that only reads; a proxy's page instead of the reply is no reason to give up at once.
-
-    :param client: the client.
-    :param request: the request.
-    :raises ChatbaseReplyError: when no good reply came in several attempts.
-    """
+    """Send a request that only reads; a proxy's page instead of the reply is no reason to give up at once."""
     for _ in range(ATTEMPTS_AT_A_PAGE - 1):
         try:
             return await client.send(request)
@@ -124,12 +102,7 @@ class ConversationsV2:
         return follow(self.client, PageWalk(self._request(window)))
 
     async def probe(self, window: Window) -> Page:
-        """
-        Ask how many there are, cheaply.
-
-        :param window: the window.
-        :return: a page with the total and the newest conversation.
-        """
+        """Ask how many there are, cheaply."""
         request = self._request(window).with_query(limit=1, include="summary")
         return await send_steadily(self.client, request)
 
@@ -138,12 +111,7 @@ class ConversationsV2:
         return [window]
 
     async def one(self, conversation_id: str) -> list[JsonObject]:
-        """
-        Read a single conversation, whatever its channel.
-
-        :param conversation_id: which one.
-        :return: the conversation, or nothing when it is not there.
-        """
+        """Read a single conversation, whatever its channel."""
         request = export_conversations(
             self.agent_id, conversation_id=conversation_id, sources=self.channels, summary=self.summary
         )
@@ -187,13 +155,7 @@ class NumberedListing:
 
 
 def conversations_v1(client: AsyncChatbaseClient, agent_id: str, channels: Sequence[str]) -> NumberedListing:
-    """
-    Return the conversations as API v1 lists them.
-
-    :param client: the client.
-    :param agent_id: the agent.
-    :param channels: only these; all when empty.
-    """
+    """Return the conversations as API v1 lists them."""
 
     def page_request(window: Window, number: int) -> Request[Page]:
         first, last = _days(window)
@@ -203,12 +165,7 @@ def conversations_v1(client: AsyncChatbaseClient, agent_id: str, channels: Seque
 
 
 def leads(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
-    """
-    Return the leads.
-
-    :param client: the client.
-    :param agent_id: the agent.
-    """
+    """Return the leads."""
 
     def page_request(window: Window, number: int) -> Request[Page]:
         first, last = _days(window)
@@ -218,12 +175,7 @@ def leads(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
 
 
 def contacts(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
-    """
-    Return the contacts; the API lists all of them, and a window picks those that changed in it.
-
-    :param client: the client.
-    :param agent_id: the agent.
-    """
+    """Return the contacts; the API lists all of them, and a window picks those that changed in it."""
     return NumberedListing(
         client,
         "listContacts",

@@ -57,11 +57,7 @@ class Redaction:
     salt: str = ""
 
     def apply(self, item: JsonObject) -> JsonObject:
-        """
-        Return an object without what is to be hidden; the one that was given stays as it is.
-
-        :param item: an object of the API.
-        """
+        """Return an object without what is to be hidden; the one that was given stays as it is."""
         if not self.actions:
             return item
         changed: JsonObject = _walk(item, self._change_field)
@@ -94,11 +90,7 @@ class Redaction:
         return _detected(value)
 
     def hashed(self, value: str) -> str:
-        """
-        Return what stands in the place of a value that is hashed.
-
-        :param value: the value.
-        """
+        """Return what stands in the place of a value that is hashed."""
         text = value.encode("utf-8", "surrogatepass")
         return hmac.new(self.salt.encode(), text, hashlib.sha256).hexdigest()
 
@@ -109,14 +101,7 @@ class Redaction:
 
 
 def read_redaction(value: Any, salt: str | None) -> Redaction:
-    """
-    Read the operators' ``redact`` argument.
-
-    :param value: a dict of column to action; a list of columns to drop; or ``None``.
-    :param salt: for ``hash``.
-    :return: the redaction.
-    :raises ChatbaseInputError: when an action is unknown, or a hash has no salt.
-    """
+    """Read the operators' ``redact`` argument."""
     if value is None:
         return Redaction({})
     if isinstance(value, list | tuple):
@@ -139,11 +124,7 @@ def read_redaction(value: Any, salt: str | None) -> Redaction:
 
 
 def detect(text: str) -> str:
-    """
-    Replace e-mail addresses and phone numbers in a text.
-
-    :param text: the text.
-    """
+    """Replace e-mail addresses and phone numbers in a text."""
     if "@" in text:
         text = E_MAIL.sub("[email]", text)
     return PHONE.sub("[phone]", text)

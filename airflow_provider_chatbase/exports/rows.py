@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from airflow_provider_chatbase.client.answers import message_parts, parts_text
+from airflow_provider_chatbase.client.answer import message_parts, parts_text
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.exports.window import read_moment
 
@@ -54,61 +54,32 @@ _CONTACT = frozenset(
 
 
 def rows_of(kind: str, item: JsonObject, agent_id: str) -> Rows:
-    """
-    Make an object's rows.
-
-    :param kind: ``conversations``, ``leads`` or ``contacts``.
-    :param item: the object, as the API gave it.
-    :param agent_id: whose it is.
-    :return: for each table its rows, with the columns of :mod:`~airflow_provider_chatbase.exports.schema`.
-    """
+    """Make an object's rows."""
     return _ROWS[kind](item, agent_id)
 
 
 def first_of(item: JsonObject, *names: str) -> Any:
-    """
-    Return a field that has different names in different versions of the API.
-
-    :param item: the object.
-    :param names: the names.
-    :return: the first value that is not ``None``.
-    """
+    """Return a field that has different names in different versions of the API."""
     return next((item[name] for name in names if item.get(name) is not None), None)
 
 
 def created_at(item: JsonObject) -> Any:
-    """
-    Return when an object was created, as the API says it.
-
-    :param item: the object.
-    """
+    """Return when an object was created, as the API says it."""
     return first_of(item, "createdAt", "created_at")
 
 
 def updated_at(item: JsonObject) -> Any:
-    """
-    Return when an object last changed, as the API says it.
-
-    :param item: the object.
-    """
+    """Return when an object last changed, as the API says it."""
     return first_of(item, "updatedAt", "updated_at", "last_message_at")
 
 
 def user_of(item: JsonObject) -> str | None:
-    """
-    Return a conversation's user.
-
-    :param item: the conversation.
-    """
+    """Return a conversation's user."""
     return _text(first_of(item, "userId", "user_id", "customer"))
 
 
 def messages_of(conversation: JsonObject) -> list[JsonObject]:
-    """
-    Return a conversation's messages; none where it was read as a summary.
-
-    :param conversation: the conversation.
-    """
+    """Return a conversation's messages; none where it was read as a summary."""
     messages = conversation.get("messages")
     return [each for each in messages if isinstance(each, dict)] if isinstance(messages, list) else []
 

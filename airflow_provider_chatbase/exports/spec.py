@@ -78,13 +78,7 @@ class ExportSpec:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def commit(self, rows: int, api_total: int | None, excluded: int) -> Commit:
-        """
-        Describe the finished export.
-
-        :param rows: the objects that it brought.
-        :param api_total: how many the API counts.
-        :param excluded: how many of them were left out.
-        """
+        """Describe the finished export."""
         return Commit(self.window, rows, api_total, excluded, self.by, self.conversation_id)
 
     def facts(self) -> Mapping[str, Any]:
@@ -97,12 +91,6 @@ def cover_files(window: Window, manifest: Manifest | None, by: str, partition_by
     Widen a window so that files of earlier exports are replaced whole, or not at all.
 
     Else conversations of the part that both have would be there twice.
-
-    :param window: the window that was asked for.
-    :param manifest: what is there.
-    :param by: what the window speaks of.
-    :param partition_by: ``day`` makes it begin at the start of a day.
-    :return: the window to export.
     """
     if by != CREATED:
         return window

@@ -25,9 +25,6 @@ def part_size(total: int, concurrency: int) -> int:
     Return how many conversations a part should have.
 
     Every part costs about half a page more, so they are few; who is done takes over from the others.
-
-    :param total: how many conversations the window has.
-    :param concurrency: how many parts are read at the same time.
     """
     return min(max(2 * total // concurrency, LEAST_IN_PART), MOST_IN_PART)
 
@@ -35,16 +32,7 @@ def part_size(total: int, concurrency: int) -> int:
 def split_evenly(
     window: Window, total: int, wanted: int, newest: datetime | None, most_pieces: int = MOST_PIECES
 ) -> list[Window]:
-    """
-    Cut a window into pieces of equal time.
-
-    :param window: the window.
-    :param total: how many conversations it has.
-    :param wanted: how many a piece should have.
-    :param newest: when the newest of them was created, where that is known.
-    :param most_pieces: how many pieces there may be.
-    :return: the pieces, newest first; one only, where it cannot be cut.
-    """
+    """Cut a window into pieces of equal time."""
     top = window.end
     if newest is not None and window.start < newest < window.end:
         top = min(whole_second(newest) + timedelta(seconds=1), window.end)
@@ -57,13 +45,7 @@ def split_evenly(
 
 
 def middle(start: datetime, oldest: datetime | None) -> datetime | None:
-    """
-    Return where to cut what lies before the oldest conversation that was read.
-
-    :param start: the start of the part.
-    :param oldest: when that conversation was created; ``None`` where none was read.
-    :return: a whole second after the start; ``None`` where there is none.
-    """
+    """Return where to cut what lies before the oldest conversation that was read."""
     if oldest is None:
         return None
     cut = whole_second(start + (oldest - start) / 2)
@@ -71,14 +53,7 @@ def middle(start: datetime, oldest: datetime | None) -> datetime | None:
 
 
 def split_by_days(window: Window, most_pieces: int, most_days: int) -> list[Window]:
-    """
-    Cut a window at midnights, for an API that knows only days.
-
-    :param window: the window.
-    :param most_pieces: how many pieces are wanted.
-    :param most_days: how long a piece may be, even if there are more pieces then.
-    :return: the pieces, newest first.
-    """
+    """Cut a window at midnights, for an API that knows only days."""
     days = (window.end - floor_day(window.start)).days + 1
     step = timedelta(days=max(1, min(-(-days // most_pieces), most_days)))
     cuts = [window.start]

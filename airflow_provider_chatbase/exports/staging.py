@@ -73,24 +73,13 @@ class PartFile:
         self.segments: list[Segment] = []
 
     def add(self, day: str | None, rows: int, piece: bytes) -> None:
-        """
-        Add a piece.
-
-        :param day: the day of its rows.
-        :param rows: how many.
-        :param piece: the bytes.
-        """
+        """Add a piece."""
         self.stream.write(piece)
         self.segments.append((day, rows, len(piece)))
 
 
 class Staging:
-    """
-    The staging directory of one export, the same one for every attempt at it.
-
-    :param directory: the export's directory.
-    :param fingerprint: stands for everything that the export's bytes depend on.
-    """
+    """The staging directory of one export, the same one for every attempt at it."""
 
     def __init__(self, directory: ExportDirectory, fingerprint: str) -> None:
         self._directory = directory
@@ -103,11 +92,7 @@ class Staging:
         return plan if isinstance(plan, dict) else None
 
     def begin(self, plan: dict[str, Any]) -> None:
-        """
-        Take the directory over for this attempt.
-
-        :param plan: what a later attempt has to know.
-        """
+        """Take the directory over for this attempt."""
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "begun": time.time()}
         _active.add((self._directory.url, self.name))
         self._directory.put(self.path(PLAN), json.dumps({**plan, **owner}).encode())
@@ -136,11 +121,6 @@ class Staging:
         Write a part: its files first, its done-file last.
 
         The files are named by attempt, so that two attempts at the same part do not meet.
-
-        :param key: which part.
-        :param counts: rows, the API's total, and rows left out.
-        :param tables: the pieces by table.
-        :return: what was written.
         """
         files = {}
         for table, part in tables.items():
@@ -156,13 +136,7 @@ class Staging:
         return finished
 
     def read_part(self, part: FinishedPart, table: str) -> Iterable[tuple[str | None, int, bytes]]:
-        """
-        Read a part's pieces of one table.
-
-        :param part: which part.
-        :param table: which table.
-        :return: for each piece its day, its rows and its bytes.
-        """
+        """Read a part's pieces of one table."""
         name, segments = part.files[table]
         if not segments:
             return
@@ -171,35 +145,19 @@ class Staging:
                 yield day, rows, stream.read(size)
 
     def open(self, name: str) -> IO[bytes]:
-        """
-        Open a file for writing, under a name of this attempt's own.
-
-        :param name: the file.
-        """
+        """Open a file for writing, under a name of this attempt's own."""
         return self._directory.open(self.output(name), "wb")
 
     def output(self, name: str) -> str:
-        """
-        Return the path of a file that :meth:`open` wrote.
-
-        :param name: the file.
-        """
+        """Return the path of a file that :meth:`open` wrote."""
         return self.path(f"out-{self._attempt}/{name}")
 
     def note_commit(self, paths: Iterable[str]) -> None:
-        """
-        Note the files that are about to appear or to go, for whoever clears up if we cannot.
-
-        :param paths: the files, relative to the export's directory.
-        """
+        """Note the files that are about to appear or to go, for whoever clears up if we cannot."""
         self._directory.put(self.path(COMMIT), json.dumps(sorted(paths)).encode())
 
     def path(self, name: str) -> str:
-        """
-        Return a staged file's path, relative to the export's directory.
-
-        :param name: its name.
-        """
+        """Return a staged file's path, relative to the export's directory."""
         return f"{self.name}/{name}"
 
     def noted_commit(self) -> set[str]:
@@ -219,12 +177,7 @@ class Staging:
 
 
 def clear_leftovers(directory: ExportDirectory, own: str) -> None:
-    """
-    Remove what dead attempts left behind. What is alive, on this machine or another, stays.
-
-    :param directory: the export's directory.
-    :param own: the name of the caller's staging directory.
-    """
+    """Remove what dead attempts left behind. What is alive, on this machine or another, stays."""
     for name in directory.names():
         if not name.startswith(PREFIX) or name == own or _alive(directory, name):
             continue
@@ -250,11 +203,7 @@ def _alive(directory: ExportDirectory, name: str) -> bool:
 
 
 def process_runs(pid: Any) -> bool:
-    """
-    Say whether a process of this machine is alive.
-
-    :param pid: its number.
-    """
+    """Say whether a process of this machine is alive."""
     if not isinstance(pid, int):
         return False
     try:

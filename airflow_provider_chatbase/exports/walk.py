@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
+from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.client.shapes import Page
 from airflow_provider_chatbase.exports.errors import ChatbaseIncompleteExportError
 from airflow_provider_chatbase.exports.readers import Reader
 from airflow_provider_chatbase.exports.window import Window, read_moment
@@ -92,11 +92,7 @@ class Walk:
         return max(self.own_total - len(self.seen), 0) if self.page_size else 0
 
     async def run(self, after_page: Callable[[Walk], None] | None = None) -> None:
-        """
-        Walk to the end of its own.
-
-        :param after_page: is called after each page.
-        """
+        """Walk to the end of its own."""
         try:
             async for page in self.reader.pages(self.part):
                 self._take(page)
@@ -108,13 +104,7 @@ class Walk:
             self.broken = error
 
     def shorten(self, cut: datetime, given: int) -> Window:
-        """
-        Give away what lies before a moment.
-
-        :param cut: the moment, a whole second.
-        :param given: about how many these are.
-        :return: what is given away.
-        """
+        """Give away what lies before a moment."""
         rest = Window(self.own.start, cut)
         self.own = Window(cut, self.own.end)
         self.own_total -= given
@@ -126,20 +116,11 @@ class Walk:
         return rest
 
     def complete(self, given: int) -> bool:
-        """
-        Say whether all that any page counted has arrived.
-
-        :param given: how many objects are in what was given away.
-        """
+        """Say whether all that any page counted has arrived."""
         return self.broken is None and len(self.seen) + given >= max(self.totals, default=0)
 
     def rows(self, seen: dict[str, Encoded | None], total: int | None) -> PartRows:
-        """
-        Return the objects of its own.
-
-        :param seen: what has arrived, in this walk or in several.
-        :param total: how many the API counts, with those that lie outside.
-        """
+        """Return the objects of its own."""
         inside = [each for each in seen.values() if each is not None]
         outside = len(seen) - len(inside)
         return PartRows(
@@ -174,15 +155,7 @@ class Walk:
 
 
 async def read_to_the_end(walk: Walk, given: int) -> PartRows:
-    """
-    Return a walk's rows. Where it changed meanwhile it is walked again: pages shift when objects come and go.
-
-    :param walk: the walk, at its end.
-    :param given: how many objects are in what was given away.
-    :return: the rows of its own.
-    :raises ChatbaseIncompleteExportError: when fewer objects arrive than the API counts.
-    :raises ChatbasePagingError: when no walk comes to an end.
-    """
+    """Return a walk's rows. Where it changed meanwhile it is walked again."""
     if walk.complete(given):
         total = len(walk.seen) if walk.shortened else max(walk.totals, default=None)
         return walk.rows(walk.seen, total)
@@ -228,21 +201,12 @@ def _report(walk: Walk, attempt: int, given: int) -> None:
 
 
 def identity_of(item: JsonObject) -> str:
-    """
-    Return what tells an object from others.
-
-    :param item: the object.
-    """
+    """Return what tells an object from others."""
     identity = item.get("id")
     return json.dumps(item, sort_keys=True) if identity is None else str(identity)
 
 
 def newest_first(items: list[Encoded], *, by_id: bool = False) -> list[Encoded]:
-    """
-    Sort objects, those of one second as the API gave them.
-
-    :param items: the objects.
-    :param by_id: sort those of one second by id, where the API promises no order.
-    """
+    """Sort objects, those of one second as the API gave them."""
     ordered = sorted(items, key=lambda each: each.identity) if by_id else items
     return sorted(ordered, key=lambda each: each.at.timestamp() if each.at else float("inf"), reverse=True)

@@ -28,11 +28,7 @@ class Window:
     end: datetime
 
     def holds(self, created_at: Any) -> bool:
-        """
-        Say whether a conversation belongs to the window.
-
-        :param created_at: the API's ``createdAt``; one that cannot be read is the API's to judge, and is in.
-        """
+        """Say whether a conversation belongs to the window."""
         at = read_moment(created_at)
         return at is None or self.start <= at < self.end
 
@@ -41,27 +37,15 @@ class Window:
         return {"start": in_utc(self.start), "end": in_utc(self.end)}
 
     def covers(self, other: Window) -> bool:
-        """
-        Say whether another window lies within this one.
-
-        :param other: the other.
-        """
+        """Say whether another window lies within this one."""
         return self.start <= other.start and other.end <= self.end
 
     def meets(self, other: Window) -> bool:
-        """
-        Say whether the two have a moment in common.
-
-        :param other: the other.
-        """
+        """Say whether the two have a moment in common."""
         return self.start < other.end and other.start < self.end
 
     def without(self, other: Window) -> list[Window]:
-        """
-        Return what of this window lies outside of another.
-
-        :param other: the other.
-        """
+        """Return what of this window lies outside of another."""
         if not self.meets(other):
             return [self]
         before, after = Window(self.start, other.start), Window(other.end, self.end)
@@ -86,19 +70,7 @@ def choose_window(
     watermark: datetime | None = None,
     first_start: Moment | None = None,
 ) -> Window | None:
-    """
-    Choose the window: the one that is given, else the run's data interval, else since the watermark.
-
-    :param start: the first moment; with only an end given, the beginning of time.
-    :param end: the first moment after the window; with only a start given, now.
-    :param interval: the run's data interval, empty where the run has none.
-    :param now: the present, or until when a run without an interval is to export.
-    :param watermark: until when earlier runs exported.
-    :param first_start: where to begin as long as there is no watermark.
-    :return: the window; ``None`` when everything until now was exported by earlier runs.
-    :raises ChatbaseInputError: when a bound is no time, the end is not after the start, or there is no
-        window at all.
-    """
+    """Choose the window: the one that is given, else the run's data interval, else since the watermark."""
     if start in (None, "") and end in (None, ""):
         return _interval_window(interval) or _since(watermark, first_start, now)
     first = EPOCH if start in (None, "") else parse_moment("start", start)
@@ -114,34 +86,19 @@ def choose_window(
 def ends_now(
     start: Moment | None, end: Moment | None, interval: tuple[datetime | None, datetime | None]
 ) -> bool:
-    """
-    Say whether the window that :func:`choose_window` chooses ends at the present.
-
-    :param start: as given.
-    :param end: as given.
-    :param interval: the run's data interval.
-    """
+    """Say whether the window that :func:`choose_window` chooses ends at the present."""
     if end not in (None, ""):
         return False
     return start not in (None, "") or _interval_window(interval) is None
 
 
 def floor_day(at: datetime) -> datetime:
-    """
-    Return the start of a moment's day in UTC.
-
-    :param at: the moment.
-    """
+    """Return the start of a moment's day in UTC."""
     return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def look_back(window: Window, by: timedelta) -> Window:
-    """
-    Move a window's start back, to the start of a day.
-
-    :param window: the window.
-    :param by: how far.
-    """
+    """Move a window's start back, to the start of a day."""
     try:
         return Window(floor_day(window.start - by), window.end)
     except OverflowError:
@@ -149,12 +106,7 @@ def look_back(window: Window, by: timedelta) -> Window:
 
 
 def days_of(window: Window) -> list[Window]:
-    """
-    Cut a window at midnights in UTC.
-
-    :param window: the window.
-    :return: its days, the first and the last one perhaps not whole.
-    """
+    """Cut a window at midnights in UTC."""
     cuts = [window.start]
     while (midnight := floor_day(cuts[-1]) + timedelta(days=1)) < window.end:
         cuts.append(midnight)
@@ -162,14 +114,7 @@ def days_of(window: Window) -> list[Window]:
 
 
 def parse_moment(name: str, value: Any) -> datetime:
-    """
-    Read a bound; without a time zone it is UTC, a date alone is the start of that day.
-
-    :param name: the argument's name, for the error.
-    :param value: ISO 8601 text, a date or a datetime.
-    :return: the moment in UTC, in whole seconds.
-    :raises ChatbaseInputError: when it is none of these.
-    """
+    """Read a bound; without a time zone it is UTC, a date alone is the start of that day."""
     if isinstance(value, datetime):
         at = _to_utc(value)
     elif isinstance(value, date):
@@ -191,19 +136,12 @@ def whole_second(at: datetime) -> datetime:
     Cut a bound to its second, in UTC.
 
     The API shows creation times in whole seconds, so only windows that meet at one miss nothing.
-
-    :param at: the bound, with a time zone.
     """
     return at.astimezone(UTC).replace(microsecond=0)
 
 
 def read_moment(value: Any) -> datetime | None:
-    """
-    Read a time of the API: seconds since the epoch, milliseconds, or ISO 8601.
-
-    :param value: what the API gave.
-    :return: the moment in UTC, or ``None`` where it is no time.
-    """
+    """Read a time of the API: seconds since the epoch, milliseconds, or ISO 8601."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -215,21 +153,12 @@ def read_moment(value: Any) -> datetime | None:
 
 
 def compact(at: datetime) -> str:
-    """
-    Write a moment without punctuation, as in file names.
-
-    :param at: the moment.
-    """
+    """Write a moment without punctuation, as in file names."""
     return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def read_window(found: Any) -> Window | None:
-    """
-    Read a window from JSON, as :meth:`Window.as_json` writes it.
-
-    :param found: an object with ``start`` and ``end``, or anything else.
-    :return: the window, or ``None`` where it is none.
-    """
+    """Read a window from JSON, as :meth:`Window.as_json` writes it."""
     if not isinstance(found, dict):
         return None
     start, end = read_moment(found.get("start")), read_moment(found.get("end"))
@@ -237,11 +166,7 @@ def read_window(found: Any) -> Window | None:
 
 
 def in_utc(at: datetime) -> str:
-    """
-    Write a moment as ISO 8601 in UTC, with ``Z``.
-
-    :param at: the moment.
-    """
+    """Write a moment as ISO 8601 in UTC, with ``Z``."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_chatbase.client.v1 import chatbots
+from airflow_provider_chatbase.client import v1
 from airflow_provider_chatbase.client.v2 import agents
 from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
 
@@ -15,7 +15,7 @@ class AgentCalls(ConnectedHook):
     def list_agents(self) -> list[JsonObject]:
         """Return all agents of the workspace: ``listAgents``; on v1 ``getChatbots``."""
         if self.connection.settings.api_version == "v1":
-            return self.client.send(chatbots.list_chatbots())
+            return self.client.send(v1.list_chatbots())
         return list(self.client.items(agents.list_agents()))
 
     def get_agent(self, agent_id: str | None = None) -> JsonObject:
@@ -25,7 +25,7 @@ class AgentCalls(ConnectedHook):
         :param agent_id: the agent; by default the connection's.
         """
         if self.connection.settings.api_version == "v1":
-            return chatbots.find_chatbot(self.list_agents(), self.agent_or_default(agent_id))
+            return v1.find_chatbot(self.list_agents(), self.agent_or_default(agent_id))
         return self.client.send(agents.get_agent(self.agent_or_default(agent_id)))
 
     def create_agent(self, name: str, settings: dict[str, Any] | None = None) -> JsonObject:
@@ -65,7 +65,7 @@ class AgentCalls(ConnectedHook):
         :return: ``{"success": true}``; on v1 ``{"message"}``.
         """
         if self.connection.settings.api_version == "v1":
-            return self.client.send(chatbots.delete_chatbot(agent_id))
+            return self.client.send(v1.delete_chatbot(agent_id))
         return self.client.send(agents.delete_agent(agent_id))
 
     def update_agent_styles(self, styles: dict[str, Any], agent_id: str | None = None) -> JsonObject:

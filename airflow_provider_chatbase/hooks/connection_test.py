@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseNotFoundError
-from airflow_provider_chatbase.client.v1.chatbots import list_chatbots
+from airflow_provider_chatbase.client.v1 import list_chatbots
 from airflow_provider_chatbase.client.v2.agents import get_agent, list_agents
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
+from airflow_provider_chatbase.client import v1
 from airflow_provider_chatbase.client.paging import NumberedWalk
-from airflow_provider_chatbase.client.v1 import contacts, leads
 from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
 
 
@@ -26,7 +26,7 @@ class LeadCalls(ConnectedHook):
         """
         agent = self.agent_or_default(agent_id)
         walk = NumberedWalk(
-            lambda number: leads.get_leads(agent, first_day=first_day, last_day=last_day, page=number)
+            lambda number: v1.get_leads(agent, first_day=first_day, last_day=last_day, page=number)
         )
         for page in self.client.follow(walk):
             yield from page.items
@@ -39,7 +39,5 @@ class LeadCalls(ConnectedHook):
         :return: an iterator that fetches page after page.
         """
         agent = self.agent_or_default(agent_id)
-        for page in self.client.follow(
-            NumberedWalk(lambda number: contacts.list_contacts(agent, page=number))
-        ):
+        for page in self.client.follow(NumberedWalk(lambda number: v1.list_contacts(agent, page=number))):
             yield from page.items

@@ -7,19 +7,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client import ChatbaseClient, Request
-from airflow_provider_chatbase.client.answers import complete
-from airflow_provider_chatbase.client.asking import Rules, ask
-from airflow_provider_chatbase.client.history import (
+from airflow_provider_chatbase.client.answer import Answer
+from airflow_provider_chatbase.client.asking import Question, Rules, ask, new_tag
+from airflow_provider_chatbase.client.checks import (
     MAX_CHARS,
     MAX_MESSAGES,
     chars_of,
     read_history,
     trim_history,
 )
-from airflow_provider_chatbase.client.question import Question
-from airflow_provider_chatbase.client.tag import new_tag
 from airflow_provider_chatbase.client.tools import ToolUse
-from airflow_provider_chatbase.client.v2 import chat, messages
+from airflow_provider_chatbase.client.v2 import chat, conversations
 from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
 
 log = logging.getLogger(__name__)
@@ -33,10 +31,10 @@ class StreamedMessage:
     :param request: asks for a stream.
     """
 
-    def __init__(self, client: ChatbaseClient, request: Request[JsonObject]) -> None:
+    def __init__(self, client: ChatbaseClient, request: Request[Answer]) -> None:
         self._client = client
         self._request = request
-        self._answer: JsonObject | None = None
+        self._answer: Answer | None = None
         self._sent = False
 
     def __iter__(self) -> Iterator[str]:
@@ -55,7 +53,7 @@ class StreamedMessage:
         self._sent = True
         reader = self._request.stream()
         yield from self._client.stream(self._request, reader)
-        self._answer = complete(reader.result())
+        self._answer = reader.result().checked()
 
     @property
     def answer(self) -> JsonObject:
@@ -66,7 +64,7 @@ class StreamedMessage:
         """
         if self._answer is None:
             raise RuntimeError("The answer is not complete: read its texts to the end first.")
-        return self._answer
+        return self._answer.as_json()
 
 
 class MessageCalls(ConnectedHook):
@@ -129,7 +127,7 @@ class MessageCalls(ConnectedHook):
         )
         tools = ToolUse(tool_handlers or {}, on_tool_calls, max_tool_rounds)
         version = self.connection.settings.api_version
-        return self.client.run(ask(question, Rules(version, on_ambiguous, tools=tools)))
+        return self.client.run(ask(question, Rules(version, on_ambiguous, tools=tools))).as_json()
 
     def stream_message(
         self,
@@ -214,7 +212,7 @@ class MessageCalls(ConnectedHook):
         :return: the new answer.
         """
         request = chat.retry_message(self.agent_or_default(agent_id), conversation_id, message_id)
-        return complete(self.client.send(request))
+        return self.client.send(request).checked().as_json()
 
     def set_feedback(
         self,
@@ -233,7 +231,7 @@ class MessageCalls(ConnectedHook):
         :return: the message.
         """
         agent = self.agent_or_default(agent_id)
-        return self.client.send(messages.set_feedback(agent, conversation_id, message_id, feedback))
+        return self.client.send(conversations.set_feedback(agent, conversation_id, message_id, feedback))
 
     def pause_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
         """
@@ -244,7 +242,7 @@ class MessageCalls(ConnectedHook):
         :return: ``{"id", "status"}``.
         """
         return self.client.send(
-            messages.set_paused(self.agent_or_default(agent_id), conversation_id, paused=True)
+            conversations.set_paused(self.agent_or_default(agent_id), conversation_id, paused=True)
         )
 
     def resume_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
@@ -256,7 +254,7 @@ class MessageCalls(ConnectedHook):
         :return: ``{"id", "status"}``.
         """
         return self.client.send(
-            messages.set_paused(self.agent_or_default(agent_id), conversation_id, paused=False)
+            conversations.set_paused(self.agent_or_default(agent_id), conversation_id, paused=False)
         )
 
     def get_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
@@ -267,7 +265,9 @@ class MessageCalls(ConnectedHook):
             ``export_conversations``.
         :param agent_id: the agent; by default the connection's.
         """
-        return self.client.send(messages.get_conversation(self.agent_or_default(agent_id), conversation_id))
+        return self.client.send(
+            conversations.get_conversation(self.agent_or_default(agent_id), conversation_id)
+        )
 
     def list_messages(self, conversation_id: str, agent_id: str | None = None) -> list[JsonObject]:
         """
@@ -276,7 +276,7 @@ class MessageCalls(ConnectedHook):
         :param conversation_id: a conversation that was created through the API.
         :param agent_id: the agent; by default the connection's.
         """
-        first = messages.list_messages(self.agent_or_default(agent_id), conversation_id)
+        first = conversations.list_messages(self.agent_or_default(agent_id), conversation_id)
         pages = [page.items for page in self.client.pages(first)]
         return [message for page in reversed(pages) for message in page]
 

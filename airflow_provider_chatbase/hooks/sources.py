@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_chatbase.client.v2 import file_sources, sources
+from airflow_provider_chatbase.client.v2 import sources
 from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
 from airflow_provider_chatbase.sync.pace import UploadPacer
 
@@ -138,11 +138,9 @@ class SourceCalls(ConnectedHook):
         """
         agent = self.agent_or_default(agent_id)
         request = (
-            file_sources.create_file_source(agent, name, filename, content)
+            sources.create_file_source(agent, name, filename, content)
             if source_id is None
-            else file_sources.update_file_source(
-                agent, source_id, name=name, filename=filename, content=content
-            )
+            else sources.update_file_source(agent, source_id, name=name, filename=filename, content=content)
         )
         with UploadPacer(self.connection.settings.api_key).turn():
             return self.client.send(request)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+from airflow_provider_chatbase.client import v1
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseError,
@@ -14,9 +15,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseUnsupportedError,
 )
 from airflow_provider_chatbase.client.paging import all_items
-from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Request
-from airflow_provider_chatbase.client.steps import Pause, Steps
-from airflow_provider_chatbase.client.v1 import chatbots
+from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Pause, Request, Steps
 from airflow_provider_chatbase.client.v2 import agents, sources
 from airflow_provider_chatbase.sync.agent_settings import change, v1_settings
 from airflow_provider_chatbase.sync.payloads import link_key
@@ -55,15 +54,7 @@ class NewAgent:
 
 
 def create_agent(wanted: NewAgent, api_version: ApiVersion) -> Steps[JsonObject]:
-    """
-    Make an agent, or find it, as steps of a client.
-
-    :param wanted: the agent.
-    :param api_version: the API version that the connection speaks.
-    :return: ``agent_id``, ``name``, ``created``, ``pending_steps`` (as Chatbase named them),
-        ``finished_steps`` (those done here), ``changed``, ``not_applied``.
-    :raises ChatbaseInputError: when there is an agent of that name and none was to be.
-    """
+    """Make an agent, or find it, as steps of a client."""
     _check(wanted, api_version)
     there = yield from _list(api_version)
     found = choose(wanted, [agent for agent in there if agent.get("name") == wanted.name])
@@ -94,14 +85,7 @@ def create_agent(wanted: NewAgent, api_version: ApiVersion) -> Steps[JsonObject]
 
 
 def choose(wanted: NewAgent, namesakes: list[JsonObject]) -> JsonObject | None:
-    """
-    Choose among the agents of the wanted name.
-
-    :param wanted: the agent that is wanted.
-    :param namesakes: the agents of that name.
-    :return: the one to go on with, or ``None`` to make one.
-    :raises ChatbaseInputError: when there is one and none was to be, or more than one.
-    """
+    """Choose among the agents of the wanted name."""
     ours = [agent for agent in namesakes if _is_ours(wanted, agent)]
     if len(ours) == 1:
         return ours[0]
@@ -122,15 +106,7 @@ def choose(wanted: NewAgent, namesakes: list[JsonObject]) -> JsonObject | None:
 
 
 def clone_agent(agent_id: str, name: str | None, ours_since: float | None) -> Steps[JsonObject]:
-    """
-    Copy an agent, or find the copy that an earlier attempt made, as steps of a client.
-
-    :param agent_id: the agent to copy.
-    :param name: the copy's name; by default Chatbase chooses one.
-    :param ours_since: when an earlier attempt of the same task began; ``None`` at the first.
-    :return: ``agent_id`` of the copy, ``cloned_from``, ``name``, ``pending_steps``.
-    :raises ChatbaseInputError: when there is an agent of that name already.
-    """
+    """Copy an agent, or find the copy that an earlier attempt made, as steps of a client."""
     original: JsonObject = yield agents.get_agent(agent_id)
     there = yield from _list("v2")
     copies = (
@@ -165,11 +141,7 @@ def clone_agent(agent_id: str, name: str | None, ours_since: float | None) -> St
 
 
 def source_ids_of(agent_id: str) -> Steps[list[str]]:
-    """
-    List the ids of an agent's sources, as steps of a client.
-
-    :param agent_id: the agent.
-    """
+    """List the ids of an agent's sources, as steps of a client."""
     found = yield from all_items(sources.list_sources(agent_id))
     return [str(source["id"]) for source in found]
 
@@ -195,7 +167,7 @@ def _check(wanted: NewAgent, api_version: ApiVersion) -> None:
 
 def _list(api_version: ApiVersion) -> Steps[list[JsonObject]]:
     if api_version == "v1":
-        found: list[JsonObject] = yield chatbots.list_chatbots()
+        found: list[JsonObject] = yield v1.list_chatbots()
         return found
     return (yield from all_items(agents.list_agents()))
 
@@ -203,7 +175,7 @@ def _list(api_version: ApiVersion) -> Steps[list[JsonObject]]:
 def _create(wanted: NewAgent, api_version: ApiVersion, known: set[str]) -> Steps[JsonObject]:
     try:
         if api_version == "v1":
-            return {"id": (yield chatbots.create_chatbot(wanted.name, wanted.source_text))}
+            return {"id": (yield v1.create_chatbot(wanted.name, wanted.source_text))}
         created: JsonObject = yield _creation(wanted)
     except ChatbaseError as error:
         return (

@@ -11,14 +11,7 @@ from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
 
 
 def parse_settings(content: bytes, url: str) -> dict[str, Any]:
-    """
-    Read an agent's settings.
-
-    :param content: the file's bytes: YAML, or JSON, which YAML includes.
-    :param url: its path, for messages; ``.json`` is read as JSON.
-    :return: the settings, by the names that an agent shows.
-    :raises ChatbaseDeclarationError: when it cannot be read.
-    """
+    """Read an agent's settings."""
     try:
         found = json.loads(content) if url.lower().endswith(".json") else yaml.safe_load(content)
     except (ValueError, yaml.YAMLError) as error:

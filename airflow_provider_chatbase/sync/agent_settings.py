@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from airflow_provider_chatbase.client import v1
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseInputError,
     ChatbaseUnsupportedError,
 )
-from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Request
-from airflow_provider_chatbase.client.steps import Steps
-from airflow_provider_chatbase.client.v1 import chatbots
+from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Request, Steps
 from airflow_provider_chatbase.client.v2 import agents
 from airflow_provider_chatbase.settings_diff import changes, differing
 
@@ -24,13 +23,7 @@ _SHOWN_BY_V1 = {"initial_messages": "initialMessages"}
 
 
 def checked(settings: Any) -> JsonObject:
-    """
-    Check settings, as far as that is sure without asking.
-
-    :param settings: what was given: the names that an agent shows, with ``styles`` and ``autoRetrain``.
-    :return: a copy.
-    :raises ChatbaseInputError: for a value that Chatbase would surely refuse.
-    """
+    """Check settings, as far as that is sure without asking."""
     body = agents.checked_settings(settings)
     if STYLES in body:
         agents.update_styles("any", body[STYLES])
@@ -40,14 +33,7 @@ def checked(settings: Any) -> JsonObject:
 
 
 def compare(agent_id: str, settings: JsonObject, api_version: ApiVersion) -> Steps[JsonObject]:
-    """
-    Say in what an agent differs from its declared settings, as steps of a client. It changes nothing.
-
-    :param agent_id: the agent.
-    :param settings: the settings, checked.
-    :param api_version: the API version that the connection speaks.
-    :return: ``agent_id``, ``drift``, ``differs`` (``{name: {"wanted", "actual"}}``), ``unchanged``.
-    """
+    """Say in what an agent differs from its declared settings, as steps of a client. It changes nothing."""
     agent = yield from read_agent(agent_id, api_version)
     differs = differing(_comparable(settings, agent, api_version), agent)
     return {
@@ -64,16 +50,7 @@ def compare(agent_id: str, settings: JsonObject, api_version: ApiVersion) -> Ste
 def change(
     agent_id: str, settings: JsonObject, api_version: ApiVersion, *, is_new: bool = False
 ) -> Steps[JsonObject]:
-    """
-    Give an agent its declared settings, as steps of a client. What it has already is not sent.
-
-    :param agent_id: the agent.
-    :param settings: the settings, checked.
-    :param api_version: the API version that the connection speaks.
-    :param is_new: whether the agent may be refused ``autoRetrain`` because nothing is trained yet.
-    :return: ``agent_id``, ``changed`` (``{name: {"from", "to"}}``, as read afterwards, or as sent where v1
-        does not show it), ``unchanged``, ``not_applied`` (names that Chatbase accepted and does not show).
-    """
+    """Give an agent its declared settings, as steps of a client. What it has already is not sent."""
     before = after = yield from read_agent(agent_id, api_version)
     sent = differing(settings, before)
     refused: list[str] = []
@@ -101,26 +78,16 @@ def change(
 
 
 def read_agent(agent_id: str, api_version: ApiVersion) -> Steps[JsonObject]:
-    """
-    Get an agent, as steps of a client; what v1 shows gets the names of v2.
-
-    :param agent_id: the agent.
-    :param api_version: the API version that the connection speaks.
-    """
+    """Get an agent, as steps of a client; what v1 shows gets the names of v2."""
     if api_version == "v2":
         agent: JsonObject = yield agents.get_agent(agent_id)
         return agent
-    found = chatbots.find_chatbot((yield chatbots.list_chatbots()), agent_id)
+    found = v1.find_chatbot((yield v1.list_chatbots()), agent_id)
     return {_SHOWN_BY_V1.get(name, name): value for name, value in found.items()}
 
 
 def v1_settings(settings: JsonObject) -> JsonObject:
-    """
-    Put settings into the words of API v1.
-
-    :param settings: by the names of v2.
-    :raises ChatbaseUnsupportedError: when v1 does not have one of them, or cannot reset it.
-    """
+    """Put settings into the words of API v1."""
     translated: JsonObject = {}
     missing: list[str] = []
     for name, value in settings.items():
@@ -140,11 +107,7 @@ def v1_settings(settings: JsonObject) -> JsonObject:
 
 
 def shortened(value: Any) -> Any:
-    """
-    Shorten a text for a result that goes to XCom.
-
-    :param value: a setting's value; only long texts are cut.
-    """
+    """Shorten a text for a result that goes to XCom."""
     if isinstance(value, str) and len(value) > LONGEST_SHOWN:
         return f"{value[:LONGEST_SHOWN]}... ({len(value):,} characters)"
     if isinstance(value, dict):
@@ -156,7 +119,7 @@ def shortened(value: Any) -> Any:
 
 def _requests(agent_id: str, settings: JsonObject, api_version: ApiVersion) -> list[Request[JsonObject]]:
     if api_version == "v1":
-        return [chatbots.update_chatbot_settings(agent_id, v1_settings(settings))]
+        return [v1.update_chatbot_settings(agent_id, v1_settings(settings))]
     requests = []
     plain = {name: value for name, value in settings.items() if name not in (STYLES, AUTO_RETRAIN)}
     if plain:

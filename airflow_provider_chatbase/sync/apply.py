@@ -119,16 +119,7 @@ class _StopError(Exception):
 
 
 class PlanRunner:
-    """
-    Carries out plans for one agent.
-
-    :param client: the client.
-    :param uploads: a client for uploads, which leaves time between its attempts.
-    :param agent_id: the agent.
-    :param owner: whose sources are kept.
-    :param pacer: lets uploads through.
-    :param patience: how long to wait for what.
-    """
+    """Carries out plans for one agent."""
 
     def __init__(
         self,
@@ -154,9 +145,6 @@ class PlanRunner:
         Carry out a plan: first what is new or changed, then what is busy training, at last the deletes.
 
         A failed action does not stop the others, unless it shows that none of them can work.
-
-        :param plan: the plan.
-        :return: what became of it.
         """
         try:
             busy = self._write(plan)

@@ -58,11 +58,7 @@ class Declaration:
 
 
 def combine(declarations: Iterable[Declaration]) -> Declaration:
-    """
-    Put declarations together, and set aside what stands in them twice.
-
-    :param declarations: from a folder and from a list, for example.
-    """
+    """Put declarations together, and set aside what stands in them twice."""
     parts = list(declarations)
     by_identity: defaultdict[tuple[Kind, str], list[DeclaredSource]] = defaultdict(list)
     for part in parts:

@@ -16,12 +16,7 @@ class ChatbaseIncompleteListingError(ChatbaseError):
 
 
 class ChatbaseSyncError(ChatbaseError):
-    """
-    Some of what is declared could not be written, or was not allowed to be.
-
-    :param message: names what failed, and why.
-    :param mendable: whether another run can mend it without anybody changing something first.
-    """
+    """Some of what is declared could not be written, or was not allowed to be."""
 
     def __init__(self, message: str, *, mendable: bool) -> None:
         super().__init__(message)

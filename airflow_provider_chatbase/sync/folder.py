@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fsspec.utils import glob_translate
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.client.v2.file_sources import FILE_SIZE, FILE_SUFFIXES, check_file
+from airflow_provider_chatbase.client.v2.sources import FILE_SIZE, FILE_SUFFIXES, check_file
 from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSource, Problem
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
 from airflow_provider_chatbase.sync.html_text import html_to_text
@@ -49,10 +49,6 @@ def read_folder(folder: Folder) -> Declaration:
     Declare the files of a folder: .pdf, .doc, .docx and .txt as files, .md and .html as texts.
 
     Hidden files and folders are passed over. The key is the path below the folder.
-
-    :param folder: the folder.
-    :return: the declaration; a file that cannot be read is a problem, and makes it incomplete.
-    :raises ChatbaseDeclarationError: when the folder cannot be listed as a whole.
     """
     meant = [(key, path) for key, path in sorted(_files(folder)) if _is_meant(folder, key)]
     sources: list[DeclaredSource] = []

@@ -17,11 +17,7 @@ _BLOCKS = frozenset(
 
 
 def html_to_text(page: str) -> str:
-    """
-    Return the visible text of a page, a line for each block, headings with the number of hash signs.
-
-    :param page: the HTML.
-    """
+    """Return the visible text of a page, a line for each block, headings with the number of hash signs."""
     reader = _Reader()
     reader.feed(page)
     reader.close()

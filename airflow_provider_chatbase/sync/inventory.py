@@ -63,14 +63,7 @@ class Inventory:
 
 
 def list_all(agent_id: str, types: Sequence[str] = ()) -> Steps[list[JsonObject]]:
-    """
-    List an agent's sources as steps of a client, and make sure that none is missing.
-
-    :param agent_id: the agent.
-    :param types: only these types; all when empty.
-    :return: the sources, each once.
-    :raises ChatbaseIncompleteListingError: when fewer arrive than the API counts, time and again.
-    """
+    """List an agent's sources as steps of a client, and make sure that none is missing."""
     found: dict[str, JsonObject] = {}
     total = 0
     for _ in range(_LISTINGS):
@@ -91,12 +84,7 @@ def list_all(agent_id: str, types: Sequence[str] = ()) -> Steps[list[JsonObject]
 
 
 def take_inventory(sources: Iterable[JsonObject], owner: str) -> Inventory:
-    """
-    Sort an agent's sources. Those that are being deleted count as gone.
-
-    :param sources: all of them, as the API gave them.
-    :param owner: whose sources are ours.
-    """
+    """Sort an agent's sources. Those that are being deleted count as gone."""
     owned: list[ExistingSource] = []
     links: list[ExistingSource] = []
     foreign = 0

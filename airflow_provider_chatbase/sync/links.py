@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 def options_differ(declared: Payload, metadata: dict[str, Any]) -> bool:
-    """
-    Say whether a link's options are others than declared. What is not declared or shown may be anything.
-
-    :param declared: the link as declared.
-    :param metadata: the link's metadata, as Chatbase shows it.
-    """
+    """Say whether a link's options are others than declared. What is not declared or shown is not compared."""
     if not isinstance(declared, LinkPayload):
         return False
     return any(name in metadata and metadata[name] != value for name, value in declared.options.items())
@@ -48,11 +43,7 @@ class LinkRecord:
     owner: str
 
     def read(self) -> frozenset[str]:
-        """
-        Return the keys of our links; none where there is no file yet.
-
-        :raises ChatbaseDeclarationError: when the file cannot be read, or is another agent's or owner's.
-        """
+        """Return the keys of our links; none where there is no file yet."""
         try:
             self.fs.invalidate_cache()
             found = json.loads(self.fs.cat_file(self.path))
@@ -72,11 +63,7 @@ class LinkRecord:
         return links
 
     def write(self, keys: Iterable[str]) -> None:
-        """
-        Replace the record.
-
-        :param keys: the keys of our links.
-        """
+        """Replace the record."""
         record = {"agent_id": self.agent_id, "owner": self.owner, "links": sorted(keys)}
         parent = posixpath.dirname(self.path)
         temporary = f"{self.path}.tmp"

@@ -44,34 +44,18 @@ class SourceName:
 
 
 def source_name(owner: str, key: str, digest: str) -> SourceName:
-    """
-    Name a source.
-
-    :param owner: whose source it is.
-    :param key: what it holds.
-    :param digest: the content's SHA-256.
-    """
+    """Name a source."""
     return SourceName(owner, key_in_name(owner, key), digest[:DIGEST_LENGTH])
 
 
 def read_name(name: str | None) -> SourceName | None:
-    """
-    Read a source's name.
-
-    :param name: the name, as Chatbase shows it.
-    :return: its parts; ``None`` for a name that no sync gave.
-    """
+    """Read a source's name."""
     found = _OURS.match(name or "")
     return SourceName(**found.groupdict()) if found else None
 
 
 def key_in_name(owner: str, key: str) -> str:
-    """
-    Return a key as it stands in a name: normalised, and shortened where the name would be too long.
-
-    :param owner: whose source it is.
-    :param key: the key.
-    """
+    """Return a key as it stands in a name: normalised, and shortened where the name would be too long."""
     plain = normal_key(key)
     room = NAME_LENGTH - utf16_length(owner) - len(": #") - DIGEST_LENGTH
     if utf16_length(plain) <= room:
@@ -81,11 +65,7 @@ def key_in_name(owner: str, key: str) -> str:
 
 
 def normal_key(key: str) -> str:
-    """
-    Return a key in the one form in which it is compared: NFC, and without control characters.
-
-    :param key: a path or another stable name.
-    """
+    """Return a key in the one form in which it is compared: NFC, and without control characters."""
     return "".join(
         f"%{ord(character):02X}" if unicodedata.category(character) == "Cc" else character
         for character in unicodedata.normalize("NFC", key)
@@ -93,13 +73,7 @@ def normal_key(key: str) -> str:
 
 
 def require_owner(owner: str) -> str:
-    """
-    Check an owner's name.
-
-    :param owner: what was given.
-    :return: the same.
-    :raises ChatbaseInputError: when it cannot stand in a source's name.
-    """
+    """Check an owner's name."""
     if not isinstance(owner, str) or not _OWNER.match(owner) or utf16_length(owner) > 40:
         raise ChatbaseInputError(
             f"owner {owner!r} must be 1 to 40 characters without a colon, a hash sign or a line break: it is "
@@ -109,11 +83,7 @@ def require_owner(owner: str) -> str:
 
 
 def utf16_length(text: str) -> int:
-    """
-    Count characters as a browser does.
-
-    :param text: the text.
-    """
+    """Count characters as a browser does."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 

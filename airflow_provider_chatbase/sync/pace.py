@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from airflow_provider_chatbase.client.v2.file_sources import UPLOADS_A_MINUTE
+from airflow_provider_chatbase.client.v2.sources import UPLOADS_A_MINUTE
 
 UPLOAD_INTERVAL = 60 / (UPLOADS_A_MINUTE - 1)
 """Seconds between uploads. One place of ten stays free, for an upload that an attempt made before it died."""
@@ -29,14 +29,7 @@ _TURNS: defaultdict[int, _Turn] = defaultdict(_Turn)
 
 
 class UploadPacer:
-    """
-    Lets the uploads of an account through one by one.
-
-    :param account: what the limit counts for, such as the API key; only its hash is kept.
-    :param interval: seconds from the end of one upload to the beginning of the next.
-    :param clock: monotonic seconds.
-    :param sleep: waits so many seconds.
-    """
+    """Lets the uploads of an account through one by one."""
 
     def __init__(
         self,
@@ -63,12 +56,7 @@ class UploadPacer:
                 self._turn.last = self._clock()
 
     def note_earlier(self, created_at: str, now: float) -> None:
-        """
-        Take note of an upload that another process made, perhaps an attempt that was killed.
-
-        :param created_at: when, as Chatbase writes it; empty or unreadable is passed over.
-        :param now: the present, in seconds since the epoch.
-        """
+        """Take note of an upload that another process made, perhaps an attempt that was killed."""
         try:
             age = now - datetime.fromisoformat(created_at).timestamp()
         except ValueError:

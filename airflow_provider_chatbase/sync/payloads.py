@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject, Request
-from airflow_provider_chatbase.client.v2 import file_sources, sources
+from airflow_provider_chatbase.client.v2 import sources
 
 Kind = Literal["text", "qna", "link", "file"]
 
@@ -123,15 +123,15 @@ class FilePayload:
 
     def check(self) -> None:
         """Raise ``ChatbaseInputError`` for another format, an empty file, or a too big one."""
-        file_sources.check_file(self.filename, len(self.content))
+        sources.check_file(self.filename, len(self.content))
 
     def create(self, agent_id: str, name: str) -> Request[JsonObject]:
         """Return the upload of a new file source."""
-        return file_sources.create_file_source(agent_id, name, self.filename, self.content)
+        return sources.create_file_source(agent_id, name, self.filename, self.content)
 
     def change(self, agent_id: str, source_id: str, name: str) -> Request[JsonObject]:
         """Return the upload that replaces name and file."""
-        return file_sources.update_file_source(
+        return sources.update_file_source(
             agent_id, source_id, name=name, filename=self.filename, content=self.content
         )
 
@@ -173,26 +173,14 @@ class LinkPayload:
 
 
 def link_key(url: str, link_type: str) -> str:
-    """
-    Return what tells one link from another.
-
-    :param url: the URL, as declared or as Chatbase shows it.
-    :param link_type: the link's type.
-    """
+    """Return what tells one link from another."""
     parts = urlsplit(url.strip())
     plain = urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path.rstrip("/"), parts.query, ""))
     return f"{link_type} {plain}"
 
 
 def rename(agent_id: str, source_id: str, kind: Kind, name: str) -> Request[JsonObject]:
-    """
-    Return the request that gives a source another name and leaves its content alone.
-
-    :param agent_id: the agent.
-    :param source_id: the source.
-    :param kind: its kind; a link has no name.
-    :param name: the new name.
-    """
+    """Return the request that gives a source another name and leaves its content alone."""
     if kind == "file":
-        return file_sources.update_file_source(agent_id, source_id, name=name)
+        return sources.update_file_source(agent_id, source_id, name=name)
     return sources.update_source(agent_id, source_id, {"name": name})

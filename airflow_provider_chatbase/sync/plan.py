@@ -114,15 +114,7 @@ class _Draft:
 def make_plan(
     declaration: Declaration, inventory: Inventory, options: Options, our_links: Iterable[str] = ()
 ) -> Plan:
-    """
-    Compare what is declared with what is there.
-
-    :param declaration: what is declared.
-    :param inventory: what is there.
-    :param options: what may be done.
-    :param our_links: the keys of links that an earlier run made.
-    :return: what is to be done.
-    """
+    """Compare what is declared with what is there."""
     draft = _Draft()
     _compare_named(declaration, inventory, options.owner, draft)
     _compare_links(declaration, inventory, frozenset(our_links), draft)
@@ -244,9 +236,5 @@ def _prunable(
 
 
 def still_training(plan: Plan) -> list[str]:
-    """
-    Return the ids of sources that are as declared and are not live yet.
-
-    :param plan: the plan.
-    """
+    """Return the ids of sources that are as declared and are not live yet."""
     return [each.source_id for each in plan.unchanged if each.status in TRAINING]

@@ -35,9 +35,6 @@ def read_records(records: Iterable[Any]) -> Declaration:
     ``exclude_paths``, ``include_only_paths``, ``slow_scraping``.
 
     ``type`` may say ``text``, ``qna`` or ``link``; without it the fields decide.
-
-    :param records: the records.
-    :return: the declaration; records that cannot be read are problems, and make it incomplete.
     """
     sources: list[DeclaredSource] = []
     problems: list[Problem] = []
@@ -56,14 +53,7 @@ def read_records(records: Iterable[Any]) -> Declaration:
 
 
 def parse_records(content: bytes, url: str) -> list[Any]:
-    """
-    Read a file of records.
-
-    :param content: its bytes: JSON lines, a JSON list, or CSV with a line of names.
-    :param url: its path; the ending tells the format.
-    :return: the records; a line that is no JSON is kept as text, so that it becomes a problem of its own.
-    :raises ChatbaseDeclarationError: when the file as a whole cannot be read.
-    """
+    """Read a file of records."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -40,13 +40,7 @@ class SourceSync:
     patience: Patience | None = None
 
     def plan(self, declaration: Declaration) -> tuple[Plan, Inventory]:
-        """
-        Compare what is declared with what is there; changes nothing.
-
-        :param declaration: what is declared.
-        :return: the plan, and what is there.
-        :raises ChatbaseUnsupportedError: on a connection to API v1, which cannot list sources.
-        """
+        """Compare what is declared with what is there; changes nothing."""
         if self.client.settings.api_version == "v1":
             raise ChatbaseUnsupportedError(
                 "API v1 cannot list an agent's sources, so it cannot keep them in step. Set api_version to "
@@ -59,20 +53,11 @@ class SourceSync:
         return make_plan(declaration, inventory, self.options, ours), inventory
 
     def check(self, declaration: Declaration) -> Report:
-        """
-        Report what would be done.
-
-        :param declaration: what is declared.
-        """
+        """Report what would be done."""
         return Report(self.agent_id, self.options.owner, self.plan(declaration)[0])
 
     def apply(self, declaration: Declaration) -> Report:
-        """
-        Make the agent's sources as declared.
-
-        :param declaration: what is declared.
-        :return: what was done; failures are in it, not raised.
-        """
+        """Make the agent's sources as declared."""
         plan, inventory = self.plan(declaration)
         pacer = UploadPacer(self.client.settings.api_key, self.upload_interval)
         pacer.note_earlier(inventory.last_upload, time.time())
@@ -111,10 +96,6 @@ class SourceSync:
 
 
 def ids_to_wait_for(report: Report) -> list[str]:
-    """
-    Return the ids of the declared sources that are not live yet: those written, and those still training.
-
-    :param report: of a sync.
-    """
+    """Return the ids of declared sources that are not live yet: those written, and those still training."""
     written = report.outcome.written_ids if report.outcome is not None else []
     return list(dict.fromkeys([*written, *still_training(report.plan)]))

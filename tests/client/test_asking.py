@@ -11,7 +11,7 @@ import pytest
 from stand_in import AGENT, KEY, TEXT, Act
 
 from airflow_provider_chatbase.client import lookup
-from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.asking import Question, Rules, ask
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseAnswerError,
@@ -23,7 +23,6 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseUnansweredError,
     ChatbaseUnsupportedError,
 )
-from airflow_provider_chatbase.client.question import Question
 
 SECRET = "the secret message"
 PATIENCE = 0.25
@@ -82,8 +81,8 @@ def _result(client, steps):
         answer = client.run(steps)
     except ChatbaseError as error:
         return type(error), str(error)
-    assert answer["text"] == TEXT
-    return answer["recovered"], ""
+    assert answer.text == TEXT
+    return answer.recovered, ""
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

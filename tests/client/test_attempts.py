@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from airflow_provider_chatbase.client import errors
-from airflow_provider_chatbase.client.attempts import Attempts
+from airflow_provider_chatbase.client.client import Attempts
 from airflow_provider_chatbase.client.request import Request
 from airflow_provider_chatbase.client.settings import ClientSettings
 

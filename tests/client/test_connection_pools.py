@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_chatbase.client.connection_pools import POOL_SIZE, Pools
+from airflow_provider_chatbase.client.transport import POOL_SIZE, Pools
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_chatbase.client.limits import asked_wait
+from airflow_provider_chatbase.client.rate_limiter import asked_wait
 
 NOW = 1_800_000_000.0
 IN_HTTP = "Fri, 15 Jan 2027 08:00:30 GMT"  # 30 s after NOW

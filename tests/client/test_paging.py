@@ -8,8 +8,8 @@ import pytest
 
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
 from airflow_provider_chatbase.client.paging import MAX_PAGES, PageWalk, all_items
+from airflow_provider_chatbase.client.replies import Page, page
 from airflow_provider_chatbase.client.request import Request
-from airflow_provider_chatbase.client.shapes import Page, page
 
 FIRST = Request(operation="listThings", method="GET", path="/things", read=page, query={"limit": 2})
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_chatbase.client.replies import UnexpectedShapeError
-from airflow_provider_chatbase.client.shapes import Page, bare_object, data_object, identified, page, success
+from airflow_provider_chatbase.client.replies import (
+    Page,
+    UnexpectedShapeError,
+    bare_object,
+    data_object,
+    identified,
+    page,
+    success,
+)
 
 NO_OBJECTS = [None, [], [{}], "text", 7, 1.5, True]
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_chatbase.client.shapes import Page
+from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.exports.rows import created_at
 from airflow_provider_chatbase.exports.walk import Encoded, Walk, read_to_the_end
 from airflow_provider_chatbase.exports.window import Window, read_moment

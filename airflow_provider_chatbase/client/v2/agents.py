@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from airflow_provider_chatbase.client.checks import require_object, require_page_limit, require_text
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.replies import Page, identified, page, success
 from airflow_provider_chatbase.client.request import Json, JsonObject, Request, segment
-from airflow_provider_chatbase.client.shapes import Page, identified, page, success
 
 NAME_LENGTH = 100
 
@@ -29,13 +29,7 @@ FIXED_SETTINGS = frozenset({"name", "instructions", "model", "temp", "visibility
 
 
 def list_agents(*, limit: int = 100) -> Request[Page]:
-    """
-    List the workspace's agents: ``listAgents``.
-
-    :param limit: agents a page, 1 to 100.
-    :return: a request for the first page.
-    :raises ChatbaseInputError: when the limit is out of range.
-    """
+    """List the workspace's agents: ``listAgents``."""
     return Request(
         operation="listAgents",
         method="GET",
@@ -46,26 +40,12 @@ def list_agents(*, limit: int = 100) -> Request[Page]:
 
 
 def get_agent(agent_id: str) -> Request[JsonObject]:
-    """
-    Get an agent with its settings and training status: ``getAgent``.
-
-    :param agent_id: the agent.
-    :return: a request for the agent.
-    :raises ChatbaseInputError: when the id is empty.
-    """
+    """Get an agent with its settings and training status: ``getAgent``."""
     return Request(operation="getAgent", method="GET", path=_path(agent_id), read=identified)
 
 
 def create_agent(settings: JsonObject) -> Request[JsonObject]:
-    """
-    Create an agent: ``createAgent``. Creating twice makes two agents, so it is never repeated blindly.
-
-    :param settings: ``name`` (at most 100 characters), and optionally ``url``, ``instructions``,
-        ``model``, ``temp`` (0 to 1), ``visibility``.
-    :return: a request for ``{"id", "pendingSteps"?}``. With ``pendingSteps`` the agent exists, and
-        those follow-ups failed.
-    :raises ChatbaseInputError: when the name is missing or too long.
-    """
+    """Create an agent: ``createAgent``. Creating twice makes two agents, so it is never repeated blindly."""
     body = require_object("settings", settings)
     require_text("settings['name']", body.get("name"), longest=NAME_LENGTH)
     return Request(
@@ -79,15 +59,7 @@ def create_agent(settings: JsonObject) -> Request[JsonObject]:
 
 
 def update_agent(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
-    """
-    Change some of an agent's settings: ``updateAgent``.
-
-    :param agent_id: the agent.
-    :param settings: the API's setting names; what is left out stays, ``None`` resets a nullable one.
-    :return: a request for ``{"success": true}``; get the agent to see the outcome.
-    :raises ChatbaseInputError: when ``None`` is given for a setting that always has a value, or a
-        name is misspelt in snake_case.
-    """
+    """Change some of an agent's settings: ``updateAgent``."""
     return Request(
         operation="updateAgent",
         method="PUT",
@@ -98,14 +70,7 @@ def update_agent(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
 
 
 def update_styles(agent_id: str, styles: JsonObject) -> Request[JsonObject]:
-    """
-    Change how an agent's chat looks: ``updateAgentStyles``.
-
-    :param agent_id: the agent.
-    :param styles: ``chat`` and ``centerStage``, each with the styles to change.
-    :return: a request for ``{"success": true}``.
-    :raises ChatbaseInputError: when the styles are no object.
-    """
+    """Change how an agent's chat looks: ``updateAgentStyles``."""
     return Request(
         operation="updateAgentStyles",
         method="PUT",
@@ -116,14 +81,7 @@ def update_styles(agent_id: str, styles: JsonObject) -> Request[JsonObject]:
 
 
 def update_auto_retrain(agent_id: str, enabled: bool) -> Request[JsonObject]:
-    """
-    Let an agent refresh its sources every 7 days, or not: ``updateAgentAutoRetrain``.
-
-    :param agent_id: the agent.
-    :param enabled: whether it does.
-    :return: a request for ``{"success": true}``. Before the first training: ``AGENT_NOT_TRAINED``.
-    :raises ChatbaseInputError: when ``enabled`` is neither true nor false.
-    """
+    """Let an agent refresh its sources every 7 days, or not: ``updateAgentAutoRetrain``."""
     if not isinstance(enabled, bool):
         raise ChatbaseInputError(f"autoRetrain must be true or false, not {enabled!r}. Nothing was sent.")
     return Request(
@@ -136,13 +94,7 @@ def update_auto_retrain(agent_id: str, enabled: bool) -> Request[JsonObject]:
 
 
 def clone_agent(agent_id: str) -> Request[JsonObject]:
-    """
-    Copy an agent with its sources, except Notion pages: ``cloneAgent``. Never repeated blindly.
-
-    :param agent_id: the agent to copy.
-    :return: a request for ``{"id", "pendingSteps"?}`` of the copy.
-    :raises ChatbaseInputError: when the id is empty.
-    """
+    """Copy an agent with its sources, except Notion pages: ``cloneAgent``. Never repeated blindly."""
     return Request(
         operation="cloneAgent",
         method="POST",
@@ -153,13 +105,7 @@ def clone_agent(agent_id: str) -> Request[JsonObject]:
 
 
 def delete_agent(agent_id: str) -> Request[JsonObject]:
-    """
-    Delete an agent with its sources and integrations, for good: ``deleteAgent``.
-
-    :param agent_id: the agent.
-    :return: a request for ``{"success": true}``.
-    :raises ChatbaseInputError: when the id is empty.
-    """
+    """Delete an agent with its sources and integrations, for good: ``deleteAgent``."""
     return Request(
         operation="deleteAgent",
         method="DELETE",
@@ -170,13 +116,7 @@ def delete_agent(agent_id: str) -> Request[JsonObject]:
 
 
 def checked_settings(settings: Json) -> JsonObject:
-    """
-    Check settings for an update, as far as that is sure without asking.
-
-    :param settings: what was given.
-    :return: a copy.
-    :raises ChatbaseInputError: as :func:`update_agent`.
-    """
+    """Check settings for an update, as far as that is sure without asking."""
     body = require_object("settings", settings)
     for name, value in body.items():
         camel = _camel_case(name)

@@ -6,12 +6,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_chatbase.client.answer_stream import EventStreamReader
-from airflow_provider_chatbase.client.answers import read_answer
+from airflow_provider_chatbase.client.answer import Answer, EventStreamReader, read_answer
 from airflow_provider_chatbase.client.checks import require_text, require_user_id
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.replies import data_object
 from airflow_provider_chatbase.client.request import CHAT_PATIENCE, JsonObject, Request, segment
-from airflow_provider_chatbase.client.shapes import data_object
 
 TOOL_RESULT_BYTES = 20_000
 """The most that a tool's result may have; stated for the vendor's SDKs, and planned for here."""
@@ -27,21 +26,11 @@ def send_message(
     user_id: str | None = None,
     stream: bool = False,
     on_text: OnText | None = None,
-) -> Request[JsonObject]:
+) -> Request[Answer]:
     """
     Ask an agent: ``chatWithAgent``.
 
     An answer costs credits and there is no idempotency key, so it is never repeated blindly.
-
-    :param agent_id: the agent.
-    :param message: the question.
-    :param conversation_id: the conversation to continue; ``None`` begins a new one.
-    :param user_id: tags a new conversation; the API ignores it for one that exists.
-    :param stream: have the answer sent as it is written.
-    :param on_text: told each text of the stream.
-    :return: a request for the answer, see :func:`~airflow_provider_chatbase.client.answers.read_answer`.
-    :raises ChatbaseInputError: when the message is empty or the user id has other characters than
-        letters, digits, dots, underscores and hyphens.
     """
     body: JsonObject = {"message": require_text("message", message)}
     if conversation_id is not None:
@@ -53,17 +42,8 @@ def send_message(
 
 def continue_conversation(
     agent_id: str, conversation_id: str, *, stream: bool = False, on_text: OnText | None = None
-) -> Request[JsonObject]:
-    """
-    Let an agent go on after the results of its tools: ``chatWithAgent`` without a message.
-
-    :param agent_id: the agent.
-    :param conversation_id: the conversation.
-    :param stream: have the answer sent as it is written.
-    :param on_text: told each text of the stream.
-    :return: a request for the answer.
-    :raises ChatbaseInputError: when an id is empty.
-    """
+) -> Request[Answer]:
+    """Let an agent go on after the results of its tools: ``chatWithAgent`` without a message."""
     body = {"conversationId": require_text("conversation_id", conversation_id)}
     return _answered("chatWithAgent", _chat(agent_id), body, stream=stream, on_text=on_text)
 
@@ -75,18 +55,8 @@ def retry_message(
     *,
     stream: bool = False,
     on_text: OnText | None = None,
-) -> Request[JsonObject]:
-    """
-    Drop an answer and all after it, and ask for it again: ``retryMessage``. It costs credits again.
-
-    :param agent_id: the agent.
-    :param conversation_id: the conversation.
-    :param message_id: the assistant's message.
-    :param stream: have the answer sent as it is written.
-    :param on_text: told each text of the stream.
-    :return: a request for the new answer.
-    :raises ChatbaseInputError: when an id is empty.
-    """
+) -> Request[Answer]:
+    """Drop an answer and all after it, and ask for it again: ``retryMessage``. It costs credits again."""
     path = f"{_conversation(agent_id, conversation_id)}/retry"
     body = {"messageId": require_text("message_id", message_id)}
     return _answered("retryMessage", path, body, stream=stream, on_text=on_text)
@@ -95,16 +65,7 @@ def retry_message(
 def submit_tool_result(
     agent_id: str, conversation_id: str, tool_call_id: str, output: Any
 ) -> Request[JsonObject]:
-    """
-    Hand in what a tool returned: ``submitToolResult``. A second time changes nothing.
-
-    :param agent_id: the agent.
-    :param conversation_id: the conversation.
-    :param tool_call_id: the call, from the answer's ``tool_calls``.
-    :param output: any JSON, at most 20,000 bytes.
-    :return: a request for ``{"success": true}``.
-    :raises ChatbaseInputError: when an id is empty, or the output is no JSON or too large.
-    """
+    """Hand in what a tool returned: ``submitToolResult``. A second time changes nothing."""
     try:
         size = len(json.dumps(output, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
     except (TypeError, ValueError, RecursionError) as error:
@@ -126,7 +87,7 @@ def submit_tool_result(
 
 def _answered(
     operation: str, path: str, body: JsonObject, *, stream: bool, on_text: OnText | None
-) -> Request[JsonObject]:
+) -> Request[Answer]:
     return Request(
         operation=operation,
         method="POST",

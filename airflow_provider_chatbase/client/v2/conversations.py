@@ -1,14 +1,14 @@
-"""Conversations: export, search."""
+"""Conversations: export, search; those held through the API: read, list, pause; messages and feedback."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from airflow_provider_chatbase.client.checks import require_page_limit
+from airflow_provider_chatbase.client.checks import require_page_limit, require_user_id
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.client.request import Request, segment
-from airflow_provider_chatbase.client.shapes import Page, page
+from airflow_provider_chatbase.client.replies import Page, data_object, page
+from airflow_provider_chatbase.client.request import Json, JsonObject, Request, segment
 
 EXPORT_PAGE = 20
 SEARCH_PAGE = 25
@@ -24,19 +24,7 @@ def export_conversations(
     summary: bool = False,
     limit: int = EXPORT_PAGE,
 ) -> Request[Page]:
-    """
-    Export conversations of every channel, newest first, with their messages: ``exportConversations``.
-
-    :param agent_id: the agent.
-    :param start: only conversations created at or after this time.
-    :param end: only conversations created at or before this time. Both bounds are inclusive.
-    :param conversation_id: only this conversation.
-    :param sources: only these channels, by the API's exact names; all when empty.
-    :param summary: leave the messages out.
-    :param limit: conversations a page, 1 to 20.
-    :return: a request for the first page.
-    :raises ChatbaseInputError: when the id is empty, the limit out of range, or a time has no zone.
-    """
+    """Export conversations of every channel, newest first, with their messages: ``exportConversations``."""
     return Request(
         operation="exportConversations",
         method="GET",
@@ -70,19 +58,6 @@ def search_conversations(
     Search the conversations of every channel, without their messages: ``searchConversations``.
 
     The API looks only at conversations created since the 1st of the month twelve months back.
-
-    :param agent_id: the agent.
-    :param query: words that must all occur; without it, the most recently active come first.
-    :param start: only conversations created at or after this time.
-    :param end: only conversations created at or before this time.
-    :param updated_after: only conversations active at or after this time.
-    :param updated_before: only conversations last active at or before this time.
-    :param sources: only these channels; all when empty.
-    :param user_ids: only these users; all when empty.
-    :param filters: more parameters of the API, by its names, such as ``{"sentiment": "negative"}``.
-    :param limit: conversations a page, 1 to 25.
-    :return: a request for the first page; pages may be short or empty and have no total.
-    :raises ChatbaseInputError: when the id is empty, the limit out of range, or a time has no zone.
     """
     return Request(
         operation="searchConversations",
@@ -114,3 +89,83 @@ def _timestamp(name: str, at: datetime | None, *, up: bool = False) -> str | Non
     utc += timedelta(milliseconds=1) - beyond if up and beyond else -beyond
     precision = "milliseconds" if utc.microsecond else "seconds"
     return utc.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def get_conversation(agent_id: str, conversation_id: str) -> Request[JsonObject]:
+    """Get a conversation with its newest messages, oldest of them first: ``getConversation``."""
+    return Request(
+        operation="getConversation",
+        method="GET",
+        path=_conversation(agent_id, conversation_id),
+        read=data_object,
+    )
+
+
+def list_messages(agent_id: str, conversation_id: str, *, limit: int = 100) -> Request[Page]:
+    """
+    List a conversation's messages: ``listConversationMessages``.
+
+    The pages go backward from the newest; within a page the oldest comes first.
+    """
+    return Request(
+        operation="listConversationMessages",
+        method="GET",
+        path=f"{_conversation(agent_id, conversation_id)}/messages",
+        query={"limit": require_page_limit(limit, 100)},
+        read=page,
+    )
+
+
+def list_user_conversations(agent_id: str, user_id: str, *, limit: int = 100) -> Request[Page]:
+    """List the conversations of a user, the last active first: ``listUserConversations``."""
+    return Request(
+        operation="listUserConversations",
+        method="GET",
+        path=f"/agents/{segment('agent_id', agent_id)}/users/{require_user_id(user_id)}/conversations",
+        query={"limit": require_page_limit(limit, 100)},
+        read=page,
+    )
+
+
+def set_paused(agent_id: str, conversation_id: str, *, paused: bool) -> Request[JsonObject]:
+    """Pause a conversation, so that the agent does not answer in it, or resume it: ``updateConversation``."""
+    return Request(
+        operation="updateConversation",
+        method="PATCH",
+        path=_conversation(agent_id, conversation_id),
+        body={"paused": bool(paused)},
+        read=data_object,
+    )
+
+
+def set_feedback(
+    agent_id: str, conversation_id: str, message_id: str, feedback: str | None
+) -> Request[JsonObject]:
+    """Rate an assistant's message: ``updateMessageFeedback``."""
+    if feedback not in ("positive", "negative", None):
+        raise ChatbaseInputError(
+            f"feedback must be 'positive', 'negative' or None, not {feedback!r}. Nothing was sent."
+        )
+    return Request(
+        operation="updateMessageFeedback",
+        method="PATCH",
+        path=f"{_message(agent_id, conversation_id, message_id)}/feedback",
+        body={"feedback": feedback},
+        read=data_object,
+    )
+
+
+def messages_of(conversation: JsonObject) -> list[JsonObject]:
+    """Return the messages that a conversation carries."""
+    messages: Json = conversation.get("messages")
+    return [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
+
+
+def _conversation(agent_id: str, conversation_id: str) -> str:
+    return (
+        f"/agents/{segment('agent_id', agent_id)}/conversations/{segment('conversation_id', conversation_id)}"
+    )
+
+
+def _message(agent_id: str, conversation_id: str, message_id: str) -> str:
+    return f"{_conversation(agent_id, conversation_id)}/messages/{segment('message_id', message_id)}"

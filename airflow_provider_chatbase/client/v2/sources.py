@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from airflow_provider_chatbase.client.checks import require_object, require_page_limit, require_text
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.client.request import JsonObject, Request, segment
-from airflow_provider_chatbase.client.shapes import Page, bare_object, identified, page
+from airflow_provider_chatbase.client.replies import Page, bare_object, identified, page
+from airflow_provider_chatbase.client.request import UPLOAD_PATIENCE, Form, JsonObject, Request, segment
 
 TEXT_NAME_LENGTH = 100
 TEXT_CONTENT_LENGTH = 1_048_576
@@ -18,16 +18,7 @@ LINK_TYPES = ("individual", "sitemap", "crawl")
 def list_sources(
     agent_id: str, *, types: Sequence[str] = (), name: str | None = None, limit: int = 100
 ) -> Request[Page]:
-    """
-    List an agent's sources: ``listSources``.
-
-    :param agent_id: the agent.
-    :param types: only these types: link, file, qna, notionPage, text; all when empty.
-    :param name: only names that contain this, in any case.
-    :param limit: sources a page, 1 to 100.
-    :return: a request for the first page.
-    :raises ChatbaseInputError: when the id is empty or the limit out of range.
-    """
+    """List an agent's sources: ``listSources``."""
     return Request(
         operation="listSources",
         method="GET",
@@ -38,27 +29,14 @@ def list_sources(
 
 
 def get_source(agent_id: str, source_id: str) -> Request[JsonObject]:
-    """
-    Get a source with its training status: ``getSource``.
-
-    :param agent_id: the agent.
-    :param source_id: the source.
-    :return: a request for the source.
-    :raises ChatbaseInputError: when an id is empty.
-    """
+    """Get a source with its training status: ``getSource``."""
     return Request(
         operation="getSource", method="GET", path=source_path(agent_id, source_id), read=identified
     )
 
 
 def get_summary(agent_id: str) -> Request[JsonObject]:
-    """
-    Count an agent's sources by type, with their sizes in bytes: ``getSourcesSummary``.
-
-    :param agent_id: the agent.
-    :return: a request for ``{"links", "files", "qnas", "texts", …}``, each ``{"count", "size"}``.
-    :raises ChatbaseInputError: when the id is empty.
-    """
+    """Count an agent's sources by type, with their sizes in bytes: ``getSourcesSummary``."""
     return Request(
         operation="getSourcesSummary",
         method="GET",
@@ -68,15 +46,7 @@ def get_summary(agent_id: str) -> Request[JsonObject]:
 
 
 def create_text_source(agent_id: str, name: str, content: str) -> Request[JsonObject]:
-    """
-    Give an agent a text to learn: ``createSource``. Never repeated blindly.
-
-    :param agent_id: the agent.
-    :param name: its name, at most 100 characters.
-    :param content: the text, at most 1,048,576 characters.
-    :return: a request for the new source.
-    :raises ChatbaseInputError: when a text is empty or too long.
-    """
+    """Give an agent a text to learn: ``createSource``. Never repeated blindly."""
     return _create(
         agent_id,
         {
@@ -88,16 +58,7 @@ def create_text_source(agent_id: str, name: str, content: str) -> Request[JsonOb
 
 
 def create_qna_source(agent_id: str, name: str, questions: Sequence[str], answer: str) -> Request[JsonObject]:
-    """
-    Give an agent questions with their answer: ``createSource``. Never repeated blindly.
-
-    :param agent_id: the agent.
-    :param name: its name.
-    :param questions: 1 to 50 ways to ask.
-    :param answer: the answer to all of them.
-    :return: a request for the new source.
-    :raises ChatbaseInputError: when a text is empty, or there are too few or too many questions.
-    """
+    """Give an agent questions with their answer: ``createSource``. Never repeated blindly."""
     return _create(
         agent_id,
         {
@@ -118,18 +79,7 @@ def create_link_source(
     include_only_paths: Sequence[str] = (),
     slow_scraping: bool = False,
 ) -> Request[JsonObject]:
-    """
-    Let an agent read web pages: ``createSource``. Never repeated blindly.
-
-    :param agent_id: the agent.
-    :param url: where to start.
-    :param link_type: ``individual``, ``sitemap`` or ``crawl``.
-    :param exclude_paths: patterns of paths to leave out.
-    :param include_only_paths: patterns of the only paths to read.
-    :param slow_scraping: go easy on the site.
-    :return: a request for the new source. The same URL and type twice is refused: ``SOURCE_DUPLICATE``.
-    :raises ChatbaseInputError: when the URL is empty or the type unknown.
-    """
+    """Let an agent read web pages: ``createSource``. Never repeated blindly."""
     if link_type not in LINK_TYPES:
         raise ChatbaseInputError(
             f"link_type must be one of {', '.join(LINK_TYPES)}, not {link_type!r}. Nothing was sent."
@@ -145,16 +95,7 @@ def create_link_source(
 
 
 def update_source(agent_id: str, source_id: str, changes: JsonObject) -> Request[JsonObject]:
-    """
-    Change a text, Q&A or link source: ``updateSource``.
-
-    :param agent_id: the agent.
-    :param source_id: the source.
-    :param changes: for a text ``name``, ``content``; for Q&A ``name``, ``questions``, ``answer``; for a
-        link ``excludePaths``, ``includeOnlyPaths``, ``slowScraping``. What is left out stays.
-    :return: a request for the source. While it trains it is refused: ``SOURCE_IS_TRAINING``.
-    :raises ChatbaseInputError: when there is no change, or a text is empty or too long.
-    """
+    """Change a text, Q&A or link source: ``updateSource``."""
     body = require_object("changes", changes)
     if not body:
         raise ChatbaseInputError("changes is empty: there is nothing to change. Nothing was sent.")
@@ -174,14 +115,7 @@ def update_source(agent_id: str, source_id: str, changes: JsonObject) -> Request
 
 
 def delete_source(agent_id: str, source_id: str) -> Request[JsonObject]:
-    """
-    Delete a source, for good: ``deleteSource``.
-
-    :param agent_id: the agent.
-    :param source_id: the source.
-    :return: a request for the source with the status ``deleted`` or ``toBeDeleted``.
-    :raises ChatbaseInputError: when an id is empty.
-    """
+    """Delete a source, for good: ``deleteSource``."""
     gone = {"id": source_id, "status": "deleted"}
     return Request(
         operation="deleteSource",
@@ -213,19 +147,67 @@ def _questions(questions: Sequence[str]) -> list[str]:
 
 
 def sources_path(agent_id: str) -> str:
-    """
-    Return the path of an agent's sources, the same on both hosts.
-
-    :param agent_id: the agent.
-    """
+    """Return the path of an agent's sources, the same on both hosts."""
     return f"/agents/{segment('agent_id', agent_id)}/sources"
 
 
 def source_path(agent_id: str, source_id: str) -> str:
-    """
-    Return the path of a source, the same on both hosts.
-
-    :param agent_id: the agent.
-    :param source_id: the source.
-    """
+    """Return the path of a source, the same on both hosts."""
     return f"{sources_path(agent_id)}/{segment('source_id', source_id)}"
+
+
+FILE_SUFFIXES = (".pdf", ".doc", ".docx", ".txt")
+FILE_SIZE = 20 * 1024 * 1024
+UPLOADS_A_MINUTE = 10
+"""Uploads that an account may make in a minute; a refused one counts too."""
+
+
+def create_file_source(agent_id: str, name: str, filename: str, content: bytes) -> Request[JsonObject]:
+    """Give an agent a file to learn: ``createFileSource``. Never repeated blindly."""
+    check_file(filename, len(content))
+    return Request(
+        operation="createFileSource",
+        method="POST",
+        path=sources_path(agent_id),
+        host="files",
+        form=Form({"name": require_text("name", name)}, filename, content),
+        read=identified,
+        repeatable=False,
+        patience=UPLOAD_PATIENCE,
+    )
+
+
+def update_file_source(
+    agent_id: str,
+    source_id: str,
+    *,
+    name: str | None = None,
+    filename: str | None = None,
+    content: bytes = b"",
+) -> Request[JsonObject]:
+    """Rename a file source or replace its file: ``updateFileSource``."""
+    if name is None and filename is None:
+        raise ChatbaseInputError("Give a name or a file: there is nothing to change. Nothing was sent.")
+    if filename is not None:
+        check_file(filename, len(content))
+    return Request(
+        operation="updateFileSource",
+        method="PUT",
+        path=source_path(agent_id, source_id),
+        host="files",
+        form=Form({} if name is None else {"name": require_text("name", name)}, filename, content),
+        read=identified,
+        patience=UPLOAD_PATIENCE,
+    )
+
+
+def check_file(filename: str, size: int) -> None:
+    """Refuse a file that Chatbase does not take."""
+    if not filename.lower().endswith(FILE_SUFFIXES):
+        raise ChatbaseInputError(
+            f"{filename} is no {', '.join(FILE_SUFFIXES)} file; Chatbase takes no other. Nothing was sent."
+        )
+    if not 0 < size <= FILE_SIZE:
+        raise ChatbaseInputError(
+            f"{filename} has {size:,} bytes; Chatbase takes 1 to {FILE_SIZE:,}. Nothing was sent."
+        )

@@ -1,0 +1,219 @@
+"""What all tasks share: connection, agent, which task instance it is, what an earlier try did, deferral."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from airflow.providers.common.compat.sdk import conf
+from airflow.sdk import BaseOperator
+
+from airflow_provider_chatbase.exceptions import (
+    ChatbaseError,
+    ChatbasePermanentError,
+    ChatbaseTrainingError,
+    ChatbaseTrainingTimeoutError,
+    fail_at_once,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_chatbase.client import ChatbaseClient
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+    from airflow_provider_chatbase.training import Verdict
+
+SLACK = timedelta(seconds=60)
+"""Airflow's own limit on the deferral comes after ours, whose message says what was seen last."""
+
+V1_SETTLES_AFTER = 10.0
+"""Seconds after a write during which v1, which has no status of a source, may show the state before it."""
+
+
+class TaskIdentity(NamedTuple):
+    """A task instance: the same in all of its tries, also after a clear; another in each run."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self))
+
+
+def task_identity(context: Context) -> TaskIdentity | None:
+    """Say which task instance this is; ``None`` outside of Airflow."""
+    ti = context.get("ti")
+    if ti is None:
+        return None
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return TaskIdentity(ti.dag_id, ti.run_id, ti.task_id, map_index)
+
+
+def earlier_try_began(context: Context) -> float | None:
+    """Say when an earlier try may have begun its work, in seconds since the epoch; ``None`` in the first."""
+    ti = context.get("ti")
+    if ti is None or ti.try_number <= 1:
+        return None
+    run = context["dag_run"]
+    # Clearing a finished run makes it start anew; when it was due stays as it was.
+    began = run.run_after if run.clear_number else run.start_date or run.run_after
+    return began.timestamp()
+
+
+def defers(deferrable: bool | None) -> bool:
+    """Say whether a task waits in the triggerer: as it says itself, else as Airflow is configured."""
+    if deferrable is None:
+        return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+    return deferrable
+
+
+class ChatbaseOperator(BaseOperator):
+    """
+    An operator with a connection to Chatbase and an agent.
+
+    :param agent_id: the agent; by default the connection's.
+    :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
+    """
+
+    template_fields: Sequence[str] = ("agent_id", "chatbase_conn_id")
+
+    def __init__(
+        self, *, agent_id: str | None = None, chatbase_conn_id: str = "chatbase_default", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.agent_id = agent_id
+        self.chatbase_conn_id = chatbase_conn_id
+
+    @contextmanager
+    def hook(self) -> Iterator[ChatbaseHook]:
+        """
+        Open a hook for a block, and close it at its end.
+
+        :raises ChatbasePermanentError: in place of an error that a retry of the task cannot mend.
+        """
+        from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+        with fail_at_once(), ChatbaseHook(self.chatbase_conn_id) as hook:
+            yield hook
+
+
+class TrainingTask(ChatbaseOperator):
+    """
+    An operator that writes what an agent learns, and may wait until it has.
+
+    It waits for the sources that it wrote, so the state from before never passes for theirs.
+
+    :param wait_for_training: whether to wait.
+    :param deferrable: wait in the triggerer; by default as Airflow's ``[operators] default_deferrable`` says.
+    :param poll_interval: seconds between polls.
+    :param training_timeout: seconds after which the task gives up waiting and fails.
+    :param max_poll_failures: how many polls in a row may fail on the network or the server.
+    """
+
+    def __init__(
+        self,
+        *,
+        wait_for_training: bool = False,
+        deferrable: bool | None = None,
+        poll_interval: float = 15.0,
+        training_timeout: float = 3600.0,
+        max_poll_failures: int = 10,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_training = wait_for_training
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.training_timeout = training_timeout
+        self.max_poll_failures = max_poll_failures
+
+    def await_training(
+        self, client: ChatbaseClient, agent_id: str, source_ids: Sequence[str] | None, result: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Wait until sources are trained, without any the agent as a whole; return the result then."""
+        from airflow_provider_chatbase.training import TrainingOutcome, TrainingWait, poll_once
+
+        deadline = time.time() + self.training_timeout
+        trust_from = time.time() + V1_SETTLES_AFTER if source_ids is None else None
+        wait = TrainingWait(self.max_poll_failures, deadline, trust_from)
+        while True:
+            verdict = poll_once(wait, client, agent_id, source_ids, self.log)
+            if verdict.outcome is not TrainingOutcome.WAITING:
+                return self._end_wait(verdict, result)
+            if defers(self.deferrable):
+                wait_in_triggerer(
+                    self,
+                    agent_id,
+                    source_ids,
+                    deadline=deadline,
+                    poll_interval=self.poll_interval,
+                    carry=result,
+                    trust_from=trust_from,
+                )
+            if not wait.left(time.time()):
+                return self._end_wait(wait.too_late(), result)
+            time.sleep(min(self.poll_interval, wait.left(time.time())))
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, **_: Any
+    ) -> dict[str, Any]:
+        """
+        Go by what the trigger found.
+
+        :param context: the task's context.
+        :param event: the trigger's event.
+        :return: the task's result, from before the wait.
+        :raises ChatbaseTrainingError: when training failed.
+        """
+        from airflow_provider_chatbase.training import Verdict
+
+        carried = event.get("carry") if isinstance(event, dict) else None
+        verdict = Verdict.from_event(event if isinstance(carried, dict) else None)
+        self.log.info(verdict.reason)
+        return self._end_wait(verdict, carried or {})
+
+    def _end_wait(self, verdict: Verdict, result: dict[str, Any]) -> dict[str, Any]:
+        from airflow_provider_chatbase.training import TrainingOutcome
+
+        if verdict.outcome is TrainingOutcome.TIMEOUT:
+            raise ChatbaseTrainingTimeoutError(
+                f"Not trained within {self.training_timeout:g} s. Last seen: {verdict.reason} Everything is "
+                "written; run the task again to go on waiting."
+            )
+        require_trained(verdict, "Mend the sources and run this task again.")
+        return result
+
+
+def require_trained(verdict: Verdict, advice: str) -> None:
+    """Raise what a wait for training has ended with, unless it is training that is done."""
+    from airflow_provider_chatbase.training import TrainingOutcome
+
+    if verdict.outcome is TrainingOutcome.FAILED:
+        raise ChatbaseTrainingError(f"Training failed. {verdict.reason} {advice}")
+    if verdict.outcome is not TrainingOutcome.TRAINED:
+        error = ChatbaseError(verdict.reason)
+        raise ChatbasePermanentError(error) if verdict.permanent else error
+
+
+def wait_in_triggerer(
+    task: Any, agent_id: str | None, source_ids: Sequence[str] | None, *, deadline: float, **arguments: Any
+) -> NoReturn:
+    """Defer a task with a connection and ``max_poll_failures`` until its trigger knows how training went."""
+    from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
+
+    trigger = ChatbaseTrainingTrigger(
+        chatbase_conn_id=task.chatbase_conn_id,
+        agent_id=agent_id or None,
+        source_ids=None if source_ids is None else list(source_ids),
+        deadline=deadline,
+        max_poll_failures=task.max_poll_failures,
+        **arguments,
+    )
+    timeout = timedelta(seconds=max(deadline - time.time(), 0.0)) + SLACK
+    task.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
+    raise AssertionError("defer() raises")
