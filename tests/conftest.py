@@ -70,7 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 class OneByOne(LoadScopeScheduling):
-    """Hands out test by test, as some take long; but what shares one Airflow at once, and first, to one process."""
+    """Hands out test by test, as some take long; what shares one Airflow goes to one process, first."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "system" if nodeid.startswith("tests/system/") else nodeid
