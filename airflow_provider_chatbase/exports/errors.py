@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
+from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.files.errors import (
+    ChatbaseOutputError,
+    ChatbaseStorageError,
+    is_lasting,
+    reason_of,
+)
+
+__all__ = [
+    "ChatbaseExportError",
+    "ChatbaseIncompleteExportError",
+    "ChatbaseOutputError",
+    "ChatbaseReplacedExportError",
+    "ChatbaseStorageError",
+    "storage_errors",
+]
 
 
 class ChatbaseExportError(ChatbaseError):
@@ -17,19 +31,8 @@ class ChatbaseIncompleteExportError(ChatbaseExportError):
     """Fewer conversations arrived than the API says there are."""
 
 
-class ChatbaseStorageError(ChatbaseExportError):
-    """The storage failed in a way that a later try may not meet."""
-
-
 class ChatbaseReplacedExportError(ChatbaseExportError):
     """Another run of the same export was faster."""
-
-
-class ChatbaseOutputError(ChatbaseInputError):
-    """The output path cannot be used."""
-
-
-_PASSING = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET})
 
 
 @contextmanager
@@ -38,16 +41,11 @@ def storage_errors(url: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        if isinstance(error, TimeoutError | ConnectionError) or error.errno in _PASSING or _unclear(error):
-            raise ChatbaseStorageError(
-                f"The storage of {url} failed: {reason}. The manifest there is as it was. "
-                "Run the task again; it goes on from what was read."
+        if is_lasting(error):
+            raise ChatbaseOutputError(
+                f"The output path {url} cannot be written: {reason_of(error)}. Nothing was exported."
             ) from error
-        raise ChatbaseOutputError(
-            f"The output path {url} cannot be written: {reason}. Nothing was exported."
+        raise ChatbaseStorageError(
+            f"The storage of {url} failed: {reason_of(error)}. The manifest there is as it was. "
+            "Run the task again; it goes on from what was read."
         ) from error
-
-
-def _unclear(error: OSError) -> bool:
-    return error.errno is None and type(error) is OSError

@@ -1,0 +1,302 @@
+"""A directory on a local disk or an object store. Names are names: nothing in them is a pattern."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import posixpath
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.files.errors import (
+    ChatbaseDamagedFileError,
+    ChatbaseOutputError,
+    ChatbaseStorageError,
+    is_lasting,
+    reason_of,
+)
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+TEMPORARY = ".tmp-"
+"""What the names begin with under which files are written before they take their place."""
+
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss", "ocifs", "memory"})
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory. Names are relative to it, with ``/`` between folders."""
+
+    fs: AbstractFileSystem
+    root: str
+    url: str  # as the user wrote it, for messages
+
+    @property
+    def local(self) -> bool:
+        """Whether files can be appended to and made durable there."""
+        return "file" in self._protocols
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether folders are things of their own; in a bucket they are not, and must not be made."""
+        return not self._protocols & _OBJECT_STORES
+
+    def path(self, name: str) -> str:
+        """Return a path on the file system."""
+        return f"{self.root.rstrip('/')}/{name}" if name else self.root
+
+    # -- reading
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content; ``None`` only when there is no such file."""
+        with self.errors("read", name):
+            try:
+                return bytes(self.fs.cat_file(self.path(name)))
+            except FileNotFoundError:
+                return None
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """Return a file's JSON object; ``None`` only when there is no such file. A damaged one is refused."""
+        content = self.read(name)
+        if content is None:
+            return None
+        try:
+            found = json.loads(content)
+        except ValueError as error:
+            raise self.damaged(name, str(error)) from error
+        if not isinstance(found, dict):
+            raise self.damaged(name, "it is no JSON object")
+        return found
+
+    def damaged(self, name: str, why: str) -> ChatbaseDamagedFileError:
+        """Say that a file is not what was written."""
+        return ChatbaseDamagedFileError(
+            f"{name} in {self.url} is damaged: {why}. It is neither used nor replaced: restore it, or remove "
+            "it to begin without it."
+        )
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """Read a file as a stream."""
+        with self.errors("read", name):
+            stream = self.fs.open(self.path(name), "rb")
+        with stream:
+            yield io.BufferedReader(_Reading(self, name, stream), _CHUNK)
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names of the files and folders in a folder, sorted; none when it is not there."""
+        return sorted(name.rsplit("/", 1)[-1] for name, _ in self._list(folder))
+
+    def files(self, folder: str = "", *, hidden: bool = True) -> Iterator[str]:
+        """Iterate over all files below a folder. One that cannot be listed is an error, not an empty one."""
+        for name, is_folder in self._list(folder):
+            if not hidden and name.rsplit("/", 1)[-1].startswith("."):
+                continue
+            if is_folder:
+                yield from self.files(name, hidden=hidden)
+            else:
+                yield name
+
+    def is_folder(self) -> bool:
+        """Say whether the directory is there."""
+        with self.errors("listed"):
+            self.fs.invalidate_cache()
+            return bool(self.fs.isdir(self.root))
+
+    # -- writing
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, or replace it: in one step, durably."""
+        if self.has_folders:
+            with self.replacing(name) as stream:
+                stream.write(content)
+            return
+        with self.errors("written", name):
+            self.fs.pipe_file(self.path(name), content)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a file of JSON."""
+        self.write(name, json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[IO[bytes]]:
+        """Write a file of any size, which appears at the end of the block, whole."""
+        self.make_folder(name)
+        folder = posixpath.dirname(self.path(name)) if self.local else tempfile.gettempdir()
+        temporary = Path(folder, f"{TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            with self._local_errors(name), temporary.open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            with self.errors("written", name):
+                self._bring_in(temporary, name)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+    def move(self, name: str, to: str) -> None:
+        """Move a file; on an object store it is copied first, and there whole or not at all."""
+        self.make_folder(to)
+        with self.errors("written", to):
+            if self.local:
+                Path(self.path(name)).replace(self.path(to))
+            elif self.has_folders:
+                self.fs.mv(self.path(name), self.path(to))
+            else:
+                self.fs.cp_file(self.path(name), self.path(to))
+                self.fs.rm_file(self.path(name))
+
+    def make_folder(self, name: str) -> None:
+        """Make the folder of a file, where folders are things of their own."""
+        if self.has_folders:
+            with self.errors("written", name):
+                self.fs.makedirs(posixpath.dirname(self.path(name)), exist_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with self.errors("removed", name), suppress(FileNotFoundError):
+            self.fs.rm_file(self.path(name))
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder with all that is in it, if it is there."""
+        if self.local:
+            with self.errors("removed", name), suppress(FileNotFoundError):
+                shutil.rmtree(self.path(name))
+            return
+        for file in list(self.files(name)):
+            self.remove(file)
+
+    def remove_leftovers(self, folder: str = "") -> None:
+        """Remove what a process that was killed was about to write."""
+        for name in self.names(folder):
+            if name.startswith(TEMPORARY):
+                self.remove(posixpath.join(folder, name))
+
+    # -- errors
+
+    @contextmanager
+    def errors(self, done: str, name: str = "") -> Iterator[None]:
+        """Turn whatever the storage raises into ours; wrap nothing in it but calls of the storage."""
+        try:
+            yield
+        except (ChatbaseError, TypeError, AttributeError, NameError):  # ours, or a mistake in the program
+            raise
+        except Exception as error:
+            raise self._told(error, done, name) from error
+
+    @contextmanager
+    def _local_errors(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._told(error, "written", name) from error
+
+    def _told(self, error: Exception, done: str, name: str) -> ChatbaseStorageError:
+        if is_lasting(error):
+            place = self.url if done in ("written", "listed") else posixpath.join(self.url, name)
+            kind = "output path" if done == "written" else "path"
+            return ChatbaseOutputError(f"The {kind} {place} cannot be {done}: {reason_of(error)}.")
+        what = f"{name} cannot" if name else "it cannot"
+        return ChatbaseStorageError(
+            f"The storage of {self.url} failed: {what} be {done}: {reason_of(error)}. "
+            "Run the task again; it goes on from what is there."
+        )
+
+    # -- the file system
+
+    @property
+    def _protocols(self) -> set[str]:
+        return {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
+
+    def _list(self, folder: str) -> list[tuple[str, bool]]:
+        """List a folder; fsspec's own walk takes one that it cannot list for an empty one."""
+        path = self.path(folder).rstrip("/")
+        with self.errors("listed", folder):
+            self.fs.invalidate_cache()
+            try:
+                found = self.fs.ls(path, detail=True)
+            except FileNotFoundError:
+                return []
+        entries = [(entry["name"].rstrip("/"), entry["type"] == "directory") for entry in found]
+        # In a bucket, a folder may be an object of its own.
+        named = [(path_.rsplit("/", 1)[-1], is_folder) for path_, is_folder in entries if path_ != path]
+        return sorted((posixpath.join(folder, name), is_folder) for name, is_folder in named)
+
+    def _bring_in(self, temporary: Path, name: str) -> None:
+        if self.local:
+            temporary.replace(self.path(name))
+        elif self.has_folders:  # such as SFTP: what is sent may be seen while it arrives
+            beside = posixpath.join(posixpath.dirname(self.path(name)), temporary.name)
+            self.fs.put_file(str(temporary), beside)
+            self.fs.mv(beside, self.path(name))
+        else:
+            self.fs.put_file(str(temporary), self.path(name))
+
+
+class _Reading(io.RawIOBase):
+    """A stream whose errors are ours."""
+
+    def __init__(self, directory: Directory, name: str, stream: IO[bytes]) -> None:
+        self._directory = directory
+        self._name = name
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._stream.seekable()
+
+    def readinto(self, buffer: Any) -> int:
+        with self._directory.errors("read", self._name):
+            content = self._stream.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with self._directory.errors("read", self._name):
+            return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def open_directory(path: str, conn_id: str | None = None, *, argument: str = "output_path") -> Directory:
+    """Open a directory on any storage that Airflow knows; the connection may stand in the URL, too."""
+    from airflow.sdk import ObjectStoragePath
+
+    url = str(path or "").strip()
+    url = url.rstrip("/") or url[:1]
+    if not url or url.endswith(":"):
+        raise ChatbaseOutputError(
+            f"{argument} {path!r} names no directory or file. Give a URL such as file:///data/chatbase or "
+            "s3://bucket/chatbase. Nothing was done."
+        )
+    try:
+        # Airflow 3.0 takes a conn_id of None for an answer, and then does not look into the URL.
+        found = ObjectStoragePath(url, conn_id=conn_id) if conn_id else ObjectStoragePath(url)
+        return Directory(found.fs, found.path, url)
+    except (ImportError, ValueError, OSError) as error:
+        raise ChatbaseOutputError(
+            f"{argument} {url} cannot be used: {error}. Its storage may need a provider, such as "
+            "apache-airflow-providers-amazon[s3fs] for s3://. Nothing was done."
+        ) from error
+
+
+def open_file(path: str, conn_id: str | None = None, *, argument: str) -> tuple[Directory, str]:
+    """Return the directory of a file on any storage that Airflow knows, and the file's name in it."""
+    file = open_directory(path, conn_id, argument=argument)
+    root, _, name = file.root.rpartition("/")
+    return Directory(file.fs, root or "/", file.url.rpartition("/")[0] or "/"), name

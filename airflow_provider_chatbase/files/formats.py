@@ -1,0 +1,255 @@
+"""
+How rows become the bytes of a file: JSON lines, CSV, Parquet.
+
+A row is a JSON object, or a tuple of cells in the order of the table's columns. Rows can be written one by
+one, or be made to pieces first that are put together later; a piece knows nothing of its neighbours, so a
+file does not depend on how its rows were cut.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import IO, Any, Literal, Protocol, cast
+
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+FileFormat = Literal["jsonl", "csv", "parquet"]
+Compression = Literal["gzip", "zstd"]
+FORMATS: tuple[FileFormat, ...] = ("jsonl", "csv", "parquet")
+SUFFIX: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
+
+Row = Mapping[str, Any] | tuple[Any, ...]
+Encoded = Any
+"""A row as its format keeps it: bytes, or for Parquet cells."""
+
+ColumnType = Literal["text", "integer", "number", "time", "flag", "texts", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; ``time`` is in UTC, ``json`` is JSON as text, ``texts`` is a list of texts."""
+
+    name: str
+    type: ColumnType = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: its columns, in an order that stays."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+    def cells(self, row: Row) -> tuple[Any, ...]:
+        """Return a row's cells; those of a JSON object are converted, a tuple already holds them."""
+        if isinstance(row, tuple):
+            return row
+        return tuple(_cell(column.type, row.get(column.name)) for column in self.columns)
+
+    def record(self, row: Row) -> Mapping[str, Any]:
+        """Return a row as a JSON object."""
+        if isinstance(row, tuple):
+            return {column.name: value for column, value in zip(self.columns, row, strict=True)}
+        return row
+
+
+class Writer(Protocol):
+    """Takes what a file consists of."""
+
+    def write(self, piece: bytes) -> Any:
+        """Add a piece."""
+
+    def write_row(self, row: Row) -> None:
+        """Add a single row."""
+
+
+class Format(Protocol):
+    """A file format."""
+
+    suffix: str
+
+    def encode(self, table: Table, row: Row) -> Encoded:
+        """Make of a row what :meth:`join` takes."""
+
+    def join(self, table: Table, rows: Sequence[Encoded]) -> bytes:
+        """Make a piece of encoded rows."""
+
+    def writer(self, table: Table, stream: IO[bytes]) -> AbstractContextManager[Writer]:
+        """Begin a file, which is complete at the end of the block; the stream stays open."""
+
+
+def open_format(file_format: str, compression: str | None = None, *, escape_formulas: bool = True) -> Format:
+    """Choose a format, and make sure that what it needs is installed."""
+    if file_format not in FORMATS:
+        raise ChatbaseInputError(
+            f"file_format {file_format!r} is unknown: it must be one of {', '.join(FORMATS)}."
+        )
+    if compression not in SUFFIX:
+        raise ChatbaseInputError(f"compression {compression!r} is unknown. Give 'gzip', 'zstd' or None.")
+    if file_format == "parquet":
+        from airflow_provider_chatbase.files.parquet import Parquet
+
+        return Parquet(compression)
+    with compressing(io.BytesIO(), compression):  # says now whether its library is there
+        return JsonLines(compression) if file_format == "jsonl" else Csv(compression, escape_formulas)
+
+
+class _Lines:
+    """What a format of lines is but for the lines themselves."""
+
+    suffix: str
+
+    def __init__(self, ending: str, compression: str | None) -> None:
+        self.suffix = f".{ending}{SUFFIX[compression]}"
+        self._compression = compression
+
+    def encode(self, table: Table, row: Row) -> bytes:
+        """See :meth:`Format.encode`."""
+        raise NotImplementedError
+
+    def join(self, _table: Table, rows: Sequence[bytes]) -> bytes:
+        """See :meth:`Format.join`."""
+        return b"".join(rows)
+
+    @contextmanager
+    def writer(self, table: Table, stream: IO[bytes]) -> Iterator[Writer]:
+        """See :meth:`Format.writer`."""
+        with compressing(stream, self._compression) as target:
+            target.write(self._header(table))
+            yield _LineWriter(target, lambda row: self.encode(table, row))
+
+    def _header(self, _table: Table) -> bytes:
+        return b""
+
+
+class _LineWriter:
+    def __init__(self, stream: IO[bytes], encode: Callable[[Row], bytes]) -> None:
+        self._encode = encode
+        self.write = stream.write
+
+    def write_row(self, row: Row) -> None:
+        self.write(self._encode(row))
+
+
+class JsonLines(_Lines):
+    """JSON objects as they are, one a line."""
+
+    def __init__(self, compression: str | None) -> None:
+        super().__init__("jsonl", compression)
+
+    def encode(self, table: Table, row: Row) -> bytes:
+        """See :meth:`Format.encode`."""
+        return json_line(table.record(row))
+
+
+_FORMULA = re.compile(r"^\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|^[\t\r\n]")
+
+
+class Csv(_Lines):
+    """Comma-separated values with a header, in UTF-8; nothing stands for null."""
+
+    def __init__(self, compression: str | None, escape_formulas: bool = True) -> None:
+        super().__init__("csv", compression)
+        self._escape_formulas = escape_formulas
+
+    def encode(self, table: Table, row: Row) -> bytes:
+        """See :meth:`Format.encode`."""
+        return csv_line([self._csv_cell(cell) for cell in table.cells(row)])
+
+    def _header(self, table: Table) -> bytes:
+        return csv_line([column.name for column in table.columns])
+
+    def _csv_cell(self, cell: Any) -> Any:
+        if isinstance(cell, str):
+            return f"'{cell}" if self._escape_formulas and _FORMULA.match(cell) else cell
+        if isinstance(cell, datetime):
+            return cell.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return json_text(cell) if isinstance(cell, bool | list) else cell
+
+
+def csv_line(cells: Sequence[Any]) -> bytes:
+    """Write a line of CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # quotes a cell with either of them
+    return text.getvalue().removesuffix("\r\n").encode() + b"\n"
+
+
+# Line ends for some readers, though not for JSON: without escapes, a text would tear a row in two.
+_ESCAPED = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def json_line(value: Any) -> bytes:
+    """Write a JSON value as one line of UTF-8, with its line end; lossless."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character, escape in _ESCAPED.items():
+        if character in text:
+            text = text.replace(character, escape)
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON allows and UTF-8 does not
+        return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def json_text(value: Any) -> str:
+    """Write a JSON value as the text of a cell."""
+    return sound_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def sound_text(text: str) -> str:
+    """Replace half a surrogate pair, which JSON allows and no table can hold."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _cell(kind: ColumnType, value: Any) -> Any:
+    if value is None:
+        return None
+    if kind == "json":
+        return json_text(value)
+    if kind == "texts":
+        return [sound_text(str(each)) for each in value]
+    return sound_text(str(value)) if kind == "text" else value
+
+
+_GZIP_LEVEL = 6
+_ZSTD_LEVEL = 3
+
+
+def compressing(stream: IO[bytes], compression: str | None) -> AbstractContextManager[IO[bytes]]:
+    """Wrap a stream, which stays open; the same bytes always become the same bytes."""
+    if compression == "gzip":  # with neither a name nor a time in the header
+        packed = gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0)
+        return cast("AbstractContextManager[IO[bytes]]", packed)
+    if compression == "zstd":
+        writer = _zstandard().ZstdCompressor(level=_ZSTD_LEVEL).stream_writer(stream, closefd=False)
+        return cast("AbstractContextManager[IO[bytes]]", writer)
+    return nullcontext(stream)
+
+
+def decompressing(stream: IO[bytes], compression: str | None) -> IO[bytes]:
+    """Read what :func:`compressing` wrote."""
+    if compression == "gzip":
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=stream, mode="rb"))
+    if compression == "zstd":
+        reader = _zstandard().ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+        return io.BufferedReader(reader)
+    return stream
+
+
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise ChatbaseInputError(
+            "compression 'zstd' needs the package zstandard: pip install 'airflow-provider-chatbase[zstd]'."
+        ) from error
+    return zstandard
