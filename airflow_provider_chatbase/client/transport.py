@@ -7,7 +7,7 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, Generic, TypedDict, TypeVar
 
@@ -60,6 +60,15 @@ class Pools(Generic[Client]):
             self._pools.append(pool)
         pool.busy += 1
         return pool
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """Take a client for the time of a block."""
+        pool = self.take()
+        try:
+            yield pool.client
+        finally:
+            pool.release()
 
     def clients(self) -> list[Client]:
         """Return all clients, to close them."""
@@ -125,7 +134,7 @@ class AsyncTransport:
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         with _bad_settings():
-            self._pools = Pools(lambda: httpx.AsyncClient(**_client_arguments(settings)))
+            self.pools = Pools(lambda: httpx.AsyncClient(**_client_arguments(settings)))
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -133,18 +142,14 @@ class AsyncTransport:
 
     async def open(self, request: Request[Any]) -> OpenReply:
         """Send a request once, and leave the body of the reply to come."""
-        pool = self._pools.take()
-        try:
-            with _no_reply(self._settings, request):
-                response = await pool.client.send(_build(pool.client, self._settings, request), stream=True)
-        except BaseException:
-            pool.release()
-            raise
-        return OpenReply(response, self._settings, request, pool.release)
+        with ExitStack() as place, _no_reply(self._settings, request):
+            client = place.enter_context(self.pools.client())
+            response = await client.send(_build(client, self._settings, request), stream=True)
+            return OpenReply(response, self._settings, request, place.pop_all().close)
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in self._pools.clients():
+        for client in self.pools.clients():
             await client.aclose()
 
 

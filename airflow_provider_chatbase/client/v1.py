@@ -48,12 +48,12 @@ def get_agent(agent_id: str) -> Request[JsonObject]:
 def create_agent(name: str, source_text: str | None = None) -> Request[JsonObject]:
     """Create an agent: ``createChatbot``. It is never repeated blindly."""
     return Request(
-        operation="createChatbot",
-        method="POST",
-        path="/create-chatbot",
+        "createChatbot",
+        "POST",
+        "/create-chatbot",
+        _agent_id,
         version="v1",
         body=_named(name, source_text),
-        read=_agent_id,
         repeatable=False,
     )
 
@@ -61,12 +61,12 @@ def create_agent(name: str, source_text: str | None = None) -> Request[JsonObjec
 def replace_text(agent_id: str, name: str, source_text: str | None = None) -> Request[JsonObject]:
     """Rename an agent and replace all that it knows by one text: ``updateChatbotData``. It trains anew."""
     return Request(
-        operation="updateChatbotData",
-        method="POST",
-        path="/update-chatbot-data",
+        "updateChatbotData",
+        "POST",
+        "/update-chatbot-data",
+        _agent_id,
         version="v1",
         body={"chatbotId": require_text("agent_id", agent_id), **_named(name, source_text)},
-        read=_agent_id,
     )
 
 
@@ -74,24 +74,24 @@ def update_settings(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
     """Change some of an agent's settings, in the words of v1: ``updateChatbotSettings``."""
     body = require_object("settings", settings)
     return Request(
-        operation="updateChatbotSettings",
-        method="POST",
-        path="/update-chatbot-settings",
+        "updateChatbotSettings",
+        "POST",
+        "/update-chatbot-settings",
+        bare_object,
         version="v1",
         body={"chatbotId": require_text("agent_id", agent_id), **body},
-        read=bare_object,
     )
 
 
 def delete_agent(agent_id: str) -> Request[JsonObject]:
     """Delete an agent with all its data, for good: ``deleteChatbot``."""
     return Request(
-        operation="deleteChatbot",
-        method="DELETE",
-        path="/delete-chatbot",
+        "deleteChatbot",
+        "DELETE",
+        "/delete-chatbot",
+        bare_object,
         version="v1",
         query={"chatbotId": require_text("agent_id", agent_id)},
-        read=bare_object,
     )
 
 
@@ -132,7 +132,7 @@ def _words(name: str, value: Json) -> JsonObject | None:
 
 
 def _get_chatbots(read: Callable[[Json], Result]) -> Request[Result]:
-    return Request(operation="getChatbots", method="GET", path="/get-chatbots", version="v1", read=read)
+    return Request("getChatbots", "GET", "/get-chatbots", read, version="v1")
 
 
 def _named(name: str, source_text: str | None) -> JsonObject:
@@ -194,12 +194,12 @@ def send_message(
         return make_answer(text)
 
     return Request(
-        operation="chat",
-        method="POST",
-        path="/chat",
+        "chat",
+        "POST",
+        "/chat",
+        read,
         version="v1",
         body={name: value for name, value in body.items() if value is not None},
-        read=read,
         repeatable=False,
         patience=CHAT_PATIENCE,
         stream=(lambda: TextStreamReader(make_answer)) if stream else None,
@@ -231,9 +231,10 @@ def get_conversations(
 ) -> Request[Page]:
     """List conversations of every channel, with their messages: ``getConversations``."""
     return Request(
-        operation="getConversations",
-        method="GET",
-        path="/get-conversations",
+        "getConversations",
+        "GET",
+        "/get-conversations",
+        _conversations,
         version="v1",
         query={
             "chatbotId": agent_id,
@@ -243,7 +244,6 @@ def get_conversations(
             "page": page,
             "size": str(require_page_limit(size, CONVERSATIONS_PAGE)),
         },
-        read=_conversations,
     )
 
 
@@ -264,9 +264,10 @@ def get_leads(
 ) -> Request[Page]:
     """List the leads that an agent collected: ``getLeads``."""
     return Request(
-        operation="getLeads",
-        method="GET",
-        path="/get-leads",
+        "getLeads",
+        "GET",
+        "/get-leads",
+        _leads,
         version="v1",
         query={
             "chatbotId": agent_id,
@@ -275,7 +276,6 @@ def get_leads(
             "page": page,
             "size": str(size),
         },
-        read=_leads,
     )
 
 
@@ -294,12 +294,12 @@ CONTACTS_PAGE = 1000
 def list_contacts(agent_id: str, *, page: int = 1, size: int = CONTACTS_PAGE) -> Request[Page]:
     """List an agent's contacts: ``listContacts``."""
     return Request(
-        operation="listContacts",
-        method="GET",
-        path=f"/chatbots/{segment('agent_id', agent_id)}/contacts",
+        "listContacts",
+        "GET",
+        f"/chatbots/{segment('agent_id', agent_id)}/contacts",
+        _contacts,
         version="v1",
         query={"page": page, "per_page": size},
-        read=_contacts,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from airflow_provider_chatbase.client import Request, v1
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.client.v2 import agents, conversations, sources
+from airflow_provider_chatbase.client.v2 import agents, conversations, helpdesk, sources
 from airflow_provider_chatbase.hooks.messages import MessageCalls
 from airflow_provider_chatbase.sync.pace import UploadPacer
 
@@ -301,6 +301,40 @@ class ChatbaseHook(MessageCalls):
                 updated_before=updated_before,
                 sources=channels or (),
                 user_ids=user_ids or (),
+                filters=filters,
+            )
+        )
+
+    def list_tickets(
+        self,
+        agent_id: str | None = None,
+        statuses: list[str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        sort_by: str | None = None,
+        order: str | None = None,
+        filters: dict[str, str] | None = None,
+    ) -> Iterator[JsonObject]:
+        """
+        Walk over the tickets of an agent's help desk: ``listTickets``.
+
+        :param agent_id: the agent; by default the connection's.
+        :param statuses: only ``new``, ``on_you``, ``on_customer``, ``on_hold``, ``closed``, ``cancelled``.
+        :param created_after: only those created at or after this time.
+        :param created_before: only those created at or before this time.
+        :param sort_by: ``updatedAt`` (the API's default), ``createdAt`` or ``lastMessageAt``.
+        :param order: ``desc`` (the API's default) or ``asc``.
+        :param filters: more parameters of the API, by its names, such as ``{"priority": "high,urgent"}``.
+        :return: an iterator that fetches page after page.
+        """
+        return self.client.items(
+            helpdesk.list_tickets(
+                self.agent_or_default(agent_id),
+                statuses=statuses or (),
+                created_after=created_after,
+                created_before=created_before,
+                sort_by=sort_by,
+                order=order,
                 filters=filters,
             )
         )

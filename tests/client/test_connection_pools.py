@@ -35,6 +35,13 @@ def test_the_first_pool_with_a_place_is_used_again(pools):
     assert len(pools.clients()) == 2
 
 
+def test_a_place_is_given_back_when_the_block_fails(pools):
+    for _ in range(POOL_SIZE * 2):
+        with pytest.raises(RuntimeError), pools.client():
+            raise RuntimeError
+    assert len(pools.clients()) == 1
+
+
 def test_a_place_is_given_back_when_a_request_fails():
     transport = AsyncTransport(ClientSettings(api_key="k", host="http://127.0.0.1:9"))
 
@@ -45,7 +52,7 @@ def test_a_place_is_given_back_when_a_request_fails():
         await transport.close()
 
     asyncio.run(fail_often())
-    assert len(transport._pools.clients()) == 1
+    assert len(transport.pools.clients()) == 1
 
 
 def test_a_place_is_given_back_with_the_reply(simulator):
@@ -58,4 +65,4 @@ def test_a_place_is_given_back_with_the_reply(simulator):
         await transport.close()
 
     asyncio.run(succeed_often())
-    assert len(transport._pools.clients()) == 1
+    assert len(transport.pools.clients()) == 1

@@ -188,6 +188,33 @@ class TestExport:
         assert all(start.timestamp() <= each["createdAt"] <= end.timestamp() for each in exported)
 
 
+class TestTickets:
+    def test_all_of_them_the_last_changed_first(self, start_simulator, connect):
+        simulator = start_simulator(tickets=230)
+        connect(simulator)
+        listed = list(ChatbaseHook().list_tickets())
+        assert sorted(each["ticketNumber"] for each in listed) == list(range(1, 231))
+        assert [each["updatedAt"] for each in listed] == sorted(
+            (e["updatedAt"] for e in listed), reverse=True
+        )
+        assert len(simulator.requests_for("listTickets")) == 3
+
+    def test_filters_narrow_each_other_down(self, hook):
+        tickets = list(hook.list_tickets(sort_by="createdAt", order="asc"))
+        after = datetime.fromisoformat(tickets[5]["createdAt"])
+        wanted = [each["ticketNumber"] for each in tickets[5:] if each["statusCategory"] in ("new", "closed")]
+        found = hook.list_tickets(
+            statuses=["new", "closed"], created_after=after, sort_by="createdAt", order="asc"
+        )
+        assert [each["ticketNumber"] for each in found] == wanted
+        some = tickets[0]["channel"]
+        assert {each["channel"] for each in hook.list_tickets(filters={"channel": some})} == {some}
+
+    def test_a_time_without_a_zone_is_refused(self, hook):
+        with pytest.raises(ChatbaseInputError, match="created_after has no time zone"):
+            hook.list_tickets(created_after=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
 class TestRequest:
     def test_any_operation(self, simulator, hook):
         summary = hook.request("GET", f"/agents/{simulator.agent_id}/sources/summary")
