@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ from airflow_provider_chatbase.client.v2.chat import OnText
 Result = TypeVar("Result")
 
 SHORTEST_NAME = 3
+PAGE = 100
+CONTACTS_PAGE = 1000
 
 _NAMES_IN_V2 = {"initial_messages": "initialMessages"}
 _SAME_NAMES = ("name", "instructions", "initialMessages", "visibility", "model", "temp", "styles")
@@ -217,9 +219,6 @@ def _temperature(value: float | None) -> float | None:
     return value
 
 
-CONVERSATIONS_PAGE = 100
-
-
 def get_conversations(
     agent_id: str,
     *,
@@ -227,31 +226,18 @@ def get_conversations(
     last_day: date | None = None,
     sources: Sequence[str] = (),
     page: int = 1,
-    size: int = CONVERSATIONS_PAGE,
+    size: int = PAGE,
 ) -> Request[Page]:
     """List conversations of every channel, with their messages: ``getConversations``."""
+    query = {**_days(agent_id, first_day, last_day, page, size), "filteredSources": ",".join(sources) or None}
     return Request(
         "getConversations",
         "GET",
         "/get-conversations",
-        _conversations,
+        lambda reply: listed(bare_object(reply).get("data")),
         version="v1",
-        query={
-            "chatbotId": agent_id,
-            "startDate": first_day.isoformat() if first_day else None,
-            "endDate": last_day.isoformat() if last_day else None,
-            "filteredSources": ",".join(sources) or None,
-            "page": page,
-            "size": str(require_page_limit(size, CONVERSATIONS_PAGE)),
-        },
+        query=query,
     )
-
-
-def _conversations(reply: Json) -> Page:
-    return listed(bare_object(reply).get("data"))
-
-
-LEADS_PAGE = 100
 
 
 def get_leads(
@@ -260,35 +246,30 @@ def get_leads(
     first_day: date | None = None,
     last_day: date | None = None,
     page: int = 1,
-    size: int = LEADS_PAGE,
+    size: int = PAGE,
 ) -> Request[Page]:
     """List the leads that an agent collected: ``getLeads``."""
-    return Request(
-        "getLeads",
-        "GET",
-        "/get-leads",
-        _leads,
-        version="v1",
-        query={
-            "chatbotId": agent_id,
-            "startDate": first_day.isoformat() if first_day else None,
-            "endDate": last_day.isoformat() if last_day else None,
-            "page": page,
-            "size": str(size),
-        },
-    )
+    query = _days(agent_id, first_day, last_day, page, size)
+    return Request("getLeads", "GET", "/get-leads", _leads, version="v1", query=query)
+
+
+def _days(
+    agent_id: str, first: date | None, last: date | None, page: int, size: int
+) -> dict[str, str | int | None]:
+    return {
+        "chatbotId": agent_id,
+        "startDate": first.isoformat() if first else None,
+        "endDate": last.isoformat() if last else None,
+        "page": page,
+        "size": require_page_limit(size, PAGE),
+    }
 
 
 def _leads(reply: Json) -> Page:
     """Read a page of leads: ``collectedCustomers``, its ``data``, or ``data``, as the documents differ."""
     body = bare_object(reply)
     found = body["collectedCustomers"] if "collectedCustomers" in body else body.get("data")
-    if isinstance(found, dict):
-        found = found.get("data")
-    return listed(found)
-
-
-CONTACTS_PAGE = 1000
+    return listed(found.get("data") if isinstance(found, dict) else found)
 
 
 def list_contacts(agent_id: str, *, page: int = 1, size: int = CONTACTS_PAGE) -> Request[Page]:
@@ -306,26 +287,3 @@ def list_contacts(agent_id: str, *, page: int = 1, size: int = CONTACTS_PAGE) ->
 def _contacts(reply: Json) -> Page:
     body = bare_object(reply)
     return listed(body.get("data"), body.get("total"))
-
-
-# Names from before, until the last caller has moved to client/api.py.
-
-
-def list_chatbots() -> Request[list[JsonObject]]:
-    """List the account's agents."""
-    return _get_chatbots(lambda reply: _agents(reply).items)
-
-
-def find_chatbot(chatbots: Iterable[JsonObject], agent_id: str) -> JsonObject:
-    """Find an agent in the list."""
-    for chatbot in chatbots:
-        if chatbot.get("id") == agent_id:
-            return chatbot
-    raise ChatbaseNotFoundError(
-        f"Check agent_id: the account has no agent {agent_id!r}.", operation="getChatbots"
-    )
-
-
-create_chatbot = create_agent
-update_chatbot_data = replace_text
-update_chatbot_settings = update_settings
