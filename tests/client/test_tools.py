@@ -79,7 +79,7 @@ GIVEN = WEATHER[1]
         (dict, GIVEN, GIVEN),
         (lambda: "now", {}, "now"),
     ],
-    ids=lambda v: getattr(v, "__name__", None) or str(v),
+    ids=lambda v: getattr(v, "__name__", None) or (type(v).__name__ if callable(v) else str(v)),
 )
 def test_a_handler_gets_names_or_one_argument(handler, given, returned):
     assert run_tool({"tool": handler}, {"id": "t", "name": "tool", "input": given}) == returned
