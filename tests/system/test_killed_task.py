@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stand_in import KEY, TEXT, Act, StandIn
-from stand_in_plugin import fields_of
+from acting import KEY, TEXT, Act, Acting, fields_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
@@ -65,10 +64,10 @@ def clear(instance: AirflowInstance) -> None:
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory) -> Iterator[tuple[AirflowInstance, ChildProcesses, StandIn]]:
+def airflow(tmp_path_factory) -> Iterator[tuple[AirflowInstance, ChildProcesses, Acting]]:
     folder = tmp_path_factory.mktemp("killed")
     (folder / "killed.py").write_text(DAG)
-    with StandIn() as chatbase:
+    with Acting() as chatbase:
         connection = json.dumps(fields_of(chatbase, timeout=120))
         instance = AirflowInstance(folder / "airflow", folder / "killed.py", {"chatbase_default": connection})
         instance.prepare()
