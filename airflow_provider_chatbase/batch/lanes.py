@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from airflow_provider_chatbase.batch.item import Item
 from airflow_provider_chatbase.batch.prompts import Prompt
-from airflow_provider_chatbase.client.asking import Question
+from airflow_provider_chatbase.client.question import Question
 
 
 @dataclass(slots=True)

@@ -18,10 +18,11 @@ from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, Request
 from airflow_provider_chatbase.client.answer import Answer
-from airflow_provider_chatbase.client.asking import Question, Rules, ask, tag_of
+from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.question import Question, tag_of
 from airflow_provider_chatbase.client.request import ApiVersion, Steps
-from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_of
+from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_in
 
 _ASKS = ("chatWithAgent", "chat")
 
@@ -93,6 +94,7 @@ class Asker:
             conversation_id=prompt.conversation_id,
             user_id=prompt.user_id if self.version == "v2" else None,
             tag=tag_of(self.run, prompt.index, prompt.id, prompt.message),
+            earlier_try_began=None if sent_before is None else sent_before.since,
         )
         if lane is None:
             return question
@@ -128,7 +130,7 @@ class Sender:
             return _given_up(sent_before)
         trial = Trial(fate_unknown=sent_before is not None, sent_at=sent_before and sent_before.last)
         _trial.set(trial)
-        steps = ask(self._asker.question(prompt, lane, sent_before), self._rules(sent_before))
+        steps = ask(client.api, self._asker.question(prompt, lane, sent_before), self._rules(sent_before))
         try:
             answer = await client.run(_watched(steps, trial))
         except ChatbaseError as error:
@@ -144,7 +146,7 @@ class Sender:
         if self._asker.version == "v1" or item.conversation_id is None:
             return
         conversation = await client.send(get_conversation(self._asker.agent_id, item.conversation_id))
-        for message in messages_of(conversation):
+        for message in messages_in(conversation):
             metadata = message.get("metadata")
             if message.get("id") == item.message_id and isinstance(metadata, dict):
                 score = metadata.get("score")
@@ -159,12 +161,8 @@ class Sender:
 
     def _rules(self, sent_before: Sent | None) -> Rules:
         patience = self._settings.patience
-        look_first = sent_before is not None and self._settings.on_ambiguous == "reconcile"
         return Rules(
-            version=self._asker.version,
             on_ambiguous=self._settings.on_ambiguous,
-            look_first=look_first,
-            not_before=time.time() if sent_before is None else sent_before.since,
             patience=patience,
             patience_after_timeout=self._settings.patience_after_timeout,
             patience_at_first=max(0.0, sent_before.last + patience - time.time()) if sent_before else None,
