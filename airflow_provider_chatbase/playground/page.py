@@ -51,9 +51,9 @@ class Page:
     """Whom a page talks to. Everything in it reaches the browser."""
 
     is_real: bool
-    address: str  # what the reader is told that the calls go to
     agent_id: str | None = None
-    connection: str | None = None
+    connection: str | None = None  # where the real service's key is, and below where the calls go
+    address: str | None = None
     api_key: str | None = None  # a simulator's own; a real one never goes to a browser
 
     def __post_init__(self) -> None:
