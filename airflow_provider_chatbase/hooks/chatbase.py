@@ -285,32 +285,24 @@ class ChatbaseHook(MessageCalls):
     def list_tickets(
         self,
         agent_id: str | None = None,
-        statuses: list[str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
-        sort_by: str | None = None,
-        order: str | None = None,
         filters: dict[str, str] | None = None,
     ) -> Iterator[JsonObject]:
         """
-        Walk over the tickets of an agent's help desk: ``listTickets``.
+        Walk over the tickets of an agent's help desk, the last changed first: ``listTickets``.
 
-        :param statuses: only ``new``, ``on_you``, ``on_customer``, ``on_hold``, ``closed``, ``cancelled``.
         :param created_after: only those created at or after this time.
         :param created_before: only those created at or before this time.
-        :param sort_by: ``updatedAt`` (the API's default), ``createdAt`` or ``lastMessageAt``.
-        :param order: ``desc`` (the API's default) or ``asc``.
-        :param filters: more parameters of the API, by its names, such as ``{"priority": "high,urgent"}``.
+        :param filters: more parameters of the API, by its names, such as ``{"status": "new,on_you"}``,
+            ``{"priority": "high,urgent"}`` or ``{"sortBy": "createdAt", "order": "asc"}``.
         :return: an iterator that fetches page after page.
         """
         return self._items(
             helpdesk.list_tickets,
             agent_id,
-            statuses=statuses or (),
             created_after=created_after,
             created_before=created_before,
-            sort_by=sort_by,
-            order=order,
             filters=filters,
         )
 

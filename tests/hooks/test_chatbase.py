@@ -200,15 +200,13 @@ class TestTickets:
         assert len(simulator.requests_for("listTickets")) == 3
 
     def test_filters_narrow_each_other_down(self, hook):
-        tickets = list(hook.list_tickets(sort_by="createdAt", order="asc"))
-        after = datetime.fromisoformat(tickets[5]["createdAt"])
-        wanted = [each["ticketNumber"] for each in tickets[5:] if each["statusCategory"] in ("new", "closed")]
-        found = hook.list_tickets(
-            statuses=["new", "closed"], created_after=after, sort_by="createdAt", order="asc"
-        )
-        assert [each["ticketNumber"] for each in found] == wanted
-        some = tickets[0]["channel"]
-        assert {each["channel"] for each in hook.list_tickets(filters={"channel": some})} == {some}
+        by_age = {"sortBy": "createdAt", "order": "asc"}
+        tickets = list(hook.list_tickets(filters=by_age))
+        after, before = (datetime.fromisoformat(tickets[at]["createdAt"]) for at in (5, 20))
+        wanted = [t["ticketNumber"] for t in tickets[5:21] if t["statusCategory"] in ("new", "closed")]
+        filters = {**by_age, "status": "new,closed"}
+        found = hook.list_tickets(created_after=after, created_before=before, filters=filters)
+        assert [each["ticketNumber"] for each in found] == wanted != []
 
     def test_a_time_without_a_zone_is_refused(self, hook):
         with pytest.raises(ChatbaseInputError, match="created_after has no time zone"):
