@@ -43,6 +43,7 @@ class Delete:
 
     existing: ExistingSource
     reason: str  # in a few words
+    pruned: bool = True  # since it is no longer declared; what was renamed and changed may replace it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def make_plan(
         creates=tuple(draft.creates),
         updates=tuple(draft.updates),
         deletes=(
-            *(Delete(each, "a second source of the same key") for each in draft.duplicates),
+            *(Delete(each, "a second source of the same key", pruned=False) for each in draft.duplicates),
             *(Delete(each, "no longer declared") for each in gone),
         )
         if not withheld
@@ -180,6 +181,8 @@ def _reason_to_withhold(declaration: Declaration, options: SyncOptions, draft: _
     if options.prune and not declaration.complete:
         return "what is declared could not be read as a whole, so what is missing may not be gone"
     gone = _prunable(draft.undeclared, declaration, options) if options.prune else []
+    if gone and declaration.problems:
+        return f"{named(each.key for each in declaration.problems)} cannot be written and may replace it"
     if gone and not declaration.sources and options.max_deletes is None:
         return (
             f"nothing at all is declared, and all {len(gone)} sources of the owner would be deleted. If that "
@@ -198,6 +201,12 @@ def _prunable(
     held = {problem.key for problem in declaration.problems}
     held |= {key_in_name(options.owner, key) for key in held}
     return [each for each in undeclared if each.key not in held]
+
+
+def named(keys: Iterable[str], most: int = 3) -> str:
+    """Name a few of many."""
+    found = list(keys)
+    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
 def still_training(plan: SyncPlan) -> list[str]:
