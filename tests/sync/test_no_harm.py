@@ -82,3 +82,86 @@ def test_storage_that_stays_full_is_tried_again_by_airflow(desk):
     report = desk.sync(prune=True, max_deletes=20)
     assert desk.keys == []
     assert report.mendable
+
+
+def fill(desk, pages=12, questions=100):
+    for page in range(pages):
+        desk.write(f"guides/{page}.md", f"text {page}")
+    return [{"question": f"Question {number}?", "answer": "Yes."} for number in range(questions)]
+
+
+def kept(report, desk, before):
+    return report.failures().startswith("Nothing was deleted") and len(desk.ours) == before
+
+
+@pytest.mark.parametrize("share", [{}, {"max_deletes": 500}, {"max_deletes": 1.0}], ids=str)
+def test_a_folder_that_became_empty_beside_a_list_is_a_question(desk, share):
+    desk = desk()
+    faq = fill(desk)
+    desk.sync(faq)
+    for page in (desk.folder / "guides").iterdir():
+        page.unlink()
+
+    report = desk.sync(faq, prune=True, **share)
+
+    assert kept(report, desk, 112)
+    assert "allow_empty=True" in report.failures()
+    assert not desk.sync(faq, prune=True, max_deletes=12, allow_empty=True).failures()
+    assert len(desk.ours) == 100
+
+
+def test_a_list_that_became_empty_beside_a_folder_is_a_question(desk):
+    desk = desk()
+    desk.sync(fill(desk, questions=3))
+    assert kept(desk.sync(prune=True, max_deletes=500), desk, 15)
+
+
+def test_a_pattern_that_matches_nothing_any_more_is_a_question(desk):
+    desk = desk()
+    fill(desk)
+    desk.write("faq/a.md", "text")
+    globs = ["guides/*.md", "faq/*.md", "never/*.md"]
+    desk.syncer().apply(desk.declare(globs=globs))
+    (desk.folder / "faq" / "a.md").rename(desk.folder / "faq" / "a.markdown")
+
+    report = desk.syncer(prune=True).apply(desk.declare(globs=globs))
+
+    assert "faq/*.md in" in report.failures()
+    assert len(desk.ours) == 13
+
+
+def test_a_folder_that_shrank_beside_a_long_list_is_a_question(desk):
+    desk = desk()
+    faq = fill(desk)
+    desk.sync(faq)
+    for page in range(4):
+        (desk.folder / f"guides/{page}.md").unlink()
+
+    report = desk.sync(faq, prune=True)
+
+    assert kept(report, desk, 112)
+    assert "4 of the 12 sources of **/* in" in report.failures()
+    desk.write("guides/0.md", "text 0")
+    assert not desk.sync(faq, prune=True).failures(), "3 of 12 are less than 30 %"
+    assert len(desk.ours) == 109
+
+
+def test_a_share_of_the_whole_and_a_count_are_each_a_limit(desk):
+    desk = desk()
+    fill(desk, pages=10)
+    desk.sync()
+    for page in range(4):
+        (desk.folder / f"guides/{page}.md").unlink()
+    assert kept(desk.sync(prune=True), desk, 10)
+    assert kept(desk.sync(prune=True, max_deletes=3), desk, 10)
+    assert not desk.sync(prune=True, max_deletes=0.4).failures()
+    assert len(desk.ours) == 6
+
+
+def test_one_source_may_always_be_deleted(desk):
+    desk = desk()
+    fill(desk, pages=2)
+    desk.sync()
+    (desk.folder / "guides/0.md").unlink()
+    assert not desk.sync(prune=True).failures()
+    assert desk.keys == ["guides/1.md"]
