@@ -17,9 +17,10 @@ from airflow_provider_chatbase.batch.progress import Progress
 from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, Request
+from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.asking import Question, Rules, ask, tag_of
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Steps
+from airflow_provider_chatbase.client.request import ApiVersion, Steps
 from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_of
 
 _ASKS = ("chatWithAgent", "chat")
@@ -170,7 +171,7 @@ class Sender:
         )
 
 
-def _watched(steps: Steps[JsonObject], trial: Trial) -> Steps[JsonObject]:
+def _watched(steps: Steps[Answer], trial: Trial) -> Steps[Answer]:
     """Pass steps on, and tell the trial whether the fate of the prompt is known."""
     try:
         step = next(steps)
@@ -186,21 +187,21 @@ def _watched(steps: Steps[JsonObject], trial: Trial) -> Steps[JsonObject]:
             else:
                 step = steps.send(result)
     except StopIteration as end:
-        answer: JsonObject = end.value
+        answer: Answer = end.value
         return answer
 
 
-def _answered(answer: JsonObject, trial: Trial) -> Item:
+def _answered(answer: Answer, trial: Trial) -> Item:
     return Item(
         Outcome.ANSWERED,
-        text=answer["text"],
-        conversation_id=answer["conversation_id"],
-        message_id=answer["message_id"],
-        user_message_id=answer["user_message_id"],
-        credits=answer["credits"],
+        text=answer.text,
+        conversation_id=answer.conversation_id,
+        message_id=answer.message_id,
+        user_message_id=answer.user_message_id,
+        credits=answer.credits,
         seconds=round(trial.seconds, 3),
         attempts=trial.attempts,
-        recovered=answer["recovered"],
+        recovered=answer.recovered,
         final=True,
         sent_at=trial.sent_at,
     )

@@ -4,56 +4,77 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, ChatbaseInterruptedAnswerError
 from airflow_provider_chatbase.client.replies import data_object
 from airflow_provider_chatbase.client.request import Json, JsonObject
 
-NAMED = ("conversation", "message")
-"""What an error names, where it is known."""
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an agent answered, the same whichever version was asked, streamed or whole, received or found."""
+
+    text: str
+    conversation_id: str | None = None
+    message_id: str | None = None
+    user_message_id: str | None = None
+    user_id: str | None = None
+    credits: float | None = None
+    finish_reason: str | None = None
+    tool_calls: list[JsonObject] = field(default_factory=list)  # asked for, and not yet run
+    tool_rounds: int = 0
+    recovered: bool = False  # found after a failure, not received
+    history: list[JsonObject] | None = None  # what to send along next time, on API v1
+
+    def as_json(self) -> JsonObject:
+        """Return it as plain JSON, as hooks and operators do."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def checked(self) -> Self:
+        """Refuse what came with HTTP 200 and is no answer."""
+        named = {"conversation": self.conversation_id, "message": self.message_id}
+        where = ", ".join(f"{name} {value}" for name, value in named.items() if value)
+        if self.finish_reason == "error":
+            raise ChatbaseAnswerError(
+                f"The agent failed while it answered (finishReason: error{where and '; '}{where}). "
+                "Look at the conversation in Chatbase; sending again is charged again.",
+                operation="chatWithAgent",
+                text=self.text,
+                conversation_id=self.conversation_id,
+            )
+        if not self.text.strip() and not self.tool_calls and self.finish_reason != "tool-calls":
+            raise ChatbaseAnswerError(
+                f"The agent gave no answer{where and f' ({where})'}. The message is recorded; the "
+                "conversation may be paused, or a human may have taken it over.",
+                operation="chatWithAgent",
+                conversation_id=self.conversation_id,
+            )
+        return self
 
 
-def read_answer(reply: Json) -> JsonObject:
-    """Read an answer of API v2 into our names."""
+def read_answer(reply: Json) -> Answer:
+    """Read an answer of API v2."""
     data = data_object(reply)
-    metadata = as_mapping(data.get("metadata"))
     parts = message_parts(data)
-    return {
-        "text": parts_text(parts),
-        "conversation_id": metadata.get("conversationId"),
-        "message_id": data.get("id"),
-        "user_message_id": metadata.get("userMessageId"),
-        "user_id": metadata.get("userId"),
-        "credits": as_mapping(metadata.get("usage")).get("credits"),
-        "finish_reason": metadata.get("finishReason"),
-        "tool_calls": pending_tool_calls(parts),
-    }
+    return _from_metadata(
+        as_mapping(data.get("metadata")),
+        text=parts_text(parts),
+        message_id=data.get("id"),
+        tool_calls=pending_tool_calls(parts),
+    )
 
 
-def require_answer(answer: JsonObject) -> JsonObject:
-    """Refuse a reply that came with HTTP 200 and is no answer."""
-    where = ", ".join(f"{name} {answer[f'{name}_id']}" for name in NAMED if answer[f"{name}_id"])
-    if answer["finish_reason"] == "error":
-        raise ChatbaseAnswerError(
-            f"The agent failed while it answered (finishReason: error{where and '; '}{where}). "
-            "Look at the conversation in Chatbase; sending again is charged again.",
-            operation="chatWithAgent",
-            text=answer["text"],
-            conversation_id=answer["conversation_id"],
-        )
-    if not answer["text"].strip() and not answer["tool_calls"] and answer["finish_reason"] != "tool-calls":
-        raise ChatbaseAnswerError(
-            f"The agent gave no answer{where and f' ({where})'}. The message is recorded; the conversation "
-            "may be paused, or a human may have taken it over.",
-            operation="chatWithAgent",
-            conversation_id=answer["conversation_id"],
-        )
-    return answer
-
-
-def complete(answer: JsonObject, *, recovered: bool = False) -> JsonObject:
-    """Return an answer with all the fields that a caller gets."""
-    return {"history": None, **require_answer(answer), "recovered": recovered, "tool_rounds": 0}
+def _from_metadata(metadata: Mapping[str, Json], **said: Any) -> Answer:
+    return Answer(
+        conversation_id=metadata.get("conversationId"),
+        user_message_id=metadata.get("userMessageId"),
+        user_id=metadata.get("userId"),
+        credits=as_mapping(metadata.get("usage")).get("credits"),
+        finish_reason=metadata.get("finishReason"),
+        **said,
+    )
 
 
 def message_parts(message: Mapping[str, Json]) -> list[JsonObject]:
@@ -96,8 +117,7 @@ class EventStreamReader:
         self._answered_tool_calls: set[str] = set()
         self._metadata: JsonObject = {}
         self._message_id: str | None = None
-        self._finish_reason: str | None = None
-        self._whole: JsonObject | None = None
+        self._whole: Answer | None = None
         self._events: dict[str, Callable[[JsonObject], str | None]] = {
             "start": self._start,
             "message-start": self._start,
@@ -123,10 +143,10 @@ class EventStreamReader:
         read = self._events.get(str(event.get("type")))
         return (read(event) if read is not None else None) or ""
 
-    def take_whole(self, result: JsonObject) -> str:
+    def take_whole(self, result: Answer) -> str:
         """Take an answer that came as one document, although a stream was asked for."""
         self._whole = result
-        return str(result["text"])
+        return result.text
 
     def interrupted(self, why: str) -> ChatbaseInterruptedAnswerError:
         """Return the error of a stream that broke, with the text received so far."""
@@ -139,22 +159,18 @@ class EventStreamReader:
             conversation_id=self._metadata.get("conversationId"),
         )
 
-    def result(self) -> JsonObject:
-        """Return the answer, as :func:`~airflow_provider_chatbase.client.answer.read_answer` does."""
+    def result(self) -> Answer:
+        """Return the answer."""
         if self._whole is not None:
             return self._whole
-        metadata = self._metadata
-        pending = [call for key, call in self._tool_calls.items() if key not in self._answered_tool_calls]
-        return {
-            "text": self._text(),
-            "conversation_id": metadata.get("conversationId"),
-            "message_id": metadata.get("messageId") or self._message_id,
-            "user_message_id": metadata.get("userMessageId"),
-            "user_id": metadata.get("userId"),
-            "credits": as_mapping(metadata.get("usage")).get("credits"),
-            "finish_reason": self._finish_reason or metadata.get("finishReason"),
-            "tool_calls": pending,
-        }
+        return _from_metadata(
+            self._metadata,
+            text=self._text(),
+            message_id=self._metadata.get("messageId") or self._message_id,
+            tool_calls=[
+                call for key, call in self._tool_calls.items() if key not in self._answered_tool_calls
+            ],
+        )
 
     def _text(self) -> str:
         return "".join("".join(deltas) for deltas in self._texts.values())
@@ -184,8 +200,8 @@ class EventStreamReader:
 
     def _finish(self, event: JsonObject) -> None:
         self._note_metadata(event)
-        reason = event.get("finishReason")
-        self._finish_reason = reason if isinstance(reason, str) else self._finish_reason
+        if isinstance(reason := event.get("finishReason"), str):
+            self._metadata["finishReason"] = reason
 
     def _error(self, event: JsonObject) -> None:
         why = event.get("errorText") or as_mapping(event.get("error")).get("message") or "no reason given"
@@ -201,7 +217,7 @@ class EventStreamReader:
 class TextStreamReader:
     """Reads the texts of v1's ``chat``: the chunks of a plain text, or the data of server-sent events."""
 
-    def __init__(self, make_answer: Callable[[str], JsonObject]) -> None:
+    def __init__(self, make_answer: Callable[[str], Answer]) -> None:
         self._make_answer = make_answer
         self._chunks: list[str] = []
 
@@ -210,9 +226,9 @@ class TextStreamReader:
         self._chunks.append(piece)
         return piece
 
-    def take_whole(self, result: JsonObject) -> str:
+    def take_whole(self, result: Answer) -> str:
         """Take an answer that came as one document, although a stream was asked for."""
-        return self.take(str(result["text"]))
+        return self.take(result.text)
 
     def interrupted(self, why: str) -> ChatbaseInterruptedAnswerError:
         """Return the error of a stream that broke, with the text received so far."""
@@ -223,6 +239,6 @@ class TextStreamReader:
             text=text,
         )
 
-    def result(self) -> JsonObject:
+    def result(self) -> Answer:
         """Return the answer."""
         return self._make_answer("".join(self._chunks))

@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Literal
 
 from airflow_provider_chatbase.client import v1
-from airflow_provider_chatbase.client.answer import complete
+from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.checks import require_user_id
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
@@ -92,7 +92,7 @@ class Question:
     other_conversations: frozenset[str] = frozenset()
     other_messages: frozenset[str] = frozenset()
 
-    def request(self, version: ApiVersion) -> Request[JsonObject]:
+    def request(self, version: ApiVersion) -> Request[Answer]:
         """Return the request that sends it."""
         if self.user_id is not None:
             require_user_id(self.user_id)
@@ -113,7 +113,7 @@ class Question:
             other_messages=self.other_messages,
         )
 
-    def _request_v1(self) -> Request[JsonObject]:
+    def _request_v1(self) -> Request[Answer]:
         if self.user_id:
             log.warning("API v1 has no user ids: user_id is not sent.")
         return v1.send_message(
@@ -127,7 +127,7 @@ class Question:
             on_text=self.on_text,
         )
 
-    def _request_v2(self) -> Request[JsonObject]:
+    def _request_v2(self) -> Request[Answer]:
         if self.model is not None or self.temperature is not None:
             raise ChatbaseUnsupportedError(
                 "API v2 takes no model or temperature with a message: set them on the agent "
@@ -186,7 +186,7 @@ class Rules:
     patience_at_first: float | None = None
 
 
-def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
+def ask(question: Question, rules: Rules) -> Steps[Answer]:
     """Ask, as steps of a client."""
     if rules.on_ambiguous not in ON_AMBIGUOUS:
         raise ChatbaseInputError(
@@ -202,7 +202,7 @@ def ask(question: Question, rules: Rules) -> Steps[JsonObject]:
     return (yield from _use_tools(question, answer, rules))
 
 
-def _answer_of_an_earlier_try(sought: Sought, rules: Rules) -> Steps[JsonObject | None]:
+def _answer_of_an_earlier_try(sought: Sought, rules: Rules) -> Steps[Answer | None]:
     if rules.on_ambiguous == "retry":
         return None
     if rules.version == "v1":
@@ -240,12 +240,12 @@ def _told_apart(sought: Sought, rules: Rules) -> Steps[Sought]:
     return replace(sought, after_message_id=newest)
 
 
-def _send(request: Request[JsonObject], sought: Sought, rules: Rules) -> Steps[JsonObject]:
+def _send(request: Request[Answer], sought: Sought, rules: Rules) -> Steps[Answer]:
     """Send a request that costs credits, again only where that is allowed."""
     sends = 1
     while True:
         try:
-            answer = yield request
+            answer: Answer = yield request
         except ChatbaseError as error:
             if not error.ambiguous:
                 raise
@@ -257,10 +257,10 @@ def _send(request: Request[JsonObject], sought: Sought, rules: Rules) -> Steps[J
             sends += 1
             log.warning("The message is sent again.")
         else:
-            return complete(answer)
+            return answer.checked()
 
 
-def _after_ambiguous(error: ChatbaseError, sought: Sought, rules: Rules) -> Steps[JsonObject | None]:
+def _after_ambiguous(error: ChatbaseError, sought: Sought, rules: Rules) -> Steps[Answer | None]:
     """Return the answer that is there all the same, or ``None`` when the message may be sent again."""
     if rules.on_ambiguous == "retry":
         log.warning("It is unknown whether the message was answered: %s", error)
@@ -289,7 +289,7 @@ def _after_ambiguous(error: ChatbaseError, sought: Sought, rules: Rules) -> Step
     return answer
 
 
-def _recovered(finding: Finding) -> JsonObject | None:
+def _recovered(finding: Finding) -> Answer | None:
     if finding.fate is Fate.UNANSWERED:
         raise ChatbaseUnansweredError(
             f"The message arrived in conversation {finding.conversation_id} and has no answer. The "
@@ -301,7 +301,7 @@ def _recovered(finding: Finding) -> JsonObject | None:
     if finding.answer is None:
         return None
     log.info("The message had arrived: its answer in conversation %s is used.", finding.conversation_id)
-    return complete(finding.answer, recovered=True)
+    return finding.answer.checked()
 
 
 def _given_up(error: ChatbaseError, why: str) -> ChatbaseAmbiguousError:
@@ -311,18 +311,18 @@ def _given_up(error: ChatbaseError, why: str) -> ChatbaseAmbiguousError:
     )
 
 
-def _use_tools(question: Question, answer: JsonObject, rules: Rules) -> Steps[JsonObject]:
+def _use_tools(question: Question, answer: Answer, rules: Rules) -> Steps[Answer]:
     rounds = 0
     while rules.tools.runs(answer):
         if rounds >= rules.tools.max_rounds:
             raise rules.tools.exhausted(answer)
         rounds += 1
-        conversation_id = answer["conversation_id"]
+        conversation_id = answer.conversation_id
         if not conversation_id:
             raise rules.tools.nowhere(answer)
-        for call in answer["tool_calls"]:
+        for call in answer.tool_calls:
             output = run_tool(rules.tools.handlers, call)
-            yield handed_in(question.agent_id, conversation_id, call, output, again=answer["recovered"])
+            yield handed_in(question.agent_id, conversation_id, call, output, again=answer.recovered)
         request = chat_v2.continue_conversation(
             question.agent_id, conversation_id, stream=question.stream, on_text=question.on_text
         )
@@ -330,12 +330,12 @@ def _use_tools(question: Question, answer: JsonObject, rules: Rules) -> Steps[Js
             question.sought(rules.not_before, earlier_try=False),
             message=None,
             conversation_id=conversation_id,
-            after_message_id=answer["message_id"],
+            after_message_id=answer.message_id,
             own_tag=False,
         )
         following = yield from _send(request, sought, rules)
-        answer = {**following, "credits": _sum(answer["credits"], following["credits"])}
-    return {**answer, "tool_rounds": rounds}
+        answer = replace(following, credits=_sum(answer.credits, following.credits))
+    return replace(answer, tool_rounds=rounds)
 
 
 def _sum(first: float | None, second: float | None) -> float | None:

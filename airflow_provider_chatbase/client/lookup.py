@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
-from airflow_provider_chatbase.client.answer import message_parts, parts_text, pending_tool_calls
+from airflow_provider_chatbase.client.answer import Answer, message_parts, parts_text, pending_tool_calls
 from airflow_provider_chatbase.client.errors import ChatbaseNotFoundError
 from airflow_provider_chatbase.client.paging import PageWalk
 from airflow_provider_chatbase.client.replies import Page
@@ -54,7 +54,7 @@ class Finding:
     """
 
     fate: Fate
-    answer: JsonObject | None = None
+    answer: Answer | None = None
     conversation_id: str | None = None
     give_up_at: float = float("-inf")
 
@@ -244,20 +244,20 @@ def _after_tools(parts: list[JsonObject]) -> list[JsonObject]:
     return parts[tools[-1] + 1 :] if tools else []
 
 
-def _answer(conversation: JsonObject, question: JsonObject, replies: list[JsonObject]) -> JsonObject:
+def _answer(conversation: JsonObject, question: JsonObject, replies: list[JsonObject]) -> Answer:
     parts = [part for reply in replies for part in message_parts(reply)]
     pending = pending_tool_calls(parts)
     waits_for_tools = bool(pending) or parts[-1].get("type") in TOOL_PARTS
-    return {
-        "text": parts_text(message_parts(replies[-1])),
-        "conversation_id": conversation.get("id"),
-        "message_id": replies[-1].get("id"),
-        "user_message_id": question.get("id"),
-        "user_id": conversation.get("userId"),
-        "credits": None,
-        "finish_reason": "tool-calls" if waits_for_tools else "stop",
-        "tool_calls": pending,
-    }
+    return Answer(
+        text=parts_text(message_parts(replies[-1])),
+        conversation_id=conversation.get("id"),
+        message_id=replies[-1].get("id"),
+        user_message_id=question.get("id"),
+        user_id=conversation.get("userId"),
+        finish_reason="tool-calls" if waits_for_tools else "stop",
+        tool_calls=pending,
+        recovered=True,
+    )
 
 
 def _time(value: JsonObject, name: str) -> float:

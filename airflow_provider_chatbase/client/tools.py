@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.checks import require_count
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
 from airflow_provider_chatbase.client.request import JsonObject, Request
@@ -50,13 +51,13 @@ class ToolUse:
                 f"tool_handlers must be functions; this is none for {', '.join(useless)}. Nothing was sent."
             )
 
-    def runs(self, answer: JsonObject) -> bool:
+    def runs(self, answer: Answer) -> bool:
         """Say whether to run tools and go on."""
-        answered = answer["text"] and answer["finish_reason"] is not None
-        if answer["finish_reason"] != "tool-calls" and (answered or not answer["tool_calls"]):
+        answered = answer.text and answer.finish_reason is not None
+        if answer.finish_reason != "tool-calls" and (answered or not answer.tool_calls):
             return False
-        missing = sorted({str(call["name"]) for call in answer["tool_calls"]} - set(self.handlers))
-        if not missing and (self.handlers or answer["tool_calls"]):
+        missing = sorted({str(call["name"]) for call in answer.tool_calls} - set(self.handlers))
+        if not missing and (self.handlers or answer.tool_calls):
             return True
         if self.without_handler == "return":
             return False
@@ -66,22 +67,22 @@ class ToolUse:
             "Give tool_handlers for them, or on_tool_calls='return' to get the calls as the result.",
         )
 
-    def exhausted(self, answer: JsonObject) -> ChatbaseToolCallError:
+    def exhausted(self, answer: Answer) -> ChatbaseToolCallError:
         """Return the error of an agent that goes on asking for tools."""
         return self._failed(answer, f"The agent asked for tools more than {self.max_rounds} times in a row.")
 
-    def nowhere(self, answer: JsonObject) -> ChatbaseToolCallError:
+    def nowhere(self, answer: Answer) -> ChatbaseToolCallError:
         """Return the error of an agent that asks for tools in a conversation that it does not name."""
         return self._failed(
             answer, "The agent asked for tools, and did not say where to hand in their results."
         )
 
-    def _failed(self, answer: JsonObject, why: str) -> ChatbaseToolCallError:
+    def _failed(self, answer: Answer, why: str) -> ChatbaseToolCallError:
         return ChatbaseToolCallError(
-            f"{why} Conversation {answer['conversation_id']}.",
+            f"{why} Conversation {answer.conversation_id}.",
             operation="chatWithAgent",
-            text=answer["text"],
-            conversation_id=answer["conversation_id"],
+            text=answer.text,
+            conversation_id=answer.conversation_id,
         )
 
 

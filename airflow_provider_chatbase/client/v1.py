@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from airflow_provider_chatbase.client.answer import TextStreamReader
+from airflow_provider_chatbase.client.answer import Answer, TextStreamReader
 from airflow_provider_chatbase.client.checks import require_object, require_page_limit, require_text
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseNotFoundError
 from airflow_provider_chatbase.client.replies import Page, UnexpectedShapeError, bare_object, listed
@@ -115,7 +115,7 @@ def send_message(
     temperature: float | None = None,
     stream: bool = False,
     on_text: OnText | None = None,
-) -> Request[JsonObject]:
+) -> Request[Answer]:
     """Ask an agent: ``chat``. It costs credits, so it is never repeated blindly."""
     messages = [*history, {"role": "user", "content": require_text("message", message)}]
     body: JsonObject = {
@@ -127,10 +127,11 @@ def send_message(
         "temperature": _temperature(temperature),
     }
 
-    def make_answer(text: str) -> JsonObject:
-        return _answer(text, conversation_id, messages)
+    def make_answer(text: str) -> Answer:
+        history = [*messages, {"role": "assistant", "content": text}]
+        return Answer(text, conversation_id, history=history)
 
-    def read(reply: Json) -> JsonObject:
+    def read(reply: Json) -> Answer:
         text = bare_object(reply).get("text")
         if not isinstance(text, str):
             raise UnexpectedShapeError("text was promised, and did not come")
@@ -148,20 +149,6 @@ def send_message(
         stream=(lambda: TextStreamReader(make_answer)) if stream else None,
         on_text=on_text,
     )
-
-
-def _answer(text: str, conversation_id: str | None, messages: list[JsonObject]) -> JsonObject:
-    return {
-        "text": text,
-        "conversation_id": conversation_id,
-        "message_id": None,
-        "user_message_id": None,
-        "user_id": None,
-        "credits": None,
-        "finish_reason": None,
-        "tool_calls": [],
-        "history": [*messages, {"role": "assistant", "content": text}],
-    }
 
 
 def _temperature(value: float | None) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client import ChatbaseClient, Request
-from airflow_provider_chatbase.client.answer import complete
+from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.asking import Question, Rules, ask, new_tag
 from airflow_provider_chatbase.client.checks import (
     MAX_CHARS,
@@ -31,10 +31,10 @@ class StreamedMessage:
     :param request: asks for a stream.
     """
 
-    def __init__(self, client: ChatbaseClient, request: Request[JsonObject]) -> None:
+    def __init__(self, client: ChatbaseClient, request: Request[Answer]) -> None:
         self._client = client
         self._request = request
-        self._answer: JsonObject | None = None
+        self._answer: Answer | None = None
         self._sent = False
 
     def __iter__(self) -> Iterator[str]:
@@ -53,7 +53,7 @@ class StreamedMessage:
         self._sent = True
         reader = self._request.stream()
         yield from self._client.stream(self._request, reader)
-        self._answer = complete(reader.result())
+        self._answer = reader.result().checked()
 
     @property
     def answer(self) -> JsonObject:
@@ -64,7 +64,7 @@ class StreamedMessage:
         """
         if self._answer is None:
             raise RuntimeError("The answer is not complete: read its texts to the end first.")
-        return self._answer
+        return self._answer.as_json()
 
 
 class MessageCalls(ConnectedHook):
@@ -127,7 +127,7 @@ class MessageCalls(ConnectedHook):
         )
         tools = ToolUse(tool_handlers or {}, on_tool_calls, max_tool_rounds)
         version = self.connection.settings.api_version
-        return self.client.run(ask(question, Rules(version, on_ambiguous, tools=tools)))
+        return self.client.run(ask(question, Rules(version, on_ambiguous, tools=tools))).as_json()
 
     def stream_message(
         self,
@@ -212,7 +212,7 @@ class MessageCalls(ConnectedHook):
         :return: the new answer.
         """
         request = chat.retry_message(self.agent_or_default(agent_id), conversation_id, message_id)
-        return complete(self.client.send(request))
+        return self.client.send(request).checked().as_json()
 
     def set_feedback(
         self,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators.base import ChatbaseOperator
-from airflow_provider_chatbase.operators.waiting import TrainingTask
+from airflow_provider_chatbase.operators._task import ChatbaseOperator, TrainingTask, earlier_try_began
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,9 +20,9 @@ class ChatbaseCreateAgentOperator(TrainingTask):
     """
     Creates an agent, or finds it by its name: ``createAgent``; on v1 ``createChatbot``.
 
-    A retry after a crash finds the agent that the earlier attempt made: the one of that name which was
-    created since the DAG run began. Follow-ups that Chatbase names in ``pendingSteps`` are finished, and the
-    agent is not made again.
+    A retry after a crash, or a clear, finds the agent that the earlier try made: the one of that name which
+    was created since the DAG run began (after a clear, since it was due). Follow-ups that Chatbase names in
+    ``pendingSteps`` are finished, and the agent is not made again.
 
     Returns plain JSON: ``agent_id``, ``name``, ``created``, ``pending_steps`` and ``finished_steps``,
     ``changed`` and ``not_applied`` (settings beyond those that come with the creation).
@@ -80,7 +79,6 @@ class ChatbaseCreateAgentOperator(TrainingTask):
         :param context: the task's context.
         :return: the agent's id and what was done.
         """
-        from airflow_provider_chatbase.operators.attempts import earlier_attempt_since
         from airflow_provider_chatbase.sync.agent_creation import NewAgent, create_agent
 
         with self.hook() as hook:
@@ -91,7 +89,7 @@ class ChatbaseCreateAgentOperator(TrainingTask):
                 url=self.url or None,
                 source_text=self.source_text or None,
                 if_exists=self.if_exists,
-                ours_since=earlier_attempt_since(context),
+                ours_since=earlier_try_began(context),
             )
             version = hook.connection.settings.api_version
             result = hook.client.run(create_agent(wanted, version))
@@ -222,8 +220,9 @@ class ChatbaseCloneAgentOperator(TrainingTask):
     """
     Copies an agent with its sources, except Notion pages: ``cloneAgent``.
 
-    A retry after a crash finds the copy that the earlier attempt made: an agent created since the DAG run
-    began, with the original's settings, and named as wanted or beginning like the original.
+    A retry after a crash, or a clear, finds the copy that the earlier try made: an agent created since the
+    DAG run began (after a clear, since it was due), with the original's settings, and named as wanted or
+    beginning like the original.
 
     Returns plain JSON: ``agent_id`` of the copy, ``cloned_from``, ``name``, ``pending_steps``.
 
@@ -246,12 +245,11 @@ class ChatbaseCloneAgentOperator(TrainingTask):
         :param context: the task's context.
         :return: the copy's id.
         """
-        from airflow_provider_chatbase.operators.attempts import earlier_attempt_since
         from airflow_provider_chatbase.sync.agent_creation import clone_agent
 
         with self.hook() as hook:
             agent_id = hook.agent_or_default(self.agent_id)
-            result = hook.client.run(clone_agent(agent_id, self.name or None, earlier_attempt_since(context)))
+            result = hook.client.run(clone_agent(agent_id, self.name or None, earlier_try_began(context)))
             self.log.info("Agent %s is a copy of %s.", result["agent_id"], agent_id)
             if not self.wait_for_training:
                 return result
@@ -283,7 +281,6 @@ class ChatbaseDeleteAgentOperator(ChatbaseOperator):
         :return: what was deleted.
         """
         from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseNotFoundError
-        from airflow_provider_chatbase.operators.attempts import earlier_attempt_since
 
         with self.hook() as hook:
             if not self.agent_id or self.confirm != self.agent_id:
@@ -294,7 +291,7 @@ class ChatbaseDeleteAgentOperator(ChatbaseOperator):
             try:
                 hook.delete_agent(self.agent_id)
             except ChatbaseNotFoundError:
-                if earlier_attempt_since(context) is None:
+                if earlier_try_began(context) is None:
                     raise
                 self.log.info("Agent %s is gone; an earlier attempt deleted it.", self.agent_id)
         return {"agent_id": self.agent_id, "deleted": True}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators.base import ChatbaseOperator
+from airflow_provider_chatbase.operators._task import ChatbaseOperator, task_identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -188,7 +188,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         return Batch(
             connection=hook.connection.settings,
             agent_id=hook.agent_or_default(self.agent_id),
-            run=_run_of(context),
+            run=str(task_identity(context) or ""),
             storage=self._storage(self.output_path),
             settings=settings,
             cache=self._storage(self.cache_path) if self.cache_path else None,
@@ -216,12 +216,6 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
                 "Nothing was sent."
             )
         return self.prompts
-
-
-def _run_of(context: Context) -> str:
-    """Return what stays the same when the same task instance tries again."""
-    ti = context.get("ti")
-    return "" if ti is None else f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}"
 
 
 def _bounded(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators.base import ChatbaseOperator
+from airflow_provider_chatbase.operators._task import ChatbaseOperator, earlier_try_began, task_identity
 from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
             answer = hook.client.run(ask(question, self._rules(hook, context)))
         self.log.info(
             "Answered with %d characters for %s credits: conversation %s, message %s, finish reason %s%s.",
-            len(answer["text"]),
-            answer["credits"],
-            answer["conversation_id"],
-            answer["message_id"],
-            answer["finish_reason"],
-            ", recovered" if answer["recovered"] else "",
+            len(answer.text),
+            answer.credits,
+            answer.conversation_id,
+            answer.message_id,
+            answer.finish_reason,
+            ", recovered" if answer.recovered else "",
         )
-        return answer
+        return answer.as_json()
 
     def _question(self, hook: ChatbaseHook, context: Context) -> Question:
         return hook.question(
@@ -141,24 +141,22 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         from airflow_provider_chatbase.client.asking import Rules
         from airflow_provider_chatbase.client.tools import ToolUse
 
-        ti = context.get("ti")
-        earlier_try = ti is not None and int(ti.try_number) > 1
+        earlier_try = earlier_try_began(context)
         return Rules(
             version=hook.connection.settings.api_version,
             on_ambiguous=self.on_ambiguous,
-            look_first=earlier_try,
-            not_before=_run_began(context) if earlier_try else time.time(),
+            look_first=earlier_try is not None,
+            not_before=time.time() if earlier_try is None else earlier_try,
             tools=ToolUse(self.tool_handlers or {}, self.on_tool_calls, self.max_tool_rounds),
         )
 
     def _tag(self, hook: ChatbaseHook, context: Context) -> str:
         from airflow_provider_chatbase.client.asking import new_tag, tag_of
 
-        ti = context.get("ti")
-        if ti is None:
+        identity = task_identity(context)
+        if identity is None:
             return new_tag()
-        agent_id = hook.agent_or_default(self.agent_id)
-        return tag_of(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, agent_id, self.message)
+        return tag_of(*identity, hook.agent_or_default(self.agent_id), self.message)
 
 
 class _Progress:
@@ -174,11 +172,3 @@ class _Progress:
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._reported = time.monotonic()
             self._report("%d characters of the answer so far.", self._chars)
-
-
-def _run_began(context: Context) -> float:
-    """Return when an earlier try of this run sent a message at the earliest, in seconds since the epoch."""
-    dag_run = context["dag_run"]
-    # Clearing a finished run makes it start anew; when it was due stays as it was.
-    began = dag_run.run_after if dag_run.clear_number else dag_run.start_date or dag_run.run_after
-    return began.timestamp()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators.base import ChatbaseOperator
+from airflow_provider_chatbase.operators._task import ChatbaseOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators.waiting import TrainingTask
+from airflow_provider_chatbase.operators._task import TrainingTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

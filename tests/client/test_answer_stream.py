@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 from stand_in import AGENT, KEY, TEXT, Act, events_of, sse
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient, v1
-from airflow_provider_chatbase.client.answer import EventStreamReader
+from airflow_provider_chatbase.client.answer import Answer, EventStreamReader
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAnswerError,
     ChatbaseCreditsError,
@@ -24,16 +25,16 @@ REQUEST = send_message(AGENT, "Hello?", stream=True)
 CLOSING = {"userMessageId": "q", "conversationId": "c", "userId": None, "usage": {"credits": 2.5}}
 ANSWER = {"id": "m", "parts": [{"type": "text", "text": TEXT}]}
 EVENTS = events_of(ANSWER, "stop", CLOSING)
-READ = {
-    "text": TEXT,
-    "conversation_id": "c",
-    "message_id": "m",
-    "user_message_id": "q",
-    "user_id": None,
-    "credits": 2.5,
-    "finish_reason": "stop",
-    "tool_calls": [],
-}
+READ = Answer(
+    text=TEXT,
+    conversation_id="c",
+    message_id="m",
+    user_message_id="q",
+    user_id=None,
+    credits=2.5,
+    finish_reason="stop",
+    tool_calls=[],
+)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -167,7 +168,7 @@ def test_a_stream_may_be_split_at_any_byte(chatbase, client):
     whole = b"".join(with_event_lines(short)).replace(b"\n\n", b"\r\n\r\n", 3)
     for at in range(1, len(whole)):
         chatbase.acts = [stream([whole[:at], whole[at:]])]
-        assert client.send(REQUEST) == {**READ, "text": "ü🦊"}, at
+        assert client.send(REQUEST) == replace(READ, text="ü🦊"), at
 
 
 def test_a_stream_may_come_byte_by_byte(chatbase, client):
@@ -194,14 +195,14 @@ def test_a_line_separator_inside_a_text_is_a_text(chatbase, client, separator):
     chatbase.acts = [
         stream([f"data: {json.dumps(e, ensure_ascii=False)}\n\n".encode() for e in events] + [DONE])
     ]
-    assert client.send(REQUEST)["text"] == text
+    assert client.send(REQUEST).text == text
 
 
 def test_texts_of_several_parts_stand_in_the_order_they_began(chatbase, client):
     deltas = [("a", "One"), ("b", " two"), ("a", ","), ("b", ".")]
     events = [{"type": "text-delta", "id": part, "delta": delta} for part, delta in deltas]
     chatbase.acts = [stream(sse([*events, EVENTS[-1]]))]
-    assert client.send(REQUEST)["text"] == "One, two."
+    assert client.send(REQUEST).text == "One, two."
 
 
 @pytest.mark.parametrize("ending", ["end", "cut", "reset"])
@@ -294,14 +295,14 @@ def test_a_refusal_in_place_of_a_stream_keeps_its_class(chatbase, client):
 def test_a_stream_is_asked_for_again_when_it_was_refused_before_anything_was_done(chatbase, client, status):
     code = "RATE_LIMIT_TOO_MANY_REQUESTS" if status == 429 else "SERVICE_UNDER_MAINTENANCE"
     chatbase.acts = [Act(status=status, body=json.dumps({"error": {"code": code}}).encode(), works=False)]
-    assert client.send(REQUEST)["text"] == TEXT
+    assert client.send(REQUEST).text == TEXT
     assert (len(chatbase.posts), chatbase.charges) == (2, 1)
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"credits": None}, "much"], ids=str)
 def test_missing_credits_are_none(chatbase, client, usage):
     chatbase.acts = [stream(sse(events_of(ANSWER, "stop", {**CLOSING, "usage": usage})))]
-    assert client.send(REQUEST)["credits"] is None
+    assert client.send(REQUEST).credits is None
 
 
 def test_tool_calls_are_read_whole(chatbase, client):
@@ -313,8 +314,8 @@ def test_tool_calls_are_read_whole(chatbase, client):
     events = events_of({"id": "m", "parts": parts}, "tool-calls", CLOSING)
     chatbase.acts = [stream(sse([*events[:-1], output, events[-1]]))]
     answer = client.send(REQUEST)
-    assert answer["tool_calls"] == [{"id": "t1", "name": "weather", "input": {"city": "Köln"}}]
-    assert (answer["finish_reason"], answer["text"]) == ("tool-calls", "")
+    assert answer.tool_calls == [{"id": "t1", "name": "weather", "input": {"city": "Köln"}}]
+    assert (answer.finish_reason, answer.text) == ("tool-calls", "")
 
 
 def test_the_async_client_reads_and_breaks_alike(chatbase, client):
@@ -343,7 +344,7 @@ class TestVersion1:
 
     def answer(self, chatbase, client_v1, body, kind="text/plain", **how):
         chatbase.acts = [Act(body=body, content_type=kind, **how)]
-        return client_v1.send(self.REQUEST)["text"]
+        return client_v1.send(self.REQUEST).text
 
     @pytest.mark.parametrize("size", [1, 2, 3, 5])
     def test_chunks_may_end_inside_a_character(self, chatbase, client_v1, size):

@@ -81,8 +81,8 @@ def _result(client, steps):
         answer = client.run(steps)
     except ChatbaseError as error:
         return type(error), str(error)
-    assert answer["text"] == TEXT
-    return answer["recovered"], ""
+    assert answer.text == TEXT
+    return answer.recovered, ""
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from airflow_provider_chatbase.client.answer import read_answer, require_answer
+from airflow_provider_chatbase.client.answer import Answer, read_answer
 from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, ChatbaseInputError
 from airflow_provider_chatbase.client.replies import UnexpectedShapeError
 from airflow_provider_chatbase.client.v2.chat import send_message
@@ -72,7 +74,20 @@ def test_what_is_refused_before_it_is_sent(arguments, words):
 
 
 def test_reads_an_answer():
-    assert read_answer(REPLY) == {
+    assert read_answer(REPLY) == Answer(
+        text="From 8 to 18.",
+        conversation_id="conv_1",
+        message_id="msg_2",
+        user_message_id="msg_1",
+        user_id="ann",
+        credits=1.5,
+        finish_reason="stop",
+        tool_calls=[],
+    )
+
+
+def test_an_answer_as_json_has_all_fields():
+    assert json.loads(json.dumps(read_answer(REPLY).as_json())) == {
         "text": "From 8 to 18.",
         "conversation_id": "conv_1",
         "message_id": "msg_2",
@@ -81,6 +96,9 @@ def test_reads_an_answer():
         "credits": 1.5,
         "finish_reason": "stop",
         "tool_calls": [],
+        "tool_rounds": 0,
+        "recovered": False,
+        "history": None,
     }
 
 
@@ -92,14 +110,14 @@ def test_joins_the_texts_and_passes_over_parts_of_tomorrow():
         {"type": "text", "text": None},
         {"type": "text", "text": "to 18."},
     ]
-    assert read_answer(reply(parts))["text"] == "From 8 to 18."
+    assert read_answer(reply(parts)).text == "From 8 to 18."
 
 
 def test_reads_the_calls_of_tools():
     call = {"type": "tool-call", "toolCallId": "t1", "toolName": "get_order_status", "input": {"id": 7}}
     answer = read_answer(reply([call], finishReason="tool-calls"))
-    assert answer["tool_calls"] == [{"id": "t1", "name": "get_order_status", "input": {"id": 7}}]
-    assert require_answer(answer) is answer
+    assert answer.tool_calls == [{"id": "t1", "name": "get_order_status", "input": {"id": 7}}]
+    assert answer.checked() is answer
 
 
 @pytest.mark.parametrize(
@@ -109,8 +127,8 @@ def test_reads_the_calls_of_tools():
 )
 def test_what_the_reply_does_not_say_is_none(data):
     answer = read_answer({"data": data})
-    assert (answer["text"], answer["tool_calls"]) == ("", [])
-    assert {value for name, value in answer.items() if name not in ("text", "tool_calls")} == {None}
+    assert (answer.text, answer.tool_calls) == ("", [])
+    assert answer == Answer("")
 
 
 @pytest.mark.parametrize("nothing", [{"data": None}, {}, {"data": []}, [], None], ids=repr)
@@ -122,12 +140,12 @@ def test_no_answer_object(nothing):
 @pytest.mark.parametrize("reason", ["stop", "length", "content-filter", "brand-new", None])
 def test_any_finish_reason_with_a_text_is_an_answer(reason):
     answer = read_answer(reply([{"type": "text", "text": "Yes."}], finishReason=reason))
-    assert require_answer(answer)["finish_reason"] == reason
+    assert answer.checked().finish_reason == reason
 
 
 def test_finish_reason_error_is_no_answer_even_with_a_text():
     with pytest.raises(ChatbaseAnswerError, match="finishReason: error") as raised:
-        require_answer(read_answer(reply([{"type": "text", "text": "From 8 t"}], finishReason="error")))
+        read_answer(reply([{"type": "text", "text": "From 8 t"}], finishReason="error")).checked()
     assert raised.value.text == "From 8 t"
     assert raised.value.conversation_id == "conv_1"
     assert "conversation conv_1, message msg_2" in str(raised.value)
@@ -136,4 +154,4 @@ def test_finish_reason_error_is_no_answer_even_with_a_text():
 @pytest.mark.parametrize("parts", [[], [{"type": "text", "text": ""}], [{"type": "reasoning"}]], ids=repr)
 def test_silence_is_no_answer(parts):
     with pytest.raises(ChatbaseAnswerError, match="gave no answer"):
-        require_answer(read_answer(reply(parts)))
+        read_answer(reply(parts)).checked()

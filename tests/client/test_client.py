@@ -109,7 +109,7 @@ def test_a_read_is_sent_again(simulator, send, read, fault, error):
 @pytest.mark.parametrize(("fault", "error"), ANY_METHOD)
 def test_a_write_that_was_refused_before_it_was_done_is_sent_again(simulator, send, write, fault, error):
     simulator.faults.add(Fault(**fault, times=2))
-    assert send(write)["text"]
+    assert send(write).text
     assert arrived(simulator, write) == 3
     assert simulator.prompts_charged == 1
 
@@ -285,7 +285,7 @@ def test_a_slow_but_steady_reply_is_no_timeout(simulator, send, read):
 def test_an_answer_may_take_longer_than_other_replies(simulator, send, monkeypatch):
     monkeypatch.setattr("airflow_provider_chatbase.client.settings.READ_TIMEOUT", 0.1)
     simulator.faults.add(Fault(kind="slow", seconds=0.3))
-    assert send(chat.send_message(simulator.agent_id, "How long does a refund take?"))["text"]
+    assert send(chat.send_message(simulator.agent_id, "How long does a refund take?")).text
 
 
 def test_a_read_on_a_connection_that_the_server_closed_meanwhile_is_sent_again(simulator, send, read):

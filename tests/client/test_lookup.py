@@ -9,6 +9,7 @@ import pytest
 from stand_in import AGENT, Act, Conversation
 
 from airflow_provider_chatbase.client import lookup
+from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.errors import (
     ChatbaseNotFoundError,
     ChatbasePermissionError,
@@ -37,7 +38,7 @@ def found(client, what, patience=PATIENCE):
 
 
 def told(finding):
-    return (finding.fate, finding.answer and finding.answer["text"])
+    return (finding.fate, finding.answer and finding.answer.text)
 
 
 def test_nothing_arrived(chatbase, client):
@@ -50,16 +51,17 @@ def test_an_answer_has_the_fields_of_one_that_was_received(chatbase, client):
     ask(chatbase, client, text="Hi.")
     [conversation] = chatbase.conversations.values()
     question, answer = conversation.messages
-    assert found(client, sought()).answer == {
-        "text": "Hi.",
-        "conversation_id": conversation.id,
-        "message_id": answer["id"],
-        "user_message_id": question["id"],
-        "user_id": "tag",
-        "credits": None,
-        "finish_reason": "stop",
-        "tool_calls": [],
-    }
+    assert found(client, sought()).answer == Answer(
+        text="Hi.",
+        conversation_id=conversation.id,
+        message_id=answer["id"],
+        user_message_id=question["id"],
+        user_id="tag",
+        credits=None,
+        finish_reason="stop",
+        tool_calls=[],
+        recovered=True,
+    )
 
 
 def test_an_answer_may_appear_after_some_looks(chatbase, client):
@@ -112,7 +114,7 @@ class TestUnderOurOwnTag:
         ask(chatbase, client, "And then?", conversation_id=conversation.id, text="Then this.")
         finding = found(client, sought())
         assert told(finding) == (Fate.ANSWERED, "Hi.")
-        assert finding.answer["user_message_id"] == conversation.messages[0]["id"]
+        assert finding.answer.user_message_id == conversation.messages[0]["id"]
 
     def test_not_even_when_they_said_the_same(self, chatbase, client):
         ask(chatbase, client, "Next", text="One.")
@@ -237,7 +239,7 @@ class TestAfterATool:
     def test_a_crash_before_the_tool_ran_leaves_its_call(self, chatbase, client):
         self.conversation(chatbase)
         answer = found(client, sought("Weather?")).answer
-        assert (answer["finish_reason"], [call["id"] for call in answer["tool_calls"]]) == (
+        assert (answer.finish_reason, [call["id"] for call in answer.tool_calls]) == (
             "tool-calls",
             ["t"],
         )
@@ -245,12 +247,12 @@ class TestAfterATool:
     def test_a_crash_after_the_result_leaves_nothing_but_to_go_on(self, chatbase, client):
         self.conversation(chatbase, self.RESULT)
         answer = found(client, sought("Weather?")).answer
-        assert (answer["finish_reason"], answer["tool_calls"], answer["text"]) == ("tool-calls", [], "")
+        assert (answer.finish_reason, answer.tool_calls, answer.text) == ("tool-calls", [], "")
 
     def test_a_crash_after_the_end_leaves_the_last_text(self, chatbase, client):
         self.conversation(chatbase, self.RESULT, follow=[("assistant", "Sun.")])
         answer = found(client, sought("Weather?")).answer
-        assert (answer["finish_reason"], answer["tool_calls"], answer["text"]) == ("stop", [], "Sun.")
+        assert (answer.finish_reason, answer.tool_calls, answer.text) == ("stop", [], "Sun.")
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,8 @@ def test_a_handler_that_cannot_take_the_input_fails_like_any_other(handler):
 def test_the_agent_gets_the_result_and_answers(chatbase, client, stream):
     chatbase.acts = [Act(text="", tools=[WEATHER], credits=0.5), Act(credits=1.25)]
     answer = run(client, {"weather": by_names}, stream=stream)
-    assert (answer["text"], answer["finish_reason"], answer["tool_calls"]) == (TEXT, "stop", [])
-    assert (answer["credits"], answer["tool_rounds"], answer["recovered"]) == (1.75, 1, False)
+    assert (answer.text, answer.finish_reason, answer.tool_calls) == (TEXT, "stop", [])
+    assert (answer.credits, answer.tool_rounds, answer.recovered) == (1.75, 1, False)
     assert outputs(chatbase) == ["Köln 2"]
     [conversation] = chatbase.conversations
     assert chatbase.posts[1] == {"conversationId": conversation, "stream": stream}
@@ -107,7 +107,7 @@ def test_several_calls_and_several_rounds(chatbase, client, stream):
         Act(credits=4),
     ]
     answer = run(client, {"weather": by_names, "time": lambda: 12}, stream=stream)
-    assert (answer["text"], answer["credits"], answer["tool_rounds"]) == (TEXT, 7, 2)
+    assert (answer.text, answer.credits, answer.tool_rounds) == (TEXT, 7, 2)
     assert outputs(chatbase) == ["Köln 2", 12, "Köln 2", 12]
     assert len({each["toolCallId"] for each in chatbase.tool_results}) == 4
     assert chatbase.charges == 3
@@ -115,7 +115,7 @@ def test_several_calls_and_several_rounds(chatbase, client, stream):
 
 def test_credits_that_one_round_does_not_say_are_unknown_in_all(chatbase, client):
     chatbase.acts = [Act(text="", tools=[WEATHER], credits=None), Act(credits=1)]
-    assert run(client, {"weather": by_names})["credits"] is None
+    assert run(client, {"weather": by_names}).credits is None
 
 
 def test_the_failure_of_a_tool_is_for_the_agent_to_know(chatbase, client, caplog):
@@ -124,7 +124,7 @@ def test_the_failure_of_a_tool_is_for_the_agent_to_know(chatbase, client, caplog
 
     caplog.set_level(logging.INFO)
     chatbase.acts = [Act(text="", tools=[WEATHER])]
-    assert run(client, {"weather": fails})["text"] == TEXT
+    assert run(client, {"weather": fails}).text == TEXT
     assert outputs(chatbase) == [{"error": "ConnectionError: no way to Köln"}]
     assert "The tool weather failed with ConnectionError" in caplog.text
     assert "Köln" not in caplog.text
@@ -149,7 +149,7 @@ CIRCLE.append(CIRCLE)
 )
 def test_a_result_that_cannot_be_sent_is_reported_to_the_agent(chatbase, client, output, words):
     chatbase.acts = [Act(text="", tools=[WEATHER])]
-    assert run(client, {"weather": lambda **given: output})["text"] == TEXT
+    assert run(client, {"weather": lambda **given: output}).text == TEXT
     [told] = outputs(chatbase)
     assert words in told["error"]
 
@@ -179,9 +179,9 @@ def test_a_tool_without_a_handler_fails(chatbase, client, handlers):
 def test_or_returns_its_calls(chatbase, client, stream):
     chatbase.acts = [Act(text="Let me look.", tools=[WEATHER])]
     answer = run(client, {"time": len}, without_handler="return", stream=stream)
-    [call] = answer["tool_calls"]
+    [call] = answer.tool_calls
     assert (call["name"], call["input"]) == WEATHER
-    assert (answer["finish_reason"], answer["text"], answer["tool_rounds"]) == (
+    assert (answer.finish_reason, answer.text, answer.tool_rounds) == (
         "tool-calls",
         "Let me look.",
         0,
@@ -198,13 +198,13 @@ def test_the_rounds_have_a_limit(chatbase, client, limit, posts):
 
 def test_just_within_the_limit(chatbase, client):
     chatbase.acts = [Act(text="", tools=[WEATHER]) for _ in range(3)]
-    assert run(client, {"weather": by_names}, max_rounds=3)["tool_rounds"] == 3
+    assert run(client, {"weather": by_names}, max_rounds=3).tool_rounds == 3
 
 
 def test_an_answer_with_the_call_of_a_server_side_tool_is_an_answer(chatbase, client):
     """Such a call may come without its result; ``finishReason`` says that nobody waits for one."""
     chatbase.acts = [Act(tools=[WEATHER], finish_reason="stop")]
-    assert run(client, {})["text"] == TEXT
+    assert run(client, {}).text == TEXT
 
 
 def test_a_stream_that_names_no_conversation_cannot_be_continued(chatbase, client):
@@ -225,20 +225,20 @@ class TestInterrupted:
         lost = Act(silent=True, same_message=same_message)
         chatbase.acts = [Act(text="", tools=[WEATHER]), lost]
         answer = run(client, {"weather": by_names}, stream=stream)
-        assert (answer["text"], answer["recovered"], answer["credits"]) == (TEXT, True, None)
+        assert (answer.text, answer.recovered, answer.credits) == (TEXT, True, None)
         assert (len(chatbase.posts), chatbase.charges) == (2, 2)
 
     def test_or_asked_for_again_when_it_never_arrived(self, chatbase, client):
         chatbase.acts = [Act(text="", tools=[WEATHER]), Act(silent=True, works=False, arrives=False)]
         answer = run(client, {"weather": by_names})
-        assert (answer["text"], answer["recovered"]) == (TEXT, False)
+        assert (answer.text, answer.recovered) == (TEXT, False)
         assert (len(chatbase.posts), chatbase.charges, outputs(chatbase)) == (3, 2, ["Köln 2"])
 
     def test_a_crash_before_the_tool_ran(self, chatbase, client):
         self.first_try(chatbase, client)
         chatbase.acts = [Act()]
         answer = run(client, {"weather": by_names}, look_first=True)
-        assert (answer["text"], answer["recovered"], answer["tool_rounds"]) == (TEXT, False, 1)
+        assert (answer.text, answer.recovered, answer.tool_rounds) == (TEXT, False, 1)
         assert (outputs(chatbase), chatbase.charges) == (["Köln 2"], 2)
 
     def test_a_crash_between_the_result_and_the_answer(self, chatbase, client):
@@ -250,25 +250,25 @@ class TestInterrupted:
         )
         chatbase.acts = [Act()]
         answer = run(client, {"weather": by_names}, look_first=True)
-        assert (answer["text"], outputs(chatbase), chatbase.charges) == (TEXT, [], 2)
+        assert (answer.text, outputs(chatbase), chatbase.charges) == (TEXT, [], 2)
 
     def test_the_same_where_the_conversation_does_not_show_the_result(self, chatbase, client):
         self.first_try(chatbase, client)
         chatbase.tool_result_status = 404
         chatbase.acts = [Act()]
-        assert run(client, {"weather": by_names}, look_first=True)["text"] == TEXT
+        assert run(client, {"weather": by_names}, look_first=True).text == TEXT
         assert (len(chatbase.posts), chatbase.charges) == (2, 2)
 
     def test_a_crash_after_the_answer(self, chatbase, client):
         chatbase.acts = [Act(text="", tools=[WEATHER]), Act()]
         run(client, {"weather": by_names})
         answer = run(client, {"weather": by_names}, look_first=True)
-        assert (answer["text"], answer["recovered"], answer["tool_calls"]) == (TEXT, True, [])
+        assert (answer.text, answer.recovered, answer.tool_calls) == (TEXT, True, [])
         assert (len(chatbase.posts), chatbase.charges, len(chatbase.tool_results)) == (2, 2, 1)
 
     def first_try(self, chatbase, client):
         chatbase.acts = [Act(text="", tools=[WEATHER])]
-        [call] = run(client, {}, without_handler="return")["tool_calls"]
+        [call] = run(client, {}, without_handler="return").tool_calls
         return call
 
 

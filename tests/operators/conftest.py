@@ -43,7 +43,8 @@ def start(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 def context(attempt: int = 1, run_began: datetime | None = None) -> dict[str, Any]:
     """Return what the operators read of a task's context."""
     began = run_began or datetime.now(tz=UTC)
-    return {"ti": SimpleNamespace(try_number=attempt), "dag_run": SimpleNamespace(start_date=began)}
+    ti = SimpleNamespace(try_number=attempt, dag_id="dag", run_id="run", task_id="task", map_index=-1)
+    return {"ti": ti, "dag_run": SimpleNamespace(start_date=began, run_after=began, clear_number=0)}
 
 
 def writes(simulator: Simulator) -> list[str]:

@@ -266,9 +266,9 @@ def test_v1_creates_updates_waits_and_deletes(start):
 
 
 def test_v1_waits_by_status_and_does_not_trust_it_at_once(start, monkeypatch):
-    from airflow_provider_chatbase.operators import waiting
+    from airflow_provider_chatbase.operators import _task
 
-    monkeypatch.setattr(waiting, "V1_SETTLES_AFTER", 0.6)
+    monkeypatch.setattr(_task, "V1_SETTLES_AFTER", 0.6)
     simulator = start(api_version="v1", training_seconds=0.8, status_lag=0.3)
     update(settings={}, source_text="new", wait_for_training=True, poll_interval=0.1)
     (source,) = simulator.store.sources(simulator.agent_id)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_chatbase.client.answer import EventStreamReader, read_answer
+from airflow_provider_chatbase.client.answer import Answer, EventStreamReader, read_answer
 from airflow_provider_chatbase.client.checks import require_text, require_user_id
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.replies import data_object
@@ -26,7 +26,7 @@ def send_message(
     user_id: str | None = None,
     stream: bool = False,
     on_text: OnText | None = None,
-) -> Request[JsonObject]:
+) -> Request[Answer]:
     """
     Ask an agent: ``chatWithAgent``.
 
@@ -42,7 +42,7 @@ def send_message(
 
 def continue_conversation(
     agent_id: str, conversation_id: str, *, stream: bool = False, on_text: OnText | None = None
-) -> Request[JsonObject]:
+) -> Request[Answer]:
     """Let an agent go on after the results of its tools: ``chatWithAgent`` without a message."""
     body = {"conversationId": require_text("conversation_id", conversation_id)}
     return _answered("chatWithAgent", _chat(agent_id), body, stream=stream, on_text=on_text)
@@ -55,7 +55,7 @@ def retry_message(
     *,
     stream: bool = False,
     on_text: OnText | None = None,
-) -> Request[JsonObject]:
+) -> Request[Answer]:
     """Drop an answer and all after it, and ask for it again: ``retryMessage``. It costs credits again."""
     path = f"{_conversation(agent_id, conversation_id)}/retry"
     body = {"messageId": require_text("message_id", message_id)}
@@ -87,7 +87,7 @@ def submit_tool_result(
 
 def _answered(
     operation: str, path: str, body: JsonObject, *, stream: bool, on_text: OnText | None
-) -> Request[JsonObject]:
+) -> Request[Answer]:
     return Request(
         operation=operation,
         method="POST",

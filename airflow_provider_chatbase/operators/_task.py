@@ -1,32 +1,104 @@
-"""Waiting for the training of what a task wrote, here or in the triggerer."""
+"""What all tasks share: connection, agent, which task instance it is, what an earlier try did, deferral."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.common.compat.sdk import conf
+from airflow.sdk import BaseOperator
 
 from airflow_provider_chatbase.exceptions import (
     ChatbaseError,
     ChatbasePermanentError,
     ChatbaseTrainingError,
     ChatbaseTrainingTimeoutError,
+    fail_at_once,
 )
-from airflow_provider_chatbase.operators.base import ChatbaseOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_chatbase.client import ChatbaseClient
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
 SLACK = timedelta(seconds=60)
 """Airflow's own limit on the deferral comes after ours, whose message says what was seen last."""
 
 V1_SETTLES_AFTER = 10.0
 """Seconds after a write during which v1, which has no status of a source, may show the state before it."""
+
+
+class TaskIdentity(NamedTuple):
+    """A task instance: the same in all of its tries, also after a clear; another in each run."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self))
+
+
+def task_identity(context: Context) -> TaskIdentity | None:
+    """Say which task instance this is; ``None`` outside of Airflow."""
+    ti = context.get("ti")
+    if ti is None:
+        return None
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return TaskIdentity(ti.dag_id, ti.run_id, ti.task_id, map_index)
+
+
+def earlier_try_began(context: Context) -> float | None:
+    """Say when an earlier try may have begun its work, in seconds since the epoch; ``None`` in the first."""
+    ti = context.get("ti")
+    if ti is None or ti.try_number <= 1:
+        return None
+    run = context["dag_run"]
+    # Clearing a finished run makes it start anew; when it was due stays as it was.
+    began = run.run_after if run.clear_number else run.start_date or run.run_after
+    return began.timestamp()
+
+
+def defers(deferrable: bool | None) -> bool:
+    """Say whether a task waits in the triggerer: as it says itself, else as Airflow is configured."""
+    if deferrable is None:
+        return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+    return deferrable
+
+
+class ChatbaseOperator(BaseOperator):
+    """
+    An operator with a connection to Chatbase and an agent.
+
+    :param agent_id: the agent; by default the connection's.
+    :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
+    """
+
+    template_fields: Sequence[str] = ("agent_id", "chatbase_conn_id")
+
+    def __init__(
+        self, *, agent_id: str | None = None, chatbase_conn_id: str = "chatbase_default", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.agent_id = agent_id
+        self.chatbase_conn_id = chatbase_conn_id
+
+    @contextmanager
+    def hook(self) -> Iterator[ChatbaseHook]:
+        """
+        Open a hook for a block, and close it at its end.
+
+        :raises ChatbasePermanentError: in place of an error that a retry of the task cannot mend.
+        """
+        from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+        with fail_at_once(), ChatbaseHook(self.chatbase_conn_id) as hook:
+            yield hook
 
 
 class TrainingTask(ChatbaseOperator):
@@ -92,7 +164,7 @@ class TrainingTask(ChatbaseOperator):
                 too_early = verdict.outcome is Outcome.TRAINED and time.time() < trust_from
                 if verdict.outcome is not Outcome.WAITING and not too_early:
                     return self._conclude(verdict.outcome.value, seen, result)
-            if self._defers():
+            if defers(self.deferrable):
                 self._defer_wait(agent_id, source_ids, result, deadline, trust_from or None)
             if time.time() >= deadline:
                 return self._conclude("timeout", seen, result)
@@ -156,8 +228,3 @@ class TrainingTask(ChatbaseOperator):
                 "run the task again to go on waiting."
             )
         raise ChatbaseError(f"The wait ended before training did: {outcome}. Run the task again.")
-
-    def _defers(self) -> bool:
-        if self.deferrable is None:
-            return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
-        return self.deferrable
