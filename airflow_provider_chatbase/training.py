@@ -1,16 +1,18 @@
 """
-Whether training is done: one judgement for the sensor, its trigger and every operator that waits.
+Whether training is done: one judgement, and one account of when waiting for it ends.
 
-Unknown is never success.
+The sensor, its trigger and every operator that waits go by both. Unknown is never success.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from airflow_provider_chatbase.client import RetryPolicy, Steps
+from airflow_provider_chatbase.client import ChatbaseClient, RetryPolicy, Steps
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.paging import all_items
 from airflow_provider_chatbase.client.request import ApiVersion, JsonObject
@@ -22,175 +24,180 @@ POLL_POLICY = RetryPolicy(max_attempts=3, max_wait=30.0, deadline=60.0)
 """A poll that fails is followed by the next one, so it is not itself repeated for long."""
 
 
-class Outcome(StrEnum):
-    """What a state means for a task that waits."""
+class TrainingOutcome(StrEnum):
+    """What a poll, or a wait at its end, says of training."""
 
     TRAINED = "trained"
     FAILED = "failed"
     WAITING = "waiting"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+
+TRAINED, FAILED, WAITING = TrainingOutcome.TRAINED, TrainingOutcome.FAILED, TrainingOutcome.WAITING
+
+AGENT_STATES: Mapping[ApiVersion, Mapping[str, TrainingOutcome]] = {
+    "v2": {
+        "trained": TRAINED,
+        "failed": FAILED,
+        "training": WAITING,
+        "untrained": WAITING,
+        "updated": WAITING,
+    },
+    "v1": {"ready": TRAINED, "failed": FAILED, "training": WAITING},
+}
+
+SOURCE_STATES = {
+    "trained": TRAINED,
+    "failed": FAILED,
+    "toBeDeleted": FAILED,
+    "deleted": FAILED,
+    "untrained": WAITING,
+    "updated": WAITING,
+}
+
+UNKNOWN = ", a state unknown to this provider"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """
-    A judgement on an agent or on sources.
+    """A judgement on an agent or on sources, or on a wait at its end; a trigger's event is one as JSON."""
 
-    :param outcome: what it means for a task that waits.
-    :param reason: a sentence with ids and states.
-    """
+    outcome: TrainingOutcome
+    reason: str  # a sentence with ids and states
+    permanent: bool = False  # whether a retry of the task could not mend an error
 
-    outcome: Outcome
-    reason: str
+    def as_event(self) -> JsonObject:
+        """Return it as plain JSON."""
+        event: JsonObject = {"outcome": self.outcome.value, "reason": self.reason}
+        return {**event, "permanent": self.permanent} if self.outcome is TrainingOutcome.ERROR else event
+
+    @classmethod
+    def from_event(cls, event: Any) -> Verdict:
+        """Read what a trigger said, which may be of another version of this provider."""
+        try:
+            found = cls(TrainingOutcome(event["outcome"]), str(event["reason"]), bool(event.get("permanent")))
+        except (TypeError, KeyError, ValueError, AttributeError):
+            found = cls(WAITING, "")
+        if found.outcome is WAITING:
+            raise ChatbaseError(
+                f"The trigger ended without saying how training went ({event!r}); run the task again."
+            )
+        return found
 
 
-AGENT_OUTCOMES = {"trained": Outcome.TRAINED, "failed": Outcome.FAILED}
-AGENT_WAITING = frozenset({"training", "untrained", "updated"})
+class TrainingWait:
+    """Decides whether to go on waiting, by what polls bring and by the clock. It does not poll, nor sleep."""
 
-CHATBOT_OUTCOMES = {"ready": Outcome.TRAINED, "failed": Outcome.FAILED}
-CHATBOT_WAITING = frozenset({"training"})
+    def __init__(
+        self, max_poll_failures: int, deadline: float = float("inf"), trust_from: float | None = None
+    ) -> None:
+        self._most = max_poll_failures
+        self._deadline = deadline
+        self._trust_from = trust_from or 0.0  # before it, "trained" may be the state from before a write
+        self._failed_in_a_row = 0
+        self._seen = "nothing yet."
+        self._last_failure = ""
 
-SOURCE_OUTCOMES = {
-    "trained": Outcome.TRAINED,
-    "failed": Outcome.FAILED,
-    "toBeDeleted": Outcome.FAILED,
-    "deleted": Outcome.FAILED,
-}
-SOURCE_WAITING = frozenset({"untrained", "updated"})
+    def take(self, verdict: Verdict, now: float) -> Verdict:
+        """Take note of a poll that worked, and say what it means for the wait."""
+        self._failed_in_a_row, self._last_failure = 0, ""
+        if verdict.outcome is TRAINED and now < self._trust_from:
+            return Verdict(WAITING, f"{verdict.reason} That may be the state from before the write.")
+        self._seen = verdict.reason
+        return verdict
 
-
-class PollFailures:
-    """
-    Counts the polls that failed in a row.
-
-    :param most: how many may.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._count = 0
-
-    def clear(self) -> None:
-        """Take note of a poll that worked."""
-        self._count = 0
-
-    def tolerate(self, error: ChatbaseError) -> str:
-        """
-        Take note of a poll that failed.
-
-        :param error: how.
-        :return: what to log.
-        :raises ChatbaseError: the same error, when waiting cannot mend it or it has come too often.
-        """
-        self._count += 1
-        if not error.transient or self._count > self._most:
+    def tolerate(self, error: ChatbaseError) -> Verdict:
+        """Take note of a poll that failed; raise what waiting cannot mend, and what comes too often."""
+        self._failed_in_a_row += 1
+        if not error.transient or self._failed_in_a_row > self._most:
             raise error
-        return f"Poll failed ({self._count} of at most {self._most} in a row), trying again: {error}"
+        self._last_failure = f" The last poll failed: {error}"
+        count = f"{self._failed_in_a_row} of at most {self._most} in a row"
+        return Verdict(WAITING, f"Poll failed ({count}), trying again: {error}")
+
+    def left(self, now: float) -> float:
+        """Return the seconds until the deadline."""
+        return max(self._deadline - now, 0.0)
+
+    def too_late(self) -> Verdict:
+        """Return how the wait ends when its time is up."""
+        return Verdict(TrainingOutcome.TIMEOUT, self._seen + self._last_failure)
+
+
+def poll_once(
+    wait: TrainingWait, client: ChatbaseClient, agent_id: str, source_ids: Sequence[str] | None, log: Any
+) -> Verdict:
+    """Poll for a task that waits in its worker, and log what it brings."""
+    try:
+        verdict = client.run(poll_training(agent_id, source_ids, client.settings.api_version))
+    except ChatbaseError as error:
+        verdict = wait.tolerate(error)
+        log.warning(verdict.reason)
+    else:
+        verdict = wait.take(verdict, time.time())
+        log.info(verdict.reason)
+    return verdict
 
 
 def poll_training(
     agent_id: str, source_ids: Sequence[str] | None, api_version: ApiVersion = "v2"
 ) -> Steps[Verdict]:
-    """
-    Ask once how far training is, as steps of a client: ``getAgent``, ``getSource``, on v1 ``getChatbots``.
-
-    :param agent_id: the agent.
-    :param source_ids: the sources to wait for; ``None`` waits for the agent as a whole.
-    :param api_version: the API version that the connection speaks.
-    :return: the judgement.
-    """
-    if api_version == "v1" and source_ids is None:
-        return judge_chatbot(find_chatbot((yield list_chatbots()), agent_id))
+    """Ask once how far training is, as steps of a client."""
     if source_ids is not None:
         written: list[JsonObject] = []
         for source_id in source_ids:
             source = yield get_source(agent_id, source_id)
             written.append(source)
         return judge_sources(written)
+    if api_version == "v1":
+        return judge_agent(find_chatbot((yield list_chatbots()), agent_id), "v1")
     verdict = judge_agent((yield get_agent(agent_id)))
-    if verdict.outcome is not Outcome.FAILED:
-        return verdict
-    return (yield from name_failed(agent_id, verdict))
+    return verdict if verdict.outcome is not FAILED else (yield from name_failed(agent_id, verdict))
 
 
 def name_failed(agent_id: str, verdict: Verdict) -> Steps[Verdict]:
-    """
-    Add the names of the failed sources to a judgement, as steps of a client: ``listSources``.
-
-    :param agent_id: the agent.
-    :param verdict: that it failed.
-    """
+    """Add the names of the failed sources to a judgement, as steps of a client: ``listSources``."""
     sources = yield from all_items(list_sources(agent_id))
     failed = [source for source in sources if source.get("status") == "failed"]
-    return Verdict(Outcome.FAILED, f"{verdict.reason} Failed: {name_sources(failed) or 'no source says so'}.")
+    return Verdict(FAILED, f"{verdict.reason} Failed: {name_sources(failed) or 'no source says so'}.")
 
 
-def judge_agent(agent: JsonObject) -> Verdict:
-    """
-    Judge an agent by its status.
-
-    :param agent: the agent, as the API gave it.
-    """
+def judge_agent(agent: JsonObject, api_version: ApiVersion = "v2") -> Verdict:
+    """Judge an agent by its status."""
     status = str(agent.get("status"))
-    outcome = AGENT_OUTCOMES.get(status, Outcome.WAITING)
-    note = "" if status in AGENT_OUTCOMES or status in AGENT_WAITING else ", a state unknown to this provider"
-    return Verdict(outcome, f"Agent {agent.get('id')} is {status}{note}.")
-
-
-def judge_chatbot(chatbot: JsonObject) -> Verdict:
-    """
-    Judge an agent by its status on API v1.
-
-    :param chatbot: the agent, as v1 gave it.
-    """
-    status = str(chatbot.get("status"))
-    outcome = CHATBOT_OUTCOMES.get(status, Outcome.WAITING)
-    known = status in CHATBOT_OUTCOMES or status in CHATBOT_WAITING
-    note = "" if known else ", a state unknown to this provider"
-    return Verdict(outcome, f"Agent {chatbot.get('id')} is {status}{note}.")
+    states = AGENT_STATES[api_version]
+    note = "" if status in states else UNKNOWN
+    return Verdict(states.get(status, WAITING), f"Agent {agent.get('id')} is {status}{note}.")
 
 
 def judge_sources(sources: Sequence[JsonObject]) -> Verdict:
-    """
-    Judge sources together: failed if one failed, trained when all are.
-
-    :param sources: the sources, as the API gave them.
-    """
-    outcomes = [SOURCE_OUTCOMES.get(str(source.get("status")), Outcome.WAITING) for source in sources]
-    if Outcome.FAILED in outcomes:
-        failed = [s for s, outcome in zip(sources, outcomes, strict=True) if outcome is Outcome.FAILED]
-        return Verdict(Outcome.FAILED, f"{_count(failed)} failed to train: {name_sources(failed)}.")
-    waiting = [s for s, outcome in zip(sources, outcomes, strict=True) if outcome is Outcome.WAITING]
-    if waiting:
-        return Verdict(
-            Outcome.WAITING, f"Waiting for {len(waiting)} of {_count(sources)}: {name_sources(waiting)}."
-        )
-    return Verdict(
-        Outcome.TRAINED, f"{_count(sources)} trained." if sources else "There is no source to wait for."
-    )
+    """Judge sources together: failed if one failed, trained when all are."""
+    by_outcome: dict[TrainingOutcome, list[JsonObject]] = {FAILED: [], WAITING: [], TRAINED: []}
+    for source in sources:
+        by_outcome[SOURCE_STATES.get(str(source.get("status")), WAITING)].append(source)
+    if failed := by_outcome[FAILED]:
+        return Verdict(FAILED, f"{_count(failed)} failed to train: {name_sources(failed)}.")
+    if waiting := by_outcome[WAITING]:
+        reason = f"Waiting for {len(waiting)} of {_count(sources)}: {name_sources(waiting)}."
+        return Verdict(WAITING, reason)
+    return Verdict(TRAINED, f"{_count(sources)} trained." if sources else "There is no source to wait for.")
 
 
 def name_sources(sources: Iterable[JsonObject], most: int = 10) -> str:
-    """
-    Name sources with their states.
-
-    :param sources: the sources.
-    :param most: how many to name.
-    """
+    """Name sources with their states."""
     found = list(sources)
-    names = [f"{_label(source)} is {_state(source)}" for source in found[:most]]
+    names = [
+        f"{source.get('name')!r} ({source.get('id')}) is {_state(source.get('status'))}"
+        for source in found[:most]
+    ]
     if len(found) > most:
         names.append(f"and {len(found) - most} more")
     return ", ".join(names)
 
 
-def _label(source: JsonObject) -> str:
-    return f"{source.get('name')!r} ({source.get('id')})"
-
-
-def _state(source: JsonObject) -> str:
-    status = str(source.get("status"))
-    known = status in SOURCE_OUTCOMES or status in SOURCE_WAITING
-    return status if known else f"{status}, a state unknown to this provider"
+def _state(status: Any) -> str:
+    return str(status) if str(status) in SOURCE_STATES else f"{status}{UNKNOWN}"
 
 
 def _count(sources: Sequence[JsonObject]) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.training import (
-    Outcome,
-    PollFailures,
+    TrainingOutcome,
+    TrainingWait,
+    Verdict,
     judge_agent,
     judge_sources,
     name_sources,
@@ -22,11 +25,11 @@ STATES_OF_TOMORROW = ["brand_new", "", None, 7, True, "TRAINED", " trained", "Tr
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [
-        ("trained", Outcome.TRAINED),
-        ("failed", Outcome.FAILED),
-        ("training", Outcome.WAITING),
-        ("untrained", Outcome.WAITING),
-        ("updated", Outcome.WAITING),
+        ("trained", TrainingOutcome.TRAINED),
+        ("failed", TrainingOutcome.FAILED),
+        ("training", TrainingOutcome.WAITING),
+        ("untrained", TrainingOutcome.WAITING),
+        ("updated", TrainingOutcome.WAITING),
     ],
 )
 def test_agents(status, outcome):
@@ -38,23 +41,23 @@ def test_agents(status, outcome):
 @pytest.mark.parametrize("status", STATES_OF_TOMORROW, ids=repr)
 def test_an_unknown_state_of_an_agent_is_waited_for_and_named(status):
     verdict = judge_agent({"id": "a1", "status": status})
-    assert verdict.outcome is Outcome.WAITING
+    assert verdict.outcome is TrainingOutcome.WAITING
     assert verdict.reason == f"Agent a1 is {status}, a state unknown to this provider."
 
 
 def test_an_agent_without_a_state_is_not_trained():
-    assert judge_agent({"id": "a1"}).outcome is Outcome.WAITING
+    assert judge_agent({"id": "a1"}).outcome is TrainingOutcome.WAITING
 
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [
-        ("trained", Outcome.TRAINED),
-        ("failed", Outcome.FAILED),
-        ("toBeDeleted", Outcome.FAILED),
-        ("deleted", Outcome.FAILED),
-        ("untrained", Outcome.WAITING),
-        ("updated", Outcome.WAITING),
+        ("trained", TrainingOutcome.TRAINED),
+        ("failed", TrainingOutcome.FAILED),
+        ("toBeDeleted", TrainingOutcome.FAILED),
+        ("deleted", TrainingOutcome.FAILED),
+        ("untrained", TrainingOutcome.WAITING),
+        ("updated", TrainingOutcome.WAITING),
     ],
 )
 def test_sources(status, outcome):
@@ -65,20 +68,20 @@ def test_sources(status, outcome):
 @pytest.mark.parametrize("status", STATES_OF_TOMORROW, ids=repr)
 def test_an_unknown_state_of_a_source_is_waited_for_and_named(status):
     verdict = judge_sources([{"id": "s1", "name": "Hours", "status": status}])
-    assert verdict.outcome is Outcome.WAITING
+    assert verdict.outcome is TrainingOutcome.WAITING
     assert f"'Hours' (s1) is {status}, a state unknown to this provider" in verdict.reason
 
 
 @pytest.mark.parametrize(
     ("statuses", "outcome"),
     [
-        (["trained", "trained"], Outcome.TRAINED),
-        (["trained", "untrained"], Outcome.WAITING),
-        (["trained", "brand_new"], Outcome.WAITING),
-        (["untrained", "failed"], Outcome.FAILED),
-        (["failed", "trained"], Outcome.FAILED),
-        (["trained", "toBeDeleted"], Outcome.FAILED),
-        ([], Outcome.TRAINED),
+        (["trained", "trained"], TrainingOutcome.TRAINED),
+        (["trained", "untrained"], TrainingOutcome.WAITING),
+        (["trained", "brand_new"], TrainingOutcome.WAITING),
+        (["untrained", "failed"], TrainingOutcome.FAILED),
+        (["failed", "trained"], TrainingOutcome.FAILED),
+        (["trained", "toBeDeleted"], TrainingOutcome.FAILED),
+        ([], TrainingOutcome.TRAINED),
     ],
     ids=str,
 )
@@ -134,7 +137,7 @@ def agent(status: str) -> dict:
 
 def test_an_agent_is_asked_for_once():
     chatbase = Chatbase(a1=agent("training"))
-    assert chatbase.run(poll_training("a1", None)).outcome is Outcome.WAITING
+    assert chatbase.run(poll_training("a1", None)).outcome is TrainingOutcome.WAITING
     assert chatbase.asked == ["GET a1"]
 
 
@@ -142,14 +145,14 @@ def test_a_failed_agent_is_asked_for_the_sources_that_failed():
     sources = [{"id": "s1", "name": "A", "status": "trained"}, {"id": "s2", "name": "B", "status": "failed"}]
     chatbase = Chatbase(a1=agent("failed"), sources=Page(sources, None, 2))
     verdict = chatbase.run(poll_training("a1", None))
-    assert verdict.outcome is Outcome.FAILED
+    assert verdict.outcome is TrainingOutcome.FAILED
     assert verdict.reason == "Agent a1 is failed. Failed: 'B' (s2) is failed."
 
 
 def test_a_failed_agent_whose_sources_recovered_meanwhile_has_still_failed():
     chatbase = Chatbase(a1=agent("failed"), sources=Page([], None, 0))
     verdict = chatbase.run(poll_training("a1", None))
-    assert verdict.outcome is Outcome.FAILED
+    assert verdict.outcome is TrainingOutcome.FAILED
     assert "no source says so" in verdict.reason
 
 
@@ -157,13 +160,13 @@ def test_of_sources_only_they_are_asked_for_and_not_the_agent():
     chatbase = Chatbase(
         s1={"id": "s1", "name": "A", "status": "trained"}, s2={"id": "s2", "name": "B", "status": "trained"}
     )
-    assert chatbase.run(poll_training("a1", ["s1", "s2"])).outcome is Outcome.TRAINED
+    assert chatbase.run(poll_training("a1", ["s1", "s2"])).outcome is TrainingOutcome.TRAINED
     assert chatbase.asked == ["GET s1", "GET s2"]
 
 
 def test_of_no_source_nothing_is_asked():
     chatbase = Chatbase()
-    assert chatbase.run(poll_training("a1", [])).outcome is Outcome.TRAINED
+    assert chatbase.run(poll_training("a1", [])).outcome is TrainingOutcome.TRAINED
     assert chatbase.asked == []
 
 
@@ -177,24 +180,24 @@ BLIP = errors.ChatbaseServerError("It failed.")
 
 
 def test_blips_are_tolerated_up_to_a_number_in_a_row():
-    failures = PollFailures(2)
+    wait = TrainingWait(2)
     for _ in range(2):
-        assert "trying again: It failed." in failures.tolerate(BLIP)
+        assert "trying again: It failed." in wait.tolerate(BLIP).reason
     with pytest.raises(ChatbaseError) as raised:
-        failures.tolerate(BLIP)
+        wait.tolerate(BLIP)
     assert raised.value is BLIP
 
 
 def test_a_poll_that_works_begins_the_count_anew():
-    failures = PollFailures(1)
+    wait = TrainingWait(1)
     for _ in range(5):
-        failures.tolerate(BLIP)
-        failures.clear()
+        wait.tolerate(BLIP)
+        wait.take(Verdict(TrainingOutcome.WAITING, "Not yet."), 0.0)
 
 
 def test_none_is_tolerated_where_none_may():
     with pytest.raises(errors.ChatbaseServerError):
-        PollFailures(0).tolerate(BLIP)
+        TrainingWait(0).tolerate(BLIP)
 
 
 @pytest.mark.parametrize(
@@ -204,4 +207,29 @@ def test_none_is_tolerated_where_none_may():
 )
 def test_what_waiting_cannot_mend_is_not_tolerated(error):
     with pytest.raises(type(error)):
-        PollFailures(9).tolerate(error)
+        TrainingWait(9).tolerate(error)
+
+
+def test_trained_counts_only_from_when_it_can_be_trusted():
+    wait = TrainingWait(0, trust_from=10.0)
+    trained = Verdict(TrainingOutcome.TRAINED, "Agent a1 is ready.")
+    assert wait.take(trained, 9.0).outcome is TrainingOutcome.WAITING
+    assert wait.take(trained, 10.0) is trained
+
+
+def test_a_wait_that_ends_names_what_it_saw_and_why_it_saw_no_more():
+    wait = TrainingWait(9, deadline=5.0)
+    assert wait.left(3.0) == 2.0
+    wait.tolerate(BLIP)
+    assert wait.too_late().reason == "nothing yet. The last poll failed: It failed."
+    wait.take(Verdict(TrainingOutcome.WAITING, "Agent a1 is training."), 1.0)
+    assert wait.too_late().reason == "Agent a1 is training."
+    wait.tolerate(BLIP)
+    assert wait.too_late().reason == "Agent a1 is training. The last poll failed: It failed."
+
+
+@pytest.mark.parametrize("outcome", [each for each in TrainingOutcome if each is not TrainingOutcome.WAITING])
+@pytest.mark.parametrize("permanent", [False, True])
+def test_an_event_brings_the_verdict_back(outcome, permanent):
+    verdict = Verdict(outcome, "So.", permanent and outcome is TrainingOutcome.ERROR)
+    assert Verdict.from_event(json.loads(json.dumps(verdict.as_event()))) == verdict

@@ -31,6 +31,7 @@ from airflow_provider_chatbase.batch.results import (
 from airflow_provider_chatbase.batch.sender import Sender
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient
+from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
@@ -139,7 +140,7 @@ class Batch:
             dispatcher.stop(self._asked_to_stop)
         sender = Sender(
             self.agent_id,
-            self.connection.api_version,
+            self._api,
             key,
             self.settings,
             dispatcher.progress,
@@ -162,9 +163,13 @@ class Batch:
 
     # -- around the sending
 
+    @property
+    def _api(self) -> Api:
+        return Api(self.connection.api_version)
+
     def _checked(self) -> tuple[Format, AnswerSchema | None]:
         files = open_format(self.settings.file_format, self.settings.compression)
-        if self.settings.max_credits is not None and self.connection.api_version == "v1":
+        if self.settings.max_credits is not None and not self._api.keeps_messages:
             raise ChatbaseInputError(
                 "max_credits needs API v2: v1 does not say what an answer costs. Use max_items instead. "
                 "Nothing was sent."
@@ -226,7 +231,7 @@ class Batch:
         )
         if intake.count == 0:
             log.warning("There are no prompts; the results are empty.")
-        if self.connection.api_version == "v1":
+        if not self._api.keeps_messages:
             log.warning(
                 "API v1 has no user ids, and no way to look for a prompt: after a failure that leaves its "
                 "fate open, it is %s.",

@@ -16,7 +16,6 @@ from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbasePermissionError
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.v2.agents import get_agent
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.files.errors import ChatbaseDamagedFileError
 
@@ -28,11 +27,11 @@ ANSWERING_SETTINGS = ("instructions", "model", "temp")
 
 def read_agent(connection: ClientSettings, agent_id: str) -> JsonObject | None:
     """Return an agent, or ``None`` where the key or the API version does not show it: ``getAgent``."""
-    if connection.api_version == "v1":
-        return None
     with ChatbaseClient(connection) as client:
+        if not client.api.shows_all_settings:
+            return None
         try:
-            return client.send(get_agent(agent_id))
+            return client.send(client.api.get_agent(agent_id))
         except ChatbasePermissionError as error:
             log.warning("The agent's settings cannot be read: %s", error)
             return None

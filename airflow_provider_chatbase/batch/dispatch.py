@@ -27,8 +27,8 @@ from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.batch.sender import InDoubtError, NotSentError, Sender, StopSendingError
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient
-from airflow_provider_chatbase.client.asking import Question
 from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.files.lock import Lock
 
 log = logging.getLogger(__name__)
@@ -258,7 +258,7 @@ class Dispatcher:
         """Send a prompt, but not while another run may have taken the output over."""
         sent_before = self._checkpoint.in_flight(prompt.index)
         again = self._checkpoint.was_sent(prompt.index)
-        question = sender.question(prompt)
+        question = sender.question(prompt, sent_before)
         if queue is not None:
             question = queue.narrow(question, sent_before)
         while True:
@@ -284,7 +284,7 @@ class Dispatcher:
         first = sent_before or Sent(now, now, question.after_message_id)
         try:
             await self._journal.add({"i": index, "sent": now, "since": first.since, "after": first.after})
-            record = await sender.send(client, question, sent_before)
+            record = await sender.send(client, replace(question, asked_at=now), sent_before)
         except (NotSentError, StopSendingError) as end:
             if sent_before is None:
                 self._journal.add({"i": index, "unsent": True})

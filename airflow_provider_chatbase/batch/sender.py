@@ -23,10 +23,12 @@ from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, Request
 from airflow_provider_chatbase.client.answer import Answer
-from airflow_provider_chatbase.client.asking import Question, Rules, ask, tag_of
+from airflow_provider_chatbase.client.api import Api
+from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.request import ApiVersion, Steps
-from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_of
+from airflow_provider_chatbase.client.question import Question, tag_of
+from airflow_provider_chatbase.client.request import Steps
+from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_in
 
 _ASKS = ("chatWithAgent", "chat")
 
@@ -102,7 +104,7 @@ class Sender:
     """Sends prompts."""
 
     agent_id: str
-    version: ApiVersion
+    api: Api
     key: str  # what makes the batch this one; part of each prompt's tag
     settings: BatchSettings
     progress: Progress
@@ -121,14 +123,15 @@ class Sender:
         delivery.goes_out()
         self.progress.repeats += delivery.attempts > 1
 
-    def question(self, prompt: Prompt) -> Question:
+    def question(self, prompt: Prompt, sent_before: Sent | None) -> Question:
         """Put a prompt into the client's terms."""
         return Question(
             agent_id=self.agent_id,
             message=prompt.message,
             conversation_id=prompt.conversation_id,
-            user_id=prompt.user_id if self.version == "v2" else None,
+            user_id=prompt.user_id if self.api.keeps_messages else None,
             tag=tag_of(self.key, prompt.index, prompt.id, prompt.message),
+            earlier_try_began=None if sent_before is None else sent_before.since,
         )
 
     async def send(
@@ -140,7 +143,8 @@ class Sender:
         delivery = Delivery(sent_before is not None, sent_before and sent_before.last)
         _delivery.set(delivery)
         try:
-            answer = await client.run(_watched(ask(question, self._rules(sent_before)), delivery))
+            steps = ask(self.api, question, self._rules(sent_before))
+            answer = await client.run(_watched(steps, delivery))
         except ChatbaseError as error:
             reason = stop_reason(error)
             if reason is not None and not delivery.fate_unknown:
@@ -151,10 +155,10 @@ class Sender:
     async def score(self, client: AsyncChatbaseClient, record: PromptRecord) -> None:
         """Look up the confidence of an answer: ``getConversation``."""
         record.scored = True
-        if self.version == "v1" or record.conversation_id is None:
+        if not self.api.keeps_messages or record.conversation_id is None:
             return
         conversation = await client.send(get_conversation(self.agent_id, record.conversation_id))
-        for message in messages_of(conversation):
+        for message in messages_in(conversation):
             metadata = message.get("metadata")
             if message.get("id") == record.message_id and isinstance(metadata, dict):
                 score = metadata.get("score")
@@ -165,16 +169,12 @@ class Sender:
         """Whether a prompt whose fate is unknown may be looked for, or sent again."""
         if self.settings.on_ambiguous == "retry":
             return True
-        return self.settings.on_ambiguous == "reconcile" and self.version == "v2"
+        return self.settings.on_ambiguous == "reconcile" and self.api.keeps_messages
 
     def _rules(self, sent_before: Sent | None) -> Rules:
         patience = self.settings.patience
-        look_first = sent_before is not None and self.settings.on_ambiguous == "reconcile"
         return Rules(
-            version=self.version,
             on_ambiguous=self.settings.on_ambiguous,
-            look_first=look_first,
-            not_before=time.time() if sent_before is None else sent_before.since,
             patience=patience,
             patience_after_timeout=self.settings.patience_after_timeout,
             patience_at_first=max(0.0, sent_before.last + patience - time.time()) if sent_before else None,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.client.request import JsonObject
 
 USER_ID = re.compile(r"[a-zA-Z0-9._-]{1,128}\Z")
 
@@ -71,54 +69,3 @@ def require_object(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ChatbaseInputError(f"{name} must be a dict with text keys, not {value!r}. Nothing was sent.")
     return dict(value)
-
-
-MAX_MESSAGES = 50
-MAX_CHARS = 50_000
-ROLES = ("user", "assistant")
-
-History = Sequence[Mapping[str, Any]]
-
-
-def read_history(history: Any) -> list[JsonObject]:
-    """Read the earlier messages of a conversation."""
-    found = history.get("history") if isinstance(history, Mapping) else history
-    if found is None:
-        return []
-    if isinstance(found, str) or not isinstance(found, Sequence):
-        raise ChatbaseInputError(
-            f"history must be a list of messages or an earlier result, not {type(found).__name__}. "
-            "Nothing was sent."
-        )
-    return [_message(number, message) for number, message in enumerate(found)]
-
-
-def trim_history(
-    history: list[JsonObject], max_messages: int = MAX_MESSAGES, max_chars: int = MAX_CHARS
-) -> list[JsonObject]:
-    """Keep the newest messages of a history, as many as both limits allow. No message is cut in two."""
-    require_count("max_history_messages", max_messages)
-    require_count("max_history_chars", max_chars)
-    kept: list[JsonObject] = []
-    chars = 0
-    for message in reversed(history):
-        chars += len(message["content"])
-        if len(kept) >= max_messages or chars > max_chars:
-            break
-        kept.append(message)
-    return kept[::-1]
-
-
-def chars_of(history: list[JsonObject]) -> int:
-    """Return how many characters the messages have together."""
-    return sum(len(message["content"]) for message in history)
-
-
-def _message(number: int, message: Any) -> JsonObject:
-    role = message.get("role") if isinstance(message, Mapping) else None
-    content = message.get("content") if isinstance(message, Mapping) else None
-    if role not in ROLES or not isinstance(content, str):
-        raise ChatbaseInputError(
-            f"history[{number}] must be {{'role': 'user' or 'assistant', 'content': text}}. Nothing was sent."
-        )
-    return {"role": role, "content": content}

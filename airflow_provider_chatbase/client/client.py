@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -14,30 +13,20 @@ import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from airflow_provider_chatbase.client import transport
+from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseError,
     ChatbaseRateLimitError,
 )
-from airflow_provider_chatbase.client.paging import PageWalk, Walk
+from airflow_provider_chatbase.client.paging import PageWalk
 from airflow_provider_chatbase.client.rate_limiter import shared_limiter, wait_to_go, wait_to_go_async
 from airflow_provider_chatbase.client.replies import Page, Reply, read_reply
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, StreamReader
 from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
-from airflow_provider_chatbase.client.settings import ClientSettings, require_version
+from airflow_provider_chatbase.client.settings import ClientSettings
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Whole(Generic[Result]):
-    """
-    The result of a reply that came as one document, although a stream was asked for.
-
-    :param result: what the request's reader made of it.
-    """
-
-    result: Result
 
 
 class Attempts(Generic[Result]):
@@ -49,7 +38,7 @@ class Attempts(Generic[Result]):
         hold: Callable[[ChatbaseError], float],
         request: Request[Result],
     ) -> None:
-        require_version(settings, request)
+        Api(settings.api_version).require(request)
         self.request = request
         self.limiter = shared_limiter(settings, request.host)
         self._hold = hold
@@ -99,6 +88,11 @@ class ChatbaseClient:
         self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
         self._http: httpx.Client = transport.open_client(settings)
 
+    @property
+    def api(self) -> Api:
+        """The verbs as the connection's API version answers them."""
+        return Api(self.settings.api_version)
+
     def send(self, request: Request[Result]) -> Result:
         """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
         if request.stream is not None:
@@ -123,14 +117,14 @@ class ChatbaseClient:
         """
         attempts = Attempts(self.settings, self.policy.hold, request)
 
-        def attempt() -> transport.StreamedReply | Whole[Result]:
+        def attempt() -> transport.StreamedReply | str:
             wait_to_go(attempts.limiter)
             with attempts.on_its_way():
-                return self._open_stream(request, attempts)
+                return self._open_stream(request, reader, attempts)
 
         reply = Retrying(**retry_arguments(self.policy, request))(attempt)
-        if isinstance(reply, Whole):
-            yield reader.take_whole(reply.result)
+        if isinstance(reply, str):
+            yield reply
             return
         try:
             for piece in reply.pieces():
@@ -158,10 +152,7 @@ class ChatbaseClient:
 
     def pages(self, first: Request[Page]) -> Iterator[Page]:
         """Walk over the pages of a listing."""
-        return self.follow(PageWalk(first))
-
-    def follow(self, walk: Walk) -> Iterator[Page]:
-        """Walk over the pages of a listing."""
+        walk = PageWalk(first)
         while (request := walk.next_request()) is not None:
             page = self.send(request)
             walk.take(page)
@@ -198,14 +189,14 @@ class ChatbaseClient:
         return reader.result()
 
     def _open_stream(
-        self, request: Request[Result], attempts: Attempts[Result]
-    ) -> transport.StreamedReply | Whole[Result]:
+        self, request: Request[Result], reader: StreamReader[Result], attempts: Attempts[Result]
+    ) -> transport.StreamedReply | str:
         reply = transport.open_stream(self._http, self.settings, request)
         if reply.streams:
             attempts.learn(reply.headers)
             return reply
         try:
-            return Whole(attempts.read(reply.whole()))
+            return reader.take_whole(attempts.read(reply.whole()))
         finally:
             reply.close()
 
@@ -223,6 +214,11 @@ class AsyncChatbaseClient:
         self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
         self._before_send = before_send or (lambda _: None)
         self._http: transport.AsyncPools = transport.open_async_pools(settings)
+
+    @property
+    def api(self) -> Api:
+        """The verbs as the connection's API version answers them."""
+        return Api(self.settings.api_version)
 
     async def send(self, request: Request[Result]) -> Result:
         """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
@@ -249,16 +245,16 @@ class AsyncChatbaseClient:
         """
         attempts = Attempts(self.settings, self.policy.hold, request)
 
-        async def attempt() -> transport.StreamedReply | Whole[Result]:
+        async def attempt() -> transport.StreamedReply | str:
             await wait_to_go_async(attempts.limiter)
             with attempts.on_its_way():
                 self._before_send(request)
-                return await self._open_stream(request, attempts)
+                return await self._open_stream(request, reader, attempts)
 
         retrying = AsyncRetrying(**retry_arguments(self.policy, request))
-        reply: transport.StreamedReply | Whole[Result] = await retrying(attempt)
-        if isinstance(reply, Whole):
-            yield reader.take_whole(reply.result)
+        reply: transport.StreamedReply | str = await retrying(attempt)
+        if isinstance(reply, str):
+            yield reply
             return
         try:
             async for piece in reply.pieces_async():
@@ -286,11 +282,7 @@ class AsyncChatbaseClient:
 
     async def pages(self, first: Request[Page]) -> AsyncIterator[Page]:
         """Walk over the pages of a listing."""
-        async for page in self.follow(PageWalk(first)):
-            yield page
-
-    async def follow(self, walk: Walk) -> AsyncIterator[Page]:
-        """Walk over the pages of a listing."""
+        walk = PageWalk(first)
         while (request := walk.next_request()) is not None:
             page = await self.send(request)
             walk.take(page)
@@ -328,13 +320,13 @@ class AsyncChatbaseClient:
         return reader.result()
 
     async def _open_stream(
-        self, request: Request[Result], attempts: Attempts[Result]
-    ) -> transport.StreamedReply | Whole[Result]:
+        self, request: Request[Result], reader: StreamReader[Result], attempts: Attempts[Result]
+    ) -> transport.StreamedReply | str:
         reply = await transport.open_stream_async(self._http, self.settings, request)
         if reply.streams:
             attempts.learn(reply.headers)
             return reply
         try:
-            return Whole(attempts.read(await reply.whole_async()))
+            return reader.take_whole(attempts.read(await reply.whole_async()))
         finally:
             await reply.close_async()

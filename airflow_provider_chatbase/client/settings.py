@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, ChatbaseUnsupportedError
-from airflow_provider_chatbase.client.request import ApiVersion, Host, Request
+from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError
+from airflow_provider_chatbase.client.request import ApiVersion, Host
 
 DEFAULT_HOST = "https://www.chatbase.co"
 DEFAULT_FILES_HOST = "https://files.chatbase.co"
@@ -104,16 +103,6 @@ def is_loopback(hostname: str) -> bool:
         return ip_address(hostname).is_loopback
     except ValueError:
         return False
-
-
-def require_version(settings: ClientSettings, request: Request[Any]) -> None:
-    """Refuse an operation that the connection's API version does not have."""
-    if settings.api_version == "v1" and request.version == "v2":
-        raise ChatbaseUnsupportedError(
-            f"{request.operation} is an operation of API v2, and the connection speaks v1. "
-            "Set api_version to v2 in the connection, if the Chatbase plan has API v2. Nothing was sent.",
-            operation=request.operation,
-        )
 
 
 def _authority(url: str) -> str:

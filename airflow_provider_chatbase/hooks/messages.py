@@ -1,4 +1,4 @@
-"""The hook's calls that talk to an agent."""
+"""The hook's calls that talk to an agent, and those on the conversations that come of it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Any, Literal
 
 from airflow_provider_chatbase.client import ChatbaseClient, Request
 from airflow_provider_chatbase.client.answer import Answer
-from airflow_provider_chatbase.client.asking import Question, Rules, ask, new_tag
-from airflow_provider_chatbase.client.checks import (
+from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.question import (
     MAX_CHARS,
     MAX_MESSAGES,
+    Question,
     chars_of,
+    new_tag,
     read_history,
     trim_history,
 )
+from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.tools import ToolUse
 from airflow_provider_chatbase.client.v2 import chat, conversations
-from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
+from airflow_provider_chatbase.hooks.connection import ConnectedHook
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ class StreamedMessage:
 
 
 class MessageCalls(ConnectedHook):
-    """Send messages, read conversations, rate, retry and pause."""
+    """Send messages, retry and rate answers, read and pause conversations."""
 
     def send_message(
         self,
@@ -126,8 +129,8 @@ class MessageCalls(ConnectedHook):
             max_history_chars=max_history_chars,
         )
         tools = ToolUse(tool_handlers or {}, on_tool_calls, max_tool_rounds)
-        version = self.connection.settings.api_version
-        return self.client.run(ask(question, Rules(version, on_ambiguous, tools=tools))).as_json()
+        answer = self.client.run(ask(self.client.api, question, Rules(on_ambiguous, tools=tools)))
+        return answer.as_json()
 
     def stream_message(
         self,
@@ -163,7 +166,7 @@ class MessageCalls(ConnectedHook):
             temperature=temperature,
             stream=True,
         )
-        return StreamedMessage(self.client, question.request(self.connection.settings.api_version))
+        return StreamedMessage(self.client, self.client.api.send_message(question))
 
     def question(
         self,
@@ -187,7 +190,7 @@ class MessageCalls(ConnectedHook):
         :param history: the earlier messages, or an earlier result.
         :param max_history_messages: the newest earlier messages to send along.
         :param max_history_chars: the characters they may have together.
-        :param how: further fields of :class:`~airflow_provider_chatbase.client.asking.Question`.
+        :param how: further fields of :class:`~airflow_provider_chatbase.client.question.Question`.
         """
         earlier = history if isinstance(history, dict) else {}
         conversation_id = conversation_id or earlier.get("conversation_id") or None

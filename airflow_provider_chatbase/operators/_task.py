@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_chatbase.client import ChatbaseClient
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+    from airflow_provider_chatbase.training import Verdict
 
 SLACK = timedelta(seconds=60)
 """Airflow's own limit on the deferral comes after ours, whose message says what was seen last."""
@@ -69,6 +70,18 @@ def defers(deferrable: bool | None) -> bool:
     if deferrable is None:
         return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
     return deferrable
+
+
+def read_given(path: str, conn_id: str | None, *, argument: str) -> bytes:
+    """Read a file that an argument names, on any storage that Airflow knows."""
+    from airflow_provider_chatbase.files.directory import open_file
+    from airflow_provider_chatbase.files.errors import ChatbaseOutputError
+
+    directory, name = open_file(path, conn_id, argument=argument)
+    content = directory.read(name)
+    if content is None:
+        raise ChatbaseOutputError(f"{argument} {path} cannot be read: there is no such file.")
+    return content
 
 
 class ChatbaseOperator(BaseOperator):
@@ -134,41 +147,29 @@ class TrainingTask(ChatbaseOperator):
     def await_training(
         self, client: ChatbaseClient, agent_id: str, source_ids: Sequence[str] | None, result: dict[str, Any]
     ) -> dict[str, Any]:
-        """
-        Wait until sources are trained, and return the task's result then.
-
-        :param client: the client.
-        :param agent_id: the agent.
-        :param source_ids: the sources; ``None`` waits for the agent as a whole, as v1 must.
-        :param result: the task's result, plain JSON.
-        :return: the result, unless the wait goes on in the triggerer.
-        :raises ChatbaseTrainingError: when training failed.
-        :raises ChatbaseTrainingTimeoutError: when it took too long.
-        """
-        from airflow_provider_chatbase.training import Outcome, PollFailures, poll_training
+        """Wait until sources are trained, without any the agent as a whole; return the result then."""
+        from airflow_provider_chatbase.training import TrainingOutcome, TrainingWait, poll_once
 
         deadline = time.time() + self.training_timeout
-        trust_from = time.time() + V1_SETTLES_AFTER if source_ids is None else 0.0
-        failures = PollFailures(self.max_poll_failures)
-        version = client.settings.api_version
-        seen = "nothing yet"
+        trust_from = time.time() + V1_SETTLES_AFTER if source_ids is None else None
+        wait = TrainingWait(self.max_poll_failures, deadline, trust_from)
         while True:
-            try:
-                verdict = client.run(poll_training(agent_id, source_ids, version))
-            except ChatbaseError as error:
-                self.log.warning(failures.tolerate(error))
-            else:
-                failures.clear()
-                seen = verdict.reason
-                self.log.info(seen)
-                too_early = verdict.outcome is Outcome.TRAINED and time.time() < trust_from
-                if verdict.outcome is not Outcome.WAITING and not too_early:
-                    return self._conclude(verdict.outcome.value, seen, result)
+            verdict = poll_once(wait, client, agent_id, source_ids, self.log)
+            if verdict.outcome is not TrainingOutcome.WAITING:
+                return self._end_wait(verdict, result)
             if defers(self.deferrable):
-                self._defer_wait(agent_id, source_ids, result, deadline, trust_from or None)
-            if time.time() >= deadline:
-                return self._conclude("timeout", seen, result)
-            time.sleep(min(self.poll_interval, max(deadline - time.time(), 0.0)))
+                wait_in_triggerer(
+                    self,
+                    agent_id,
+                    source_ids,
+                    deadline=deadline,
+                    poll_interval=self.poll_interval,
+                    carry=result,
+                    trust_from=trust_from,
+                )
+            if not wait.left(time.time()):
+                return self._end_wait(wait.too_late(), result)
+            time.sleep(min(self.poll_interval, wait.left(time.time())))
 
     def execute_complete(
         self, context: Context, event: dict[str, Any] | None = None, **_: Any
@@ -181,50 +182,50 @@ class TrainingTask(ChatbaseOperator):
         :return: the task's result, from before the wait.
         :raises ChatbaseTrainingError: when training failed.
         """
-        if not isinstance(event, dict) or not isinstance(event.get("carry"), dict):
-            raise ChatbaseError("The trigger ended without saying how training went; run the task again.")
-        outcome, reason = str(event.get("outcome")), str(event.get("reason"))
-        if outcome == "error":
-            error = ChatbaseError(reason)
-            raise ChatbasePermanentError(error) if event.get("permanent") else error
-        self.log.info(reason)
-        return self._conclude(outcome, reason, event["carry"])
+        from airflow_provider_chatbase.training import Verdict
 
-    def _defer_wait(
-        self,
-        agent_id: str,
-        source_ids: Sequence[str] | None,
-        result: dict[str, Any],
-        deadline: float,
-        trust_from: float | None,
-    ) -> None:
-        from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
+        carried = event.get("carry") if isinstance(event, dict) else None
+        verdict = Verdict.from_event(event if isinstance(carried, dict) else None)
+        self.log.info(verdict.reason)
+        return self._end_wait(verdict, carried or {})
 
-        self.defer(
-            trigger=ChatbaseTrainingTrigger(
-                chatbase_conn_id=self.chatbase_conn_id,
-                agent_id=agent_id,
-                source_ids=None if source_ids is None else list(source_ids),
-                poll_interval=float(self.poll_interval),
-                deadline=deadline,
-                max_poll_failures=self.max_poll_failures,
-                carry=result,
-                trust_from=trust_from,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=self.training_timeout) + SLACK,
-        )
+    def _end_wait(self, verdict: Verdict, result: dict[str, Any]) -> dict[str, Any]:
+        from airflow_provider_chatbase.training import TrainingOutcome
 
-    def _conclude(self, outcome: str, reason: str, result: dict[str, Any]) -> dict[str, Any]:
-        if outcome == "trained":
-            return result
-        if outcome == "failed":
-            raise ChatbaseTrainingError(
-                f"Training failed. {reason} Mend the sources and run this task again."
-            )
-        if outcome == "timeout":
+        if verdict.outcome is TrainingOutcome.TIMEOUT:
             raise ChatbaseTrainingTimeoutError(
-                f"Not trained within {self.training_timeout:g} s. Last seen: {reason} Everything is written; "
-                "run the task again to go on waiting."
+                f"Not trained within {self.training_timeout:g} s. Last seen: {verdict.reason} Everything is "
+                "written; run the task again to go on waiting."
             )
-        raise ChatbaseError(f"The wait ended before training did: {outcome}. Run the task again.")
+        require_trained(verdict, "Mend the sources and run this task again.")
+        return result
+
+
+def require_trained(verdict: Verdict, advice: str) -> None:
+    """Raise what a wait for training has ended with, unless it is training that is done."""
+    from airflow_provider_chatbase.training import TrainingOutcome
+
+    if verdict.outcome is TrainingOutcome.FAILED:
+        raise ChatbaseTrainingError(f"Training failed. {verdict.reason} {advice}")
+    if verdict.outcome is not TrainingOutcome.TRAINED:
+        error = ChatbaseError(verdict.reason)
+        raise ChatbasePermanentError(error) if verdict.permanent else error
+
+
+def wait_in_triggerer(
+    task: Any, agent_id: str | None, source_ids: Sequence[str] | None, *, deadline: float, **arguments: Any
+) -> NoReturn:
+    """Defer a task with a connection and ``max_poll_failures`` until its trigger knows how training went."""
+    from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
+
+    trigger = ChatbaseTrainingTrigger(
+        chatbase_conn_id=task.chatbase_conn_id,
+        agent_id=agent_id or None,
+        source_ids=None if source_ids is None else list(source_ids),
+        deadline=deadline,
+        max_poll_failures=task.max_poll_failures,
+        **arguments,
+    )
+    timeout = timedelta(seconds=max(deadline - time.time(), 0.0)) + SLACK
+    task.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
+    raise AssertionError("defer() raises")

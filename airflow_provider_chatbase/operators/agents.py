@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators._task import ChatbaseOperator, TrainingTask, earlier_try_began
+from airflow_provider_chatbase.operators._task import (
+    ChatbaseOperator,
+    TrainingTask,
+    earlier_try_began,
+    read_given,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -301,14 +306,13 @@ def _declared_settings(
     settings: JsonObject | None, settings_path: str | None, storage_conn_id: str | None
 ) -> JsonObject:
     """Put the settings of a file and those given together; those given go before."""
-    from airflow_provider_chatbase.object_storage import locate
     from airflow_provider_chatbase.sync.agent_file import parse_settings
     from airflow_provider_chatbase.sync.agent_settings import checked
 
     in_file: JsonObject = {}
     if settings_path:
-        place = locate("settings_path", settings_path, storage_conn_id)
-        in_file = parse_settings(place.read(), place.url)
+        content = read_given(settings_path, storage_conn_id, argument="settings_path")
+        in_file = parse_settings(content, settings_path)
     return checked({**in_file, **checked(settings or {})})
 
 

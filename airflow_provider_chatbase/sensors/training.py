@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, conf
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
 from airflow.sdk import BaseSensorOperator
 
-from airflow_provider_chatbase.exceptions import (
-    ChatbaseError,
-    ChatbasePermanentError,
-    ChatbaseTrainingError,
+from airflow_provider_chatbase.client import ChatbaseClient
+from airflow_provider_chatbase.exceptions import ChatbaseError, ChatbaseTrainingError, fail_at_once
+from airflow_provider_chatbase.operators._task import defers, require_trained, wait_in_triggerer
+from airflow_provider_chatbase.training import (
+    POLL_POLICY,
+    TrainingOutcome,
+    TrainingWait,
+    Verdict,
+    poll_once,
 )
-from airflow_provider_chatbase.training import POLL_POLICY, Outcome, PollFailures, Verdict, poll_training
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-SLACK = timedelta(seconds=60)
-"""Airflow's own limit on the deferral comes after ours, whose message says what was seen last."""
 
 
 class ChatbaseTrainingSensor(BaseSensorOperator):
@@ -62,8 +63,7 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.max_poll_failures = max_poll_failures
         self.chatbase_conn_id = chatbase_conn_id
-        self._failures: PollFailures | None = None
-        self._seen = "nothing yet"
+        self._wait: TrainingWait | None = None
 
     def execute(self, context: Context) -> Any:
         """
@@ -72,24 +72,17 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         :param context: the task's context.
         :raises ChatbaseTrainingError: when training failed.
         """
-        if not self._defers():
+        if not defers(self.deferrable):
             return self._wait_here(context)
         deadline = time.time() + self.timeout
         if self._poke_once(context):
             return None
-        from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
-
-        return self.defer(
-            trigger=ChatbaseTrainingTrigger(
-                chatbase_conn_id=self.chatbase_conn_id,
-                agent_id=self.agent_id or None,
-                source_ids=self._source_ids(),
-                poll_interval=float(self.poke_interval),
-                deadline=deadline,
-                max_poll_failures=self.max_poll_failures,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + SLACK,
+        return wait_in_triggerer(
+            self,
+            self.agent_id,
+            self._source_ids(),
+            deadline=deadline,
+            poll_interval=float(self.poke_interval),
         )
 
     def _poke_once(self, context: Context) -> bool:
@@ -102,10 +95,11 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
             raise
 
     def _wait_here(self, context: Context) -> Any:
+        self._wait = TrainingWait(self.max_poll_failures)
         try:
             return super().execute(context)
         except AirflowSensorTimeout as timeout:
-            raise AirflowSensorTimeout(self._too_late(self._seen)) from timeout
+            raise self._too_late(self._wait.too_late()) from timeout
 
     def poke(self, context: Context) -> bool:
         """
@@ -115,16 +109,17 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         :return: whether training is done.
         :raises ChatbaseTrainingError: when it failed.
         """
-        if self._failures is None:
-            self._failures = PollFailures(self.max_poll_failures)
-        try:
-            verdict = self._ask()
-        except ChatbaseError as error:
-            return self._tolerate(self._failures, error)
-        self._failures.clear()
-        self._seen = verdict.reason
-        self.log.info(verdict.reason)
-        return self._conclude(verdict.outcome.value, verdict.reason)
+        from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+        if self._wait is None:
+            self._wait = TrainingWait(self.max_poll_failures)
+        # Airflow's soft_fail turns its own fail-now errors into skips; a wrong connection must fail.
+        with nullcontext() if self.soft_fail else fail_at_once():
+            hook = ChatbaseHook(self.chatbase_conn_id)
+            agent_id = hook.agent_or_default(self.agent_id)
+            with ChatbaseClient(hook.connection.settings, POLL_POLICY) as client:
+                verdict = poll_once(self._wait, client, agent_id, self._source_ids(), self.log)
+        return verdict.outcome is not TrainingOutcome.WAITING and self._conclude(verdict)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **_: Any) -> None:
         """
@@ -134,53 +129,22 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         :param event: the trigger's event.
         :raises ChatbaseTrainingError: when training failed.
         """
-        if not isinstance(event, dict):
-            raise ChatbaseError("The trigger ended without saying how training went; run the task again.")
-        reason = str(event.get("reason"))
-        if event.get("outcome") == "error":
-            error = ChatbaseError(reason)
-            raise self._unskippable(error) if event.get("permanent") else error
-        if event.get("outcome") == "timeout":
-            raise AirflowSensorTimeout(self._too_late(reason))
-        if not self._conclude(str(event.get("outcome")), reason):
-            raise ChatbaseError(f"The trigger ended before training did: {event}. Run the task again.")
-        self.log.info(reason)
+        verdict = Verdict.from_event(event)
+        if verdict.outcome is TrainingOutcome.TIMEOUT:
+            raise self._too_late(verdict)
+        self._conclude(verdict)
+        self.log.info(verdict.reason)
 
-    def _too_late(self, seen: str) -> str:
-        return f"Not trained within {self.timeout:g} s. Last seen: {seen}"
+    def _conclude(self, verdict: Verdict) -> bool:
+        if verdict.outcome is TrainingOutcome.ERROR and self.soft_fail:
+            raise ChatbaseError(verdict.reason)
+        require_trained(verdict, "Mend the sources, then clear the task that writes them.")
+        return True
 
-    def _conclude(self, outcome: str, reason: str) -> bool:
-        if outcome == Outcome.FAILED.value:
-            raise ChatbaseTrainingError(
-                f"Training failed. {reason} Mend the sources, then clear the task that writes them."
-            )
-        return outcome == Outcome.TRAINED.value
-
-    def _ask(self) -> Verdict:
-        from airflow_provider_chatbase.client import ChatbaseClient
-        from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
-
-        hook = ChatbaseHook(self.chatbase_conn_id)
-        agent_id = hook.agent_or_default(self.agent_id)
-        with ChatbaseClient(hook.connection.settings, POLL_POLICY) as client:
-            return client.run(poll_training(agent_id, self._source_ids(), client.settings.api_version))
-
-    def _tolerate(self, failures: PollFailures, error: ChatbaseError) -> bool:
-        if error.permanent:
-            raise self._unskippable(error) from error
-        self.log.warning(failures.tolerate(error))
-        return False
-
-    def _unskippable(self, error: ChatbaseError) -> ChatbaseError:
-        """Airflow's soft_fail turns its own fail-now errors into skips; a wrong connection must fail."""
-        return error if self.soft_fail else ChatbasePermanentError(error)
+    def _too_late(self, verdict: Verdict) -> AirflowSensorTimeout:
+        return AirflowSensorTimeout(f"Not trained within {self.timeout:g} s. Last seen: {verdict.reason}")
 
     def _source_ids(self) -> list[str] | None:
         if self.source_ids is None:
             return None
         return [self.source_ids] if isinstance(self.source_ids, str) else list(self.source_ids)
-
-    def _defers(self) -> bool:
-        if self.deferrable is None:
-            return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
-        return self.deferrable

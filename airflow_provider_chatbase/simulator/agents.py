@@ -1,18 +1,22 @@
-"""Making agents and their sources, for both API versions and the seed."""
+"""Agents and their sources: how they are made, and their state, worked out from the clock alone."""
 
 from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_chatbase.simulator.errors import ApiError
-from airflow_provider_chatbase.simulator.keys import MAIN_WORKSPACE
-from airflow_provider_chatbase.simulator.store import Agent
-from airflow_provider_chatbase.simulator.training import Source
-from airflow_provider_chatbase.simulator.v2.models import DEFAULT
-from airflow_provider_chatbase.simulator.world import World
+from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
+from airflow_provider_chatbase.simulator.conversations import ConversationIndex
+from airflow_provider_chatbase.simulator.exchange import ApiError
 
+if TYPE_CHECKING:
+    from airflow_provider_chatbase.simulator.world import World
+
+FAIL_MARKER = "sim:fail-training"
+DEFAULT_MODEL = "gpt-4o-mini"
 DEFAULT_INSTRUCTIONS = "You are a helpful support agent. Answer from the given sources, shortly and politely."
 DEFAULT_IP_RATE_LIMITS = {
     "limit": 20,
@@ -21,13 +25,127 @@ DEFAULT_IP_RATE_LIMITS = {
 }
 
 
+@dataclass(slots=True, eq=False)
+class Source:
+    """
+    One training source.
+
+    ``content`` is what was written last, ``live_content`` what the agent answers with. Training of the last
+    write began at ``changed_at`` and is over at ``ready_at``.
+    """
+
+    id: str
+    type: str
+    name: str
+    content: str
+    size: int
+    created_at: float
+    changed_at: float
+    ready_at: float
+    metadata: dict[str, Any] | None = None
+    fails: bool = False
+    live_content: str | None = None
+    live_since: float | None = None
+    purge_at: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def begin_training(self, now: float, seconds: float) -> None:
+        """Start a training that ends after the given time."""
+        self.changed_at = now
+        self.ready_at = now + seconds
+        self.fails = FAIL_MARKER in self.content or FAIL_MARKER in self.name
+
+    def settle(self, now: float) -> None:
+        """Put the trained content live when its time has come."""
+        landed = self.ready_at <= now and not self.fails
+        if landed and (self.live_since is None or self.live_since < self.ready_at):
+            self.live_content = self.content
+            self.live_since = self.ready_at
+
+    def is_training(self, now: float) -> bool:
+        """Whether the last write is still being trained."""
+        return self.purge_at is None and now < self.ready_at
+
+    def status(self, now: float) -> str:
+        """Return the status that the API shows."""
+        self.settle(now)
+        if self.purge_at is not None:
+            return "toBeDeleted"
+        if now < self.ready_at:
+            return "untrained" if self.live_since is None else "updated"
+        return "failed" if self.fails else "trained"
+
+
+def agent_status(sources: Iterable[Source], now: float, lag: float = 0.0) -> str:
+    """Return the status of an agent with these sources; a write does not show for the time of ``lag``."""
+    seen = {_seen_status(source, now, lag) for source in sources}
+    if seen & {"untrained", "updated"}:
+        return "training"
+    if "failed" in seen:
+        return "failed"
+    return "trained" if "trained" in seen else "untrained"
+
+
+def _seen_status(source: Source, now: float, lag: float) -> str | None:
+    status = source.status(now)
+    if status == "toBeDeleted":
+        return None
+    if now < source.changed_at + lag:
+        return None if source.live_since is None or source.live_since >= source.changed_at else "trained"
+    return status
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One ticket of an agent's help desk."""
+
+    number: int
+    subject: str | None
+    description: str | None
+    status_category: str
+    channel: str
+    priority: str
+    customer: dict[str, Any]
+    created_at: float
+    updated_at: float
+    last_message_at: float | None = None
+    assignee_id: str | None = None
+    team_id: str | None = None
+    conversation_id: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Agent:
+    """One agent; ``fields`` are the settings as the v2 API shows them."""
+
+    id: str
+    fields: dict[str, Any]
+    created_at: float
+    workspace: str = MAIN_WORKSPACE
+    tools: tuple[str, ...] = ()
+    credits_by_month: dict[str, float] = field(default_factory=dict)
+    last_message_at: float | None = None
+    updated_at: float = 0.0
+    sources: dict[str, Source] = field(default_factory=dict)
+    conversations: ConversationIndex = field(default_factory=ConversationIndex)
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    leads: list[dict[str, Any]] = field(default_factory=list)
+    contacts: list[dict[str, Any]] = field(default_factory=list)
+    attributes: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return str(self.fields["name"])
+
+
 def default_fields(name: str) -> dict[str, Any]:
     """Return the settings of an agent on which nothing was set."""
     return {
         "name": name,
         "instructions": DEFAULT_INSTRUCTIONS,
         "channelInstructions": None,
-        "model": DEFAULT,
+        "model": DEFAULT_MODEL,
         "autoRetrain": False,
         "temp": 0,
         "visibility": "private",
@@ -44,16 +162,14 @@ def default_fields(name: str) -> dict[str, Any]:
     }
 
 
-def create_agent(world: World, name: str, workspace: str = MAIN_WORKSPACE) -> Agent:
-    """
-    Create an agent without sources.
-
-    :raises ApiError: 403, the workspace has as many agents as it may.
-    """
+def create_agent(
+    world: World, name: str, workspace: str = MAIN_WORKSPACE, agent_id: str | None = None
+) -> Agent:
+    """Create an agent without sources."""
     check_agent_limit(world, workspace)
     now = world.clock.time()
     agent = Agent(
-        id=world.store.new_id("ag").replace("_", ""),
+        id=agent_id or world.store.new_id("ag").replace("_", ""),
         fields=default_fields(name),
         created_at=now,
         updated_at=now,
@@ -64,11 +180,7 @@ def create_agent(world: World, name: str, workspace: str = MAIN_WORKSPACE) -> Ag
 
 
 def clone_agent(world: World, original: Agent) -> Agent:
-    """
-    Copy an agent deeply, with its sources except those of Notion; the copy trains them anew.
-
-    :raises ApiError: 403, the workspace has as many agents as it may.
-    """
+    """Copy an agent deeply, with its sources except those of Notion; the copy trains them anew."""
     clone = create_agent(world, f"{original.name} (copy)"[:100], original.workspace)
     clone.fields = {**copy.deepcopy(original.fields), "name": clone.name}
     clone.tools = original.tools
@@ -98,11 +210,7 @@ def add_source(
     *,
     size: int | None = None,
 ) -> Source:
-    """
-    Add a source, which begins to train.
-
-    :raises ApiError: 422, the storage is full.
-    """
+    """Add a source, which begins to train; raise ``ApiError`` 422 when the storage is full."""
     needed = len(content.encode()) if size is None else size
     check_storage(world, agent, needed)
     now = world.clock.time()
@@ -136,11 +244,7 @@ def qna_content(questions: list[str], reply: str) -> str:
 def change_content(
     world: World, agent: Agent, source: Source, content: str, *, size: int | None = None
 ) -> None:
-    """
-    Replace a source's content, which trains anew while the earlier one still answers.
-
-    :raises ApiError: 422, the storage is full.
-    """
+    """Replace a source's content, which trains anew while the earlier one still answers."""
     needed = len(content.encode()) if size is None else size
     check_storage(world, agent, needed - source.size)
     now = world.clock.time()

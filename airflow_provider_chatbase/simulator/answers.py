@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from airflow_provider_chatbase.simulator.agents import Agent, Source
 from airflow_provider_chatbase.simulator.conversations import Part
-from airflow_provider_chatbase.simulator.store import Agent
-from airflow_provider_chatbase.simulator.training import Source
 
 ORDER_TOOL = "get_order_status"
 
@@ -41,12 +40,14 @@ _LONG = (
 
 @dataclass(slots=True)
 class Answer:
-    """One answer; ``credits`` is None for the usual price."""
+    """One answer; without ``credits`` it has the usual price; ``in_place`` it joins the message before it."""
 
     parts: list[Part]
     finish_reason: str = "stop"
     score: float | None = None
     credits: float | None = None
+    tells_credits: bool = True
+    in_place: bool = False
 
 
 def orders_in(message: str) -> dict[str, str]:
@@ -56,14 +57,10 @@ def orders_in(message: str) -> dict[str, str]:
 
 def answer(agent: Agent, message: str, now: float, call_id: str) -> Answer:
     """
-    Return an agent's answer to a message.
+    Return an agent's answer to a message, with the sources that are live now.
 
-    :param agent: the agent.
-    :param message: what the user wrote. ``[sim:error]``, ``[sim:empty]``, ``[sim:answer] text``,
-        ``[sim:long=words]``, ``[sim:tool=name]``, ``[sim:server-tool]``, ``[sim:score=0.2]`` and
-        ``[sim:credits=0.5]`` order an answer of that kind.
-    :param now: the time, which decides which sources are live.
-    :param call_id: id for a tool call.
+    ``[sim:error]``, ``[sim:empty]``, ``[sim:answer] text``, ``[sim:long=words]``, ``[sim:tool=name]``,
+    ``[sim:server-tool]``, ``[sim:score=0.2]`` and ``[sim:credits=0.5]`` order an answer of that kind.
     """
     orders = orders_in(message)
     plain = _ORDER.sub("", message)
@@ -88,6 +85,19 @@ def answer_to_tools(results: Iterable[Part]) -> Answer:
     """Return the answer that follows the results of client-side tools."""
     found = "; ".join(f"{part['toolName']}: {_readable(part.get('output'))}" for part in results)
     return Answer([{"type": "text", "text": f"Here is what I found. {found}"}], score=0.9)
+
+
+def ordered_answer(order: str | Mapping[str, Any], new_call_id: Callable[[], str]) -> Answer:
+    """Return the answer that a fault orders with a text, or with the keys of its ``answer``."""
+    wanted: Mapping[str, Any] = {"text": order} if isinstance(order, str) else order
+    text, tools = wanted.get("text", ""), wanted.get("tools", ())
+    parts: list[Part] = [{"type": "text", "text": text}] if text else []
+    for name, given in tools:
+        parts.append({"type": "tool-call", "toolCallId": new_call_id(), "toolName": name, "input": given})
+    made = Answer(parts, wanted.get("finish_reason") or ("tool-calls" if tools else "stop"), 0.9)
+    made.credits, made.tells_credits = wanted.get("credits"), wanted.get("credits", 0) is not None
+    made.in_place = wanted.get("in_place", False)
+    return made
 
 
 def _number(orders: dict[str, str], name: str, otherwise: float | None) -> float | None:

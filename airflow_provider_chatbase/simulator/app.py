@@ -1,57 +1,82 @@
-"""The way of a request: who asks, may they, what goes wrong, what is the answer."""
+"""The way of a request: who asks, may they, what goes wrong, what is the answer; and how to control it."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from airflow_provider_chatbase.simulator import control
-from airflow_provider_chatbase.simulator.errors import ApiError
-from airflow_provider_chatbase.simulator.exchange import Reply, Request
-from airflow_provider_chatbase.simulator.faults import Fault, damage, substitute
-from airflow_provider_chatbase.simulator.keys import MAIN_WORKSPACE, PLANS, Key, check_access
-from airflow_provider_chatbase.simulator.log import RequestLog
-from airflow_provider_chatbase.simulator.routing import Route, Router
-from airflow_provider_chatbase.simulator.v1.routes import ROUTES as V1_ROUTES
-from airflow_provider_chatbase.simulator.v2.routes import ROUTES as V2_ROUTES
-from airflow_provider_chatbase.simulator.world import Call, World
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from airflow_provider_chatbase.simulator import (  # noqa: F401 - what v1 and v2 do is registered when it is imported
+    description,
+    v1,
+    v2_agents,
+    v2_chat,
+    v2_conversations,
+    v2_helpdesk,
+)
+from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE, PLANS, Key, check_access
+from airflow_provider_chatbase.simulator.description import Operation
+from airflow_provider_chatbase.simulator.exchange import ApiError, ReceivedRequest, Reply
+from airflow_provider_chatbase.simulator.faults import Fault, damage, faults_from_json, substitute
+from airflow_provider_chatbase.simulator.seed import create_conversations
+from airflow_provider_chatbase.simulator.server import Connection, send_reply
+from airflow_provider_chatbase.simulator.world import HANDLERS, Call, Handler, UploadedFile, World
 
 _logger = logging.getLogger(__name__)
 
 _ANYBODY = Key("", PLANS["standard"], MAIN_WORKSPACE)
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class App:
-    """
-    The service behind the wire.
-
-    :param world: the state it works on.
-    """
+    """The service as an ASGI application: both versions of the API, the control, and what is mounted."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.log = RequestLog(world.settings.record_limit)
-        self.on_request: Callable[[Request], None] | None = None
+        self.on_request: Callable[[ReceivedRequest], None] | None = None
         self._alone: set[asyncio.Future[Reply]] = set()
-        self._router = Router([*V2_ROUTES, *V1_ROUTES])
+        nowhere = _Endpoint(self, ())
+        api = [*self._routes(), Route("/{path:path}", nowhere)]
+        control = Route("/_simulator/{action:path}", self._control, methods=_METHODS)
+        routes = [Mount("/api", Router(api, redirect_slashes=False)), control]
+        self._router = Router(routes, redirect_slashes=False, default=nowhere)
 
-    async def handle(self, request: Request, is_gone: Callable[[], bool]) -> Reply:
-        """
-        Answer a request.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["path"].startswith("/api/"):
+            scope["path"] = scope["raw_path"].decode(
+                "latin-1"
+            )  # a step of the path may hold an encoded slash
+        try:
+            await self._router(scope, receive, send)
+        except asyncio.CancelledError:
+            return  # the server stops, which uvicorn would log as a failure of ours
 
-        :param request: the request.
-        :param is_gone: tells whether the caller has hung up.
-        """
-        if request.path.startswith(control.PREFIX):
-            return control.answer(self.world, self.log, request)
+    def mount(self, path: str, app: ASGIApp) -> None:
+        """Serve an application below a path, where neither the API nor the control is."""
+        self._router.mount(path, app)
+
+    async def answer(
+        self, operations: Sequence[Operation], request: ReceivedRequest, http: Request, connection: Connection
+    ) -> Reply:
+        """Return the reply to a request that is for one of these operations; without any it is a 404."""
         request.request_id = f"req_{self.world.rng.getrandbits(48):012x}"
-        self.log.add(request)
+        self.world.log.add(request)
         version = "v1" if request.path.startswith("/api/v1") else "v2"
         headers = {"x-request-id": request.request_id}
         try:
-            reply = await self._answer(request, version, headers, is_gone)
+            reply = await self._answer(operations, request, http, connection, headers)
         except ApiError as error:
             reply = error.reply(version)
         except Exception:
@@ -59,29 +84,39 @@ class App:
             reply = ApiError(500, "INTERNAL_SERVER_ERROR", "Internal server error").reply(version)
         reply.headers = {**headers, **reply.headers}
         request.status = None if reply.is_silent else reply.status
-        self.log.close(request)
+        self.world.log.close(request)
         return reply
 
     async def _answer(
-        self, request: Request, version: str, headers: dict[str, str], is_gone: Callable[[], bool]
+        self,
+        operations: Sequence[Operation],
+        request: ReceivedRequest,
+        http: Request,
+        connection: Connection,
+        headers: dict[str, str],
     ) -> Reply:
-        found = self._router.find(request)
-        if found is not None:
-            request.operation = found[0].operation
-        key = _ANYBODY if found is not None and found[0].open else self._admit(request, version, headers)
+        # A source of text and one of a file are created at the same path, which is on two hosts in reality.
+        fitting = [each for each in operations if each.takes_form == request.is_multipart]
+        operation = next(iter(fitting or operations), None)
+        handler = None if operation is None else HANDLERS[operation.id]
+        request.operation = None if operation is None else operation.id
+        is_open = handler is not None and handler.keyless
+        key = _ANYBODY if is_open else self._admit(request, headers)
         if self.on_request is not None:
             self.on_request(request)
-        if found is None:
+        if operation is None or handler is None:
             raise ApiError(404, "RESOURCE_NOT_FOUND", "No such endpoint")
-        route, params = found
         fault = self.world.faults.draw(request)
-        call = Call(request, params, key, self.world, fault)
+        call = Call(request, operation, key, self.world, http.path_params, fault)
+        if operation.takes_form and request.is_multipart:
+            await _read_files(http, call)
         if fault is None:
-            return await self._run(call, route)
-        return await self._run_with_fault(call, route, fault, version, is_gone)
+            return await self._run(call, handler)
+        return await self._run_with_fault(call, handler, fault, connection)
 
-    def _admit(self, request: Request, version: str, headers: dict[str, str]) -> Key:
+    def _admit(self, request: ReceivedRequest, headers: dict[str, str]) -> Key:
         limits = self.world.limits
+        version = "v1" if request.path.startswith("/api/v1") else "v2"
         shows_limits = version == "v2" or self.world.settings.v1_rate_headers
         if shows_limits:
             headers.update(limits.headers(limits.untouched()))
@@ -94,36 +129,181 @@ class App:
         check_access(key.plan, version, request.method)
         return key
 
-    async def _run(self, call: Call, route: Route) -> Reply:
-        if not route.paced:
-            await asyncio.sleep(self.world.settings.latency_of(route.operation))
-        result = route.handler(call)
-        return await result if inspect.isawaitable(result) else result
+    async def _run(self, call: Call, handler: Handler) -> Reply:
+        if not handler.paced:
+            await asyncio.sleep(self.world.settings.latency_of(call.operation.id))
+        call.take()
+        result = handler.work(call)
+        if inspect.isawaitable(result):
+            result = await result
+        return result if isinstance(result, Reply) else Reply(payload=result)
 
     async def _run_with_fault(
-        self, call: Call, route: Route, fault: Fault, version: str, is_gone: Callable[[], bool]
+        self, call: Call, handler: Handler, fault: Fault, connection: Connection
     ) -> Reply:
         if fault.kind == "reset_during":
-            self._go_on_alone(call, route)
-            return Reply(reset=True)
+            task = asyncio.ensure_future(self._run_or_fail(call, handler))
+            self._alone.add(task)
+            task.add_done_callback(self._alone.discard)
+            return Reply(is_silent=True)
         if fault.kind == "slow" and fault.after is False:
             await asyncio.sleep(fault.seconds)
-            return Reply(reset=True) if is_gone() else await self._run(call, route)
-        standing_in = substitute(fault, version)
+            return Reply(is_silent=True) if connection.is_gone else await self._run(call, handler)
+        standing_in = substitute(fault, call.operation.version)
         if standing_in is not None and not fault.after:
             return standing_in
-        reply = await self._run_or_fail(call, route, version)
+        reply = await self._run_or_fail(call, handler)
         if fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
         return standing_in or damage(fault, reply, call.request)
 
-    async def _run_or_fail(self, call: Call, route: Route, version: str) -> Reply:
+    async def _run_or_fail(self, call: Call, handler: Handler) -> Reply:
         try:
-            return await self._run(call, route)
+            return await self._run(call, handler)
         except ApiError as error:
-            return error.reply(version)
+            return error.reply(call.operation.version)
 
-    def _go_on_alone(self, call: Call, route: Route) -> None:
-        task = asyncio.ensure_future(self._run_or_fail(call, route, "v2"))
-        self._alone.add(task)
-        task.add_done_callback(self._alone.discard)
+    def _routes(self) -> Iterator[Route]:
+        """Yield a route for each method and path; fixed names in a path win over parameters."""
+        endpoints: dict[tuple[str, str], list[Operation]] = {}
+        for name in HANDLERS:
+            operation = description.operations()[name]
+            endpoints.setdefault((operation.path, operation.method), []).append(operation)
+        for path, method in sorted(endpoints, key=lambda endpoint: endpoint[0].count("{")):
+            endpoint = _Endpoint(self, endpoints[path, method])
+            yield Route(path.removeprefix("/api"), endpoint, methods=[method])
+
+    async def _control(self, http: Request) -> Response:
+        """Answer a control request, for tests and people in another process; it needs no key."""
+        action = _ACTIONS.get((http.method, http.path_params["action"]))
+        if action is None:
+            known = ", ".join(f"{method} /_simulator/{name}" for method, name in _ACTIONS)
+            return JSONResponse({"message": f"Unknown control request; known: {known}"}, 404)
+        try:
+            return JSONResponse(action(self.world, json.loads(await http.body() or b"{}")))
+        except (ValueError, TypeError, KeyError) as error:
+            return JSONResponse({"message": f"{type(error).__name__}: {error}"}, 400)
+
+
+class _Endpoint:
+    """One method and path of the API, as an ASGI application."""
+
+    def __init__(self, app: App, operations: Sequence[Operation]) -> None:
+        self._app = app
+        self._operations = operations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        http = Request(scope, receive)
+        try:
+            body = await http.body()
+        except ClientDisconnect:
+            return
+        request = ReceivedRequest(
+            method=http.method,
+            path=scope["raw_path"].decode("latin-1"),
+            query=dict(http.query_params),
+            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+            body=body,
+            at=self._app.world.clock.monotonic(),
+        )
+        connection: Connection = scope["state"]["connection"]
+        reply = await self._app.answer(self._operations, request, http, connection)
+        if connection.is_gone:
+            return
+        settings = self._app.world.settings
+        zipped = settings.gzip and "gzip" in request.headers.get("accept-encoding", "")
+        await send_reply(reply, connection, send, split=settings.split_stream, zipped=zipped)
+
+
+async def _read_files(http: Request, call: Call) -> None:
+    """Read a form into the call; what is malformed is left to the check of its fields."""
+    try:
+        form = await http.form()
+    except (MultiPartException, ValueError):
+        return
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            call.files[name] = UploadedFile(value.filename or "", value.file.read())
+        else:
+            call.texts[name] = value
+    await form.close()
+
+
+def _add_faults(world: World, data: Any) -> Any:
+    world.faults.add(*faults_from_json(data))
+    return {"active": len(world.faults.active)}
+
+
+def _clear_faults(world: World, _data: Any) -> Any:
+    world.faults.clear()
+    return {"active": 0}
+
+
+def _state(world: World, _data: Any) -> Any:
+    requests: dict[str, Counter[str]] = {}
+    for (operation, status), count in list(world.log.counts.items()):
+        requests.setdefault(operation, Counter())[str(status)] += count
+    return {
+        "requests": requests,
+        "prompts_charged": world.ledger.prompts_charged,
+        "credits_charged": world.ledger.credits_charged,
+        "faults": [{"kind": each.kind, "fired": each.fired} for each in world.faults.active],
+        "agents": [
+            {
+                "id": agent.id,
+                "name": agent.name,
+                "sources": len(agent.sources),
+                "conversations": len(agent.conversations.by_id),
+            }
+            for agent in world.store.agents.values()
+        ],
+    }
+
+
+def _create_conversations(world: World, data: Any) -> Any:
+    agent_id = data.get("agentId") or next(iter(world.store.agents))
+    details = {name: value for name, value in data.items() if name != "agentId"}
+    return {"ids": [conversation.id for conversation in create_conversations(world, agent_id, **details)]}
+
+
+def _reset(world: World, _data: Any) -> Any:
+    world.faults.clear()
+    world.ledger.reset()
+    world.log.clear()
+    return {"reset": True}
+
+
+def _requests(world: World, _data: Any) -> Any:
+    names = ("method", "path", "query", "operation", "status", "at", "request_id")
+    return [
+        {name: getattr(request, name) for name in names} | {"json": request.json}
+        for request in world.log.requests
+    ]
+
+
+def _add_key(world: World, data: Any) -> Any:
+    world.keys.add(**data)
+    return {"added": True}
+
+
+def _advance(world: World, data: Any) -> Any:
+    world.clock.advance(float(data["seconds"]))
+    return {"now": world.clock.time()}
+
+
+def _set_balance(world: World, data: Any) -> Any:
+    world.ledger.balance = data["credits"]
+    return {"credits": world.ledger.balance}
+
+
+_ACTIONS: dict[tuple[str, str], Callable[[World, Any], Any]] = {
+    ("POST", "faults"): _add_faults,
+    ("DELETE", "faults"): _clear_faults,
+    ("GET", "state"): _state,
+    ("GET", "requests"): _requests,
+    ("POST", "conversations"): _create_conversations,
+    ("POST", "keys"): _add_key,
+    ("POST", "advance"): _advance,
+    ("POST", "balance"): _set_balance,
+    ("POST", "reset"): _reset,
+}

@@ -1,20 +1,18 @@
-"""Conversations and the indexes that make paging over hundreds of thousands of them cheap."""
+"""Conversations, their messages, and the indexes that make paging over 100,000 of them cheap."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from airflow_provider_chatbase.simulator.paging import Position, SortedPositions
 
 ROLE_ASSISTANT = "assistant"
 ROLE_USER = "user"
 
 Part = dict[str, Any]
-Position = tuple[float, str]
-
-_AFTER_EVERY_ID = "\U0010ffff"
 
 
 @dataclass(slots=True)
@@ -73,46 +71,6 @@ class Conversation:
     def message(self, message_id: str) -> Message | None:
         """Return the message of that id, to be changed."""
         return next((message for message in self.own_messages() if message.id == message_id), None)
-
-
-class SortedPositions:
-    """A sorted list of (time, id)."""
-
-    def __init__(self) -> None:
-        self._positions: list[Position] = []
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def load(self, positions: Iterable[Position]) -> None:
-        """Add many at once."""
-        self._positions.extend(positions)
-        self._positions.sort()
-
-    def add(self, position: Position) -> None:
-        """Add one; cheap for the newest."""
-        insort(self._positions, position)
-
-    def discard(self, position: Position) -> None:
-        """Remove one, if it is there."""
-        at = bisect_left(self._positions, position)
-        if at < len(self._positions) and self._positions[at] == position:
-            del self._positions[at]
-
-    def span(self, start: float | None, end: float | None) -> tuple[int, int]:
-        """Return the slice whose times lie between ``start`` and ``end``, both inclusive."""
-        low = 0 if start is None else bisect_left(self._positions, (start, ""))
-        high = len(self) if end is None else bisect_right(self._positions, (end, _AFTER_EVERY_ID))
-        return low, max(low, high)
-
-    def index_of(self, position: Position) -> int:
-        """Return how many come before the given position."""
-        return bisect_left(self._positions, position)
-
-    def newest_first(self, low: int, high: int) -> Iterator[Position]:
-        """Walk a slice from its end to its beginning."""
-        for at in range(high - 1, low - 1, -1):
-            yield self._positions[at]
 
 
 class ConversationIndex:

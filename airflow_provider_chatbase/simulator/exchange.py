@@ -1,18 +1,21 @@
-"""What goes through the simulator: a request as it arrived, and the reply to it."""
+"""What goes through the simulator: a request as it arrived, the reply to it, or the error in place of one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 JSON_TYPE = "application/json; charset=utf-8"
 
+Ending = Literal["end", "cut", "reset", "hang"]
+
 
 @dataclass(eq=False)
-class Request:
+class ReceivedRequest:
     """
     One request, kept in the simulator's log.
 
@@ -46,13 +49,39 @@ class Request:
         return self.headers.get("content-type", "").startswith("multipart/form-data")
 
 
+class RequestLog:
+    """The last ``limit`` requests (None: all of them), and counts of all by operation and status."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self.requests: list[ReceivedRequest] = []
+        self.counts: Counter[tuple[str, int | None]] = Counter()
+
+    def add(self, request: ReceivedRequest) -> None:
+        """Keep a request."""
+        self.requests.append(request)
+        if self._limit is not None and len(self.requests) >= 2 * self._limit + 1:
+            del self.requests[: -self._limit]
+
+    def close(self, request: ReceivedRequest) -> None:
+        """Count a request whose outcome is known, and let go of uploaded files."""
+        self.counts[request.operation or "unknown", request.status] += 1
+        if request.is_multipart:
+            request.body = b""
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.requests = []
+        self.counts = Counter()
+
+
 @dataclass
 class Reply:
     """
     What to send, and how to send it.
 
     ``payload`` is sent as JSON unless ``content`` (bytes) or ``chunks`` (a stream) is given. The fields from
-    ``reset`` on describe damage on the wire.
+    ``ending`` on describe damage on the wire.
     """
 
     status: int = 200
@@ -61,20 +90,59 @@ class Reply:
     content_type: str = JSON_TYPE
     chunks: AsyncIterator[bytes] | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    reset: bool = False
-    cut_after: int | None = None
+    ending: Ending = "end"
+    cut_after: int | None = None  # bytes of the body, of which the last is never sent
     without_length: bool = False
     drip_bytes: int = 0
     drip_seconds: float = 0.0
+    is_silent: bool = False  # nothing of it reaches the client but a reset
     stale_after: bool = False
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether nothing of it reaches the client."""
-        return self.reset and self.cut_after is None and self.chunks is None
 
     def body(self) -> bytes:
         """Return the whole body of a reply that is not streamed."""
         if self.content is None:
             self.content = json.dumps(self.payload, ensure_ascii=False, separators=(",", ":")).encode()
         return self.content
+
+
+class ApiError(Exception):
+    """A refusal by the API; ``details`` hold the reason per field of a validation error."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        details: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = dict(details or {})
+        self.headers = dict(headers or {})
+
+    def reply(self, version: str) -> Reply:
+        """Return the reply that carries this error: with a code and details in v2, a message alone in v1."""
+        if version == "v1":
+            message = self.message
+            for name, reason in self.details.items():
+                message = f"Invalid {name}: {reason}"
+                break
+            return Reply(self.status, {"message": message}, headers=self.headers)
+        error: dict[str, object] = {"code": self.code, "message": self.message}
+        if self.details:
+            error["details"] = self.details
+        return Reply(self.status, {"error": error}, headers=self.headers)
+
+
+def invalid(details: Mapping[str, str], message: str = "Invalid request") -> ApiError:
+    """Return the validation error for the given fields."""
+    return ApiError(400, "VALIDATION_INVALID_BODY", message, details=details)
+
+
+def not_found(code: str, what: str) -> ApiError:
+    """Return the 404 for a thing that does not exist or belongs to someone else."""
+    return ApiError(404, code, f"{what} not found")

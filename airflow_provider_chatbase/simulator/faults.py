@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from airflow_provider_chatbase.simulator.errors import ApiError
-from airflow_provider_chatbase.simulator.exchange import Reply, Request
+from airflow_provider_chatbase.simulator.exchange import ApiError, Ending, ReceivedRequest, Reply
 
 KINDS: Mapping[str, str] = {
-    "status": "answer with `status`, `code`, `message`, `headers`, or with `body`",
+    "status": "answer with `status`, `code`, `message`, `headers`, or with `body`, to its `ending`",
     "redirect": "answer with a redirect to `location`",
     "not_json": "answer 200 with a page of HTML",
     "reset_before": "reset the connection before any work",
@@ -22,14 +22,18 @@ KINDS: Mapping[str, str] = {
     "slow": "do the work and wait `seconds` before the reply; with `after=False`, wait before the work",
     "drip": "send the body `chunk_size` bytes at a time, `seconds` apart",
     "stale": "a whole reply; the next request on that connection is reset, unread",
-    "stream_cut": "end the stream after `after_events` events (default: half), without finish and [DONE]",
+    "no_end": "a whole reply, but not its end: `ending` says what comes instead",
+    "stream_cut": "end the stream after `after_events` events (default: half), without [DONE]; then `ending`",
     "stream_error": "an error event after `after_events` events instead of the rest",
     "generation_error": "the question is kept, but no answer is made or charged: 500, with `reset` a reset",
+    "answer": "nothing but the answer that is ordered with `answer`",
     "finish_error": "an answer whose finishReason is error; it is neither kept nor charged",
     "repeat_cursor": "a page that points to itself",
     "wrong_total": "a page whose total is `amount` too high",
-    "drop_items": "a page that lacks its last `amount` items",
+    "drop_items": "a page, or a conversation's messages, without the last `amount` items",
+    "short_page": "a page of at most `amount` items, whatever was asked for",
     "empty_page": "a page without its items, with hasMore and a good cursor",
+    "no_tool_results": "a conversation that does not show the results of its tools",
 }
 
 _CODES = {
@@ -64,16 +68,22 @@ class Fault:
     :param message: error message.
     :param headers: extra reply headers.
     :param retry_after: value of a ``Retry-After`` header, in seconds.
-    :param body: reply body instead of an error envelope.
+    :param body: reply body instead of an error envelope; bytes in a list are sent piece by piece.
     :param content_type: content type of ``body``.
+    :param pause: wait between the pieces of such a body, in seconds.
+    :param ending: how a reply ends, for ``status`` with a ``body``, ``no_end`` and ``stream_cut``: with its
+        ``end``; ``cut``, the connection is closed; with a ``reset``; or it will ``hang``.
+    :param answer: what the agent answers wherever the work is done: a text, or a mapping with any of
+        ``text``, ``tools`` (pairs of name and input), ``credits`` (None hides them), ``finish_reason`` and
+        ``in_place`` (it is added to the message that asked for the tools).
     :param location: target of a redirect.
     :param seconds: waiting time of kinds ``slow`` and ``drip``.
     :param after_bytes: where kind ``truncate`` cuts; None means half of a body, 200 bytes of a stream.
     :param after_events: where ``stream_cut`` and ``stream_error`` cut.
     :param chunked: ``truncate`` a chunked body.
-    :param reset: end a cut body or stream with a connection reset.
+    :param reset: end a cut body or stream with a connection reset, like ``ending="reset"``.
     :param chunk_size: size of the pieces of kind ``drip``.
-    :param amount: how many, for ``wrong_total`` and ``drop_items``.
+    :param amount: how many, for ``wrong_total``, ``drop_items`` and ``short_page``.
     """
 
     kind: str
@@ -81,15 +91,18 @@ class Fault:
     times: int | None = None
     probability: float = 1.0
     skip: int = 0
-    where: Callable[[Request], bool] | None = None
+    where: Callable[[ReceivedRequest], bool] | None = None
     after: bool | None = None
     status: int = 500
     code: str | None = None
     message: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     retry_after: float | None = None
-    body: str | None = None
+    body: str | bytes | Sequence[bytes] | None = None
     content_type: str = "text/html; charset=utf-8"
+    pause: float = 0.0
+    ending: Ending = "end"
+    answer: str | Mapping[str, Any] | None = None
     location: str = "http://127.0.0.1:9/elsewhere"
     seconds: float = 1.0
     after_bytes: int | None = None
@@ -104,7 +117,12 @@ class Fault:
         if self.kind not in KINDS:
             raise ValueError(f"Unknown fault kind {self.kind!r}; known: {', '.join(KINDS)}")
 
-    def matches(self, request: Request) -> bool:
+    @property
+    def final_ending(self) -> Ending:
+        """How a broken body or stream ends."""
+        return "reset" if self.reset else self.ending
+
+    def matches(self, request: ReceivedRequest) -> bool:
         """Whether this fault is about the given request."""
         if self.times is not None and self.fired >= self.times:
             return False
@@ -128,7 +146,7 @@ class FaultBoard:
         """Deactivate all faults."""
         self.active = []
 
-    def draw(self, request: Request) -> Fault | None:
+    def draw(self, request: ReceivedRequest) -> Fault | None:
         """Return the fault that strikes this request, if one does."""
         for fault in self.active:
             if not fault.matches(request):
@@ -144,11 +162,7 @@ class FaultBoard:
 
 
 def fault_from_json(data: Mapping[str, Any]) -> Fault:
-    """
-    Build a fault from JSON; the keys are the arguments of ``Fault``, without ``where``.
-
-    :raises ValueError: a key or the kind is unknown.
-    """
+    """Build a fault from JSON; the keys are the arguments of ``Fault``, without ``where``."""
     known = {each.name for each in fields(Fault)} - {"where", "fired"}
     unknown = set(data) - known
     if unknown or "kind" not in data:
@@ -164,16 +178,14 @@ def faults_from_json(data: Any) -> Iterable[Fault]:
 def substitute(fault: Fault, version: str) -> Reply | None:
     """Return the reply that stands in for the real one, or None when the kind only damages the real one."""
     if fault.kind == "reset_before":
-        return Reply(reset=True)
+        return Reply(is_silent=True)
     if fault.kind == "redirect":
         status = fault.status if 300 <= fault.status < 400 else 307
         return Reply(status, content=b"", headers={"Location": fault.location, **fault.headers})
     if fault.kind == "not_json":
-        page = (fault.body or "<html><body>Please log in to the network</body></html>").encode()
-        return Reply(200, content=page, content_type=fault.content_type, headers=dict(fault.headers))
-    if fault.kind == "status":
-        return _status_reply(fault, version)
-    return None
+        page = fault.body or "<html><body>Please log in to the network</body></html>"
+        return _raw_reply(fault, 200, page, dict(fault.headers))
+    return _status_reply(fault, version) if fault.kind == "status" else None
 
 
 def _status_reply(fault: Fault, version: str) -> Reply:
@@ -181,38 +193,57 @@ def _status_reply(fault: Fault, version: str) -> Reply:
     if fault.retry_after is not None:
         headers["Retry-After"] = f"{fault.retry_after:g}"
     if fault.body is not None:
-        return Reply(
-            fault.status, content=fault.body.encode(), content_type=fault.content_type, headers=headers
-        )
+        return _raw_reply(fault, fault.status, fault.body, headers)
     code, message = _CODES.get(fault.status, (fault.code, fault.code))
     code, message = fault.code or code, fault.message or message
     if code is None:
-        page = _PROXY_PAGE % fault.status
-        return Reply(fault.status, content=page, content_type=fault.content_type, headers=headers)
+        return _raw_reply(fault, fault.status, _PROXY_PAGE % fault.status, headers)
     return ApiError(fault.status, code, message or code, headers=headers).reply(version)
 
 
-def damage(fault: Fault, reply: Reply, request: Request) -> Reply:
+def _raw_reply(
+    fault: Fault, status: int, body: str | bytes | Sequence[bytes], headers: dict[str, str]
+) -> Reply:
+    reply = Reply(status, content_type=fault.content_type, headers=headers, ending=fault.final_ending)
+    if isinstance(body, str | bytes) and reply.ending == "end":
+        reply.content = body.encode() if isinstance(body, str) else body
+    else:
+        pieces = [body.encode()] if isinstance(body, str) else [body] if isinstance(body, bytes) else body
+        reply.chunks = _slowly(pieces, fault.pause)
+    return reply
+
+
+async def _slowly(pieces: Iterable[bytes], pause: float) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        await asyncio.sleep(pause)
+        yield piece
+
+
+def damage(fault: Fault, reply: Reply, request: ReceivedRequest) -> Reply:
     """Return the real reply with the damage that the fault does to it."""
     if fault.kind == "reset_after" or (fault.kind == "generation_error" and fault.reset):
-        return Reply(reset=True)
+        return Reply(is_silent=True)
     if fault.kind == "truncate":
         half = _STREAM_CUT if reply.chunks is not None else len(reply.body()) // 2
         reply.cut_after = half if fault.after_bytes is None else fault.after_bytes
         reply.without_length = fault.chunked
-        reply.reset = fault.reset
+        reply.ending = "reset" if fault.reset else "cut"
     elif fault.kind == "truncate_json" and reply.chunks is None:
         reply.content = reply.body()[: len(reply.body()) // 2]
     elif fault.kind == "drip":
         reply.drip_bytes, reply.drip_seconds = fault.chunk_size, fault.seconds
     elif fault.kind == "stale":
         reply.stale_after = True
+    elif fault.kind == "no_end" or (fault.kind == "stream_cut" and reply.chunks is not None):
+        reply.ending = fault.final_ending
     elif isinstance(reply.payload, dict) and isinstance(reply.payload.get("data"), list):
         reply.payload = _damaged_page(fault, reply.payload, request)
+    elif isinstance(reply.payload, dict) and isinstance(reply.payload.get("data"), dict):
+        reply.payload = {**reply.payload, "data": _damaged_conversation(fault, reply.payload["data"])}
     return reply
 
 
-def _damaged_page(fault: Fault, page: dict[str, Any], request: Request) -> dict[str, Any]:
+def _damaged_page(fault: Fault, page: dict[str, Any], request: ReceivedRequest) -> dict[str, Any]:
     pagination = dict(page.get("pagination", {}))
     data = page["data"]
     if fault.kind == "repeat_cursor":
@@ -224,3 +255,16 @@ def _damaged_page(fault: Fault, page: dict[str, Any], request: Request) -> dict[
     elif fault.kind == "empty_page" and pagination.get("cursor"):
         data = []
     return {**page, "data": data, "pagination": pagination}
+
+
+def _damaged_conversation(fault: Fault, conversation: dict[str, Any]) -> dict[str, Any]:
+    messages = conversation.get("messages", [])
+    if fault.kind == "drop_items" and messages:
+        return {**conversation, "messages": messages[: -fault.amount]}
+    if fault.kind == "no_tool_results":
+        shown = [
+            {**each, "parts": [part for part in each["parts"] if part["type"] != "tool-result"]}
+            for each in messages
+        ]
+        return {**conversation, "messages": shown}
+    return conversation

@@ -1,25 +1,55 @@
-"""What the service holds when it starts, and what is added to it while it runs."""
+"""What the service holds when it starts, and what is added to it while it runs.
+
+The outlines of seeded conversations are made at once, their messages when somebody reads them.
+"""
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from airflow_provider_chatbase.simulator.agents import add_qna, add_source, create_agent
-from airflow_provider_chatbase.simulator.clock import iso
-from airflow_provider_chatbase.simulator.conversations import ROLE_ASSISTANT, ROLE_USER, Conversation, Message
-from airflow_provider_chatbase.simulator.keys import MAIN_WORKSPACE
-from airflow_provider_chatbase.simulator.seed_conversations import DAY, make_conversations
-from airflow_provider_chatbase.simulator.seed_texts import (
-    FIRST_NAMES,
-    INSTRUCTIONS,
-    LAST_NAMES,
-    LINK_SOURCE,
-    QNA_SOURCES,
-    TEXT_SOURCES,
+from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
+from airflow_provider_chatbase.simulator.agents import Agent, Ticket, add_qna, add_source, create_agent
+from airflow_provider_chatbase.simulator.conversations import (
+    ROLE_ASSISTANT,
+    ROLE_USER,
+    Conversation,
+    Message,
+    Part,
 )
-from airflow_provider_chatbase.simulator.store import Agent
-from airflow_provider_chatbase.simulator.world import World
+from airflow_provider_chatbase.simulator.settings import Settings
+from airflow_provider_chatbase.simulator.world import World, iso
+
+DAY = 86_400
+
+_TEXTS: dict[str, Any] = json.loads(Path(__file__).with_name("seed_texts.json").read_bytes())
+_TOPICS: dict[str, dict[str, Any]] = {topic["name"]: topic for topic in _TEXTS["topics"]}
+
+CHANNELS = {
+    "Widget or Iframe": 44,
+    "API": 16,
+    "WhatsApp": 14,
+    "Instagram": 5,
+    "Messenger": 5,
+    "Email": 5,
+    "Chatbase site": 3,
+    "Slack": 2,
+    "Zendesk": 2,
+    "Playground": 2,
+    "iOS SDK": 1,
+    "Android SDK": 1,
+    "Unspecified": 1,
+}
+_STATUSES = {"ended": 78, "ongoing": 14, "taken_over": 5, "paused": 3}
+_SENTIMENTS = {"neutral": 60, "positive": 24, "negative": 16}
+_HOURS = (1, 1, 1, 1, 1, 2, 4, 8, 14, 18, 20, 19, 16, 17, 18, 17, 15, 14, 13, 12, 11, 8, 5, 2)
+
+_UNKNOWN_SOURCE = "Telegram"
+_UNKNOWN_STATUS = "escalated"
 
 
 def seed_world(world: World) -> Agent:
@@ -27,10 +57,10 @@ def seed_world(world: World) -> Agent:
     settings = world.settings
     world.keys.add(settings.api_key)
     rng = random.Random(settings.seed)  # noqa: S311
-    now = world.clock.time()
-    agent = create_agent(world, "Ridgeline Support")
+    now = float(int(world.clock.time()))  # equal seeds give equal data, however long this takes
+    agent = create_agent(world, "Ridgeline Support", agent_id=settings.agent_id)
     agent.created_at = agent.updated_at = now - settings.months * 30 * DAY
-    agent.fields.update(instructions=INSTRUCTIONS, model="gpt-5-mini", visibility="public")
+    agent.fields.update(instructions=_TEXTS["instructions"], model="gpt-5-mini", visibility="public")
     agent.tools = settings.tools
     if settings.seed_sources:
         _add_sources(world, agent)
@@ -47,6 +77,7 @@ def seed_world(world: World) -> Agent:
         {"name": "plan", "label": "Plan", "type": "text", "description": "Subscription", "archived": False},
         {"name": "orders", "label": "Orders", "type": "number", "description": "", "archived": True},
     ]
+    _add_tickets(agent, settings, now)
     return agent
 
 
@@ -64,14 +95,8 @@ def create_conversations(
     """
     Create conversations as customers would.
 
-    :param world: the service.
-    :param agent_id: the agent.
-    :param count: how many.
-    :param at: epoch seconds of their creation; None means now.
-    :param source: their channel; with ``API`` they count as created by API v2.
-    :param user_id: their user.
-    :param message: what the user says.
-    :param reply: what the agent says; None leaves the question open.
+    ``source`` is their channel; with ``API`` they count as created by API v2. Without a ``reply`` the
+    question stays open.
     """
     agent = world.store.agents[agent_id]
     made = []
@@ -111,17 +136,48 @@ def disturb(world: World, agent: Agent) -> None:
 
 
 def _add_sources(world: World, agent: Agent) -> None:
-    for name, content in TEXT_SOURCES:
+    for name, content in _TEXTS["text_sources"]:
         add_source(world, agent, "text", name, content)
-    for name, questions, reply in QNA_SOURCES:
+    for name, questions, reply in _TEXTS["qna_sources"]:
         add_qna(world, agent, name, list(questions), reply)
-    add_source(world, agent, "link", LINK_SOURCE, "Help pages of the shop.").metadata = {"type": "individual"}
+    link = add_source(world, agent, "link", _TEXTS["link_source"], "Help pages of the shop.")
+    link.metadata = {"type": "individual"}
     for source in agent.sources.values():
         source.created_at = source.changed_at = source.ready_at = agent.created_at + 60
 
 
+def _add_tickets(agent: Agent, settings: Settings, now: float) -> None:
+    # Their own stream of chance: what was seeded before tickets existed stays as it was.
+    rng = random.Random(f"tickets, {settings.seed}")  # noqa: S311
+    staff, teams = [_uuid(rng) for _ in range(3)], [_uuid(rng) for _ in range(2)]
+    for number in range(1, settings.tickets + 1):
+        person, topic = _person(rng, number), rng.choice(_TEXTS["topics"])
+        # Older ones have lower numbers; two of them share a moment, as things do that are imported.
+        created = now - (settings.tickets - number // 2 * 2) * DAY / 2
+        answered = created + rng.randrange(60, 12 * 3600) if rng.random() < 0.7 else None
+        agent.tickets[number] = Ticket(
+            number=number,
+            subject=None if number % 9 == 0 else topic["title"],
+            description=topic["openings"][0][0].replace("{order}", "#4711"),
+            status_category=rng.choice(["new", "on_you", "on_customer", "on_hold", "closed", "cancelled"]),
+            channel=rng.choice(["email", "iframe", "whatsapp", "api", "helpdesk"]),
+            priority=rng.choice(["none", "none", "low", "normal", "high", "urgent"]),
+            customer={
+                "id": person["id"],
+                "name": person["name"],
+                "email": person["email"],
+                "phoneNumber": None if number % 4 == 0 else person["phone"],
+            },
+            created_at=created,
+            updated_at=answered or created,
+            last_message_at=answered,
+            assignee_id=rng.choice([None, *staff]),
+            team_id=rng.choice([None, *teams]),
+        )
+
+
 def _person(rng: random.Random, number: int) -> dict[str, str]:
-    first, last = rng.choice(FIRST_NAMES), rng.choice(LAST_NAMES)
+    first, last = rng.choice(_TEXTS["first_names"]), rng.choice(_TEXTS["last_names"])
     return {
         "name": f"{first} {last}",
         "email": f"{first}.{last}{number}@example.com".lower(),
@@ -155,3 +211,171 @@ def _contact(person: dict[str, str], now: float, rng: random.Random) -> dict[str
         "created_at": created,
         "updated_at": created,
     }
+
+
+def make_conversations(settings: Settings, now: float, rng: random.Random) -> list[Conversation]:
+    """Return the outlines of all seeded conversations."""
+    count = settings.conversations
+    times = _creation_times(count, settings.months, now, rng)
+    sources = rng.choices(list(CHANNELS), list(CHANNELS.values()), k=count)
+    statuses = rng.choices(list(_STATUSES), list(_STATUSES.values()), k=count)
+    sentiments = rng.choices(list(_SENTIMENTS), list(_SENTIMENTS.values()), k=count)
+    topics = rng.choices(_TEXTS["topics"], k=count)
+    recipe = messages_of(settings)
+    made = []
+    for number, created in enumerate(times):
+        topic = topics[number]
+        made.append(
+            Conversation(
+                id=_uuid(rng),
+                created_at=created,
+                updated_at=created + 20 + int(rng.expovariate(1 / 300)),
+                title=topic["title"],
+                user_id=f"user-{rng.randrange(max(1, count // 3)):05d}" if rng.random() < 0.4 else None,
+                status=statuses[number],
+                source=sources[number],
+                created_by_v2=sources[number] == "API",
+                recipe=recipe,
+                sentiment=sentiments[number],
+                topic=topic["name"],
+            )
+        )
+        if settings.odd_data:
+            _make_odd(made[-1], number)
+    return made
+
+
+def messages_of(settings: Settings) -> Callable[[Conversation], list[Message]]:
+    """Return the recipe that makes a conversation's messages, the same on every reading."""
+
+    def recipe(conversation: Conversation) -> list[Message]:
+        return _Script(conversation, _TOPICS[conversation.topic or "hours"], settings).messages()
+
+    return recipe
+
+
+class _Script:
+    """How one conversation goes."""
+
+    def __init__(self, conversation: Conversation, topic: dict[str, Any], settings: Settings) -> None:
+        self._conversation = conversation
+        self._topic = topic
+        self._settings = settings
+        self._number = int(conversation.id[:8], 16)
+        self._rng = random.Random(self._number)  # noqa: S311
+        self._written: list[Message] = []
+        self._details = {
+            "order": f"#{self._number % 90_000 + 10_000}",
+            "email": f"{self._rng.choice(_TEXTS['first_names']).lower()}{self._number % 97}@example.com",
+            "phone": f"+49 151 {self._number % 10_000_000:07d}",
+        }
+
+    def messages(self) -> list[Message]:
+        rng, topic = self._rng, self._topic
+        question, reply = rng.choice(topic["openings"])
+        self._say(ROLE_USER, self._odd_question() or question)
+        self._reply(reply, tool=topic["tool"] if rng.random() < 0.6 else None)
+        for question, reply in topic["follow_ups"][: rng.randrange(len(topic["follow_ups"]) + 1)]:
+            self._say(ROLE_USER, question)
+            self._reply(reply)
+        if rng.random() < 0.5:
+            question, reply = rng.choice(_TEXTS["closings"])
+            self._say(ROLE_USER, question)
+            self._reply(reply)
+        if self._conversation.status == "taken_over":
+            self._say(
+                self._settings.human_role if self._settings.odd_data else ROLE_ASSISTANT,
+                _TEXTS["human_reply"],
+            )
+        self._set_times()
+        self._rate()
+        return self._written
+
+    def _odd_question(self) -> str | None:
+        if self._settings.odd_data and self._number % 23 == 0:
+            return str(_TEXTS["odd_texts"][self._number // 23 % len(_TEXTS["odd_texts"])])
+        return None
+
+    def _say(self, role: str, text: str) -> Message:
+        for name, value in self._details.items():
+            text = text.replace(f"{{{name}}}", value)
+        identifier = f"msg_{self._number:08x}{len(self._written):02x}{self._conversation.id[-12:]}"
+        message = Message(identifier, role, [{"type": "text", "text": text}], 0)
+        self._written.append(message)
+        return message
+
+    def _reply(self, text: str, tool: str | None = None) -> None:
+        message = self._say(ROLE_ASSISTANT, text)
+        draw = self._rng.random()
+        message.score = None if draw < 0.08 else round(1 - 0.7 * draw * draw, 2)
+        if tool is not None:
+            message.parts[:0] = self._tool_parts(tool)
+        if self._settings.odd_data and self._number % 29 == 0:
+            message.parts.insert(0, {"type": "reasoning", "text": "The user wants to know.", "state": "done"})
+
+    def _tool_parts(self, tool: str) -> list[Part]:
+        shared = {"toolCallId": f"call_{self._number:08x}", "toolName": tool}
+        failed = self._number % 11 == 0
+        output = {
+            "status": "error" if failed else "in_transit",
+            "days": self._number % 5,
+            "internalToken": "tok_1",
+        }
+        return [
+            {"type": "tool-call", **shared, "input": {"orderId": self._details["order"]}},
+            {"type": "tool-result", **shared, "output": output},
+        ]
+
+    def _set_times(self) -> None:
+        start, end = self._conversation.created_at, self._conversation.updated_at
+        steps = max(1, len(self._written) - 1)
+        for place, message in enumerate(self._written):
+            message.created_at = start + (end - start) * place // steps
+        if self._settings.odd_data and self._number % 31 == 0:
+            self._written[0].created_at = None
+
+    def _rate(self) -> None:
+        rating = {"negative": "negative", "positive": "positive"}.get(self._conversation.sentiment or "")
+        if rating and self._number % 3 != 0:
+            rated = [message for message in self._written if message.role == ROLE_ASSISTANT]
+            rated[-1].feedback = rating
+
+
+def _creation_times(count: int, months: int, now: float, rng: random.Random) -> list[int]:
+    days = max(1, months * 30)
+    last_midnight = int(now) // DAY * DAY
+    weights = [_day_weight(last_midnight - (days - day) * DAY, day / days) for day in range(days)]
+    chosen_days = rng.choices(range(days), weights, k=count)
+    chosen_hours = rng.choices(range(24), _HOURS, k=count)
+    times = [
+        last_midnight - (days - day) * DAY + hour * 3600 + rng.randrange(3600)
+        for day, hour in zip(chosen_days, chosen_hours, strict=True)
+    ]
+    for number in range(0, count - 3, 40):
+        midnight = times[number] // DAY * DAY
+        times[number], times[number + 1] = midnight, midnight + DAY - 1
+        times[number + 2] = times[number + 3]
+    return sorted(times)
+
+
+def _day_weight(day: int, progress: float) -> float:
+    weekday = datetime.fromtimestamp(day, UTC).weekday()
+    return (0.6 + 0.8 * progress) * (0.45 if weekday >= 5 else 1.0)
+
+
+def _make_odd(conversation: Conversation, number: int) -> None:
+    if number % 97 == 13:
+        conversation.source, conversation.created_by_v2 = _UNKNOWN_SOURCE, False
+    elif number % 97 == 14:
+        conversation.source, conversation.created_by_v2 = None, False
+    elif number % 89 == 21:
+        conversation.status = _UNKNOWN_STATUS
+    if number % 19 == 5:
+        conversation.title = None
+    elif number % 61 == 7:
+        conversation.title = _TEXTS["odd_texts"][number // 61 % len(_TEXTS["odd_texts"])]
+
+
+def _uuid(rng: random.Random) -> str:
+    digits = f"{rng.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

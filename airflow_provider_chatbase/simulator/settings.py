@@ -15,11 +15,13 @@ class Settings:
     :param host: address to listen on.
     :param port: port to listen on; 0 lets the system choose a free one.
     :param api_key: the key of the ``standard`` plan that is accepted from the start.
+    :param agent_id: id of the seeded agent; None makes one up.
     :param seed: decides all made-up data and all chance; equal seed and ``now`` give equal data.
     :param now: epoch time at which the simulator's clock starts; None means the real time.
     :param conversations: how many conversations the seeded agent has.
     :param months: over how many months before ``now`` they are spread.
     :param leads: how many leads the seeded agent has collected.
+    :param tickets: how many tickets the help desk of the seeded agent has.
     :param contacts: how many contacts the seeded agent has.
     :param seed_sources: whether the seeded agent starts with trained sources.
     :param tools: client-side tools of the seeded agent; ``get_order_status`` answers to "order status".
@@ -56,6 +58,7 @@ class Settings:
     :param stream_comments: whether streams hold comment lines.
     :param stream_unknown_events: whether streams hold events of an unknown type.
     :param stream_metadata: where the closing metadata of a stream is.
+    :param stream_piece: characters of a text in one event of a stream; 0 sends about two words.
     :param stream_delay: wait between the events of a stream.
     :param split_stream: cut streams into pieces of so many bytes; 0 sends whole records.
     :param paused_reply: what chat answers in a paused conversation: an answer without parts, or null.
@@ -71,12 +74,14 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 0
     api_key: str = "simulator-key"
+    agent_id: str | None = None
     seed: int = 7
     now: float | None = None
     conversations: int = 200
     months: int = 6
     leads: int = 40
     contacts: int = 30
+    tickets: int = 25
     seed_sources: bool = True
     tools: tuple[str, ...] = ("get_order_status",)
     odd_data: bool = True
@@ -116,6 +121,7 @@ class Settings:
     stream_comments: bool = False
     stream_unknown_events: bool = True
     stream_metadata: Literal["finish", "message-metadata", "both"] = "both"
+    stream_piece: int = 0
     stream_delay: float = 0.0
     split_stream: int = 0
     paused_reply: Literal["no-parts", "null"] = "no-parts"

@@ -9,20 +9,19 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from starlette.types import ASGIApp
+
 from airflow_provider_chatbase.simulator import seed
+from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
 from airflow_provider_chatbase.simulator.app import App
 from airflow_provider_chatbase.simulator.conversations import ROLE_USER, Conversation, Message
-from airflow_provider_chatbase.simulator.exchange import Request
+from airflow_provider_chatbase.simulator.exchange import ReceivedRequest
 from airflow_provider_chatbase.simulator.faults import FaultBoard
-from airflow_provider_chatbase.simulator.keys import MAIN_WORKSPACE
-from airflow_provider_chatbase.simulator.server import Connection
+from airflow_provider_chatbase.simulator.server import Server
 from airflow_provider_chatbase.simulator.settings import Settings
-from airflow_provider_chatbase.simulator.store import Store
-from airflow_provider_chatbase.simulator.world import World
+from airflow_provider_chatbase.simulator.world import Store, World
 
 T = TypeVar("T")
-
-_BACKLOG = 1024
 
 
 class Simulator:
@@ -42,7 +41,7 @@ class Simulator:
         self.settings = settings or Settings(**switches)
         self._world = World(self.settings)
         self.agent_id = seed.seed_world(self._world).id
-        self._app = App(self._world)
+        self.app = App(self._world)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = asyncio.Event()
@@ -83,6 +82,15 @@ class Simulator:
         """The address, without a path."""
         return f"http://{self.settings.host}:{self._port}"
 
+    def mount(self, path: str, app: ASGIApp) -> None:
+        """
+        Serve an ASGI application beside the API, for example pages at ``/``.
+
+        :param path: the path below which it is; ``/api`` and ``/_simulator`` stay as they are.
+        :param app: the application.
+        """
+        self.app.mount(path, app)
+
     @property
     def api_key(self) -> str:
         """A key that is accepted for everything."""
@@ -99,11 +107,11 @@ class Simulator:
         return self._world.faults
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[ReceivedRequest]:
         """The recorded requests, oldest first."""
-        return list(self._app.log.requests)
+        return list(self._world.log.requests)
 
-    def requests_for(self, operation: str) -> list[Request]:
+    def requests_for(self, operation: str) -> list[ReceivedRequest]:
         """Return the recorded requests of one operationId."""
         return [request for request in self.requests if request.operation == operation]
 
@@ -127,17 +135,17 @@ class Simulator:
         self._world.ledger.balance = value
 
     @property
-    def on_request(self) -> Callable[[Request], None] | None:
+    def on_request(self) -> Callable[[ReceivedRequest], None] | None:
         """A function that sees each admitted request before the work is done. Can be set."""
-        return self._app.on_request
+        return self.app.on_request
 
     @on_request.setter
-    def on_request(self, function: Callable[[Request], None] | None) -> None:
-        self._app.on_request = function
+    def on_request(self, function: Callable[[ReceivedRequest], None] | None) -> None:
+        self.app.on_request = function
 
     def reset_log(self) -> None:
         """Forget the recorded requests and what was billed."""
-        self._app.log.clear()
+        self._world.log.clear()
         self._world.ledger.reset()
 
     def add_key(self, key: str, plan: str = "standard", workspace: str = MAIN_WORKSPACE) -> str:
@@ -184,30 +192,13 @@ class Simulator:
         return done.result()
 
     async def _serve(self, listening: Future[int]) -> None:
-        self._loop = asyncio.get_running_loop()
-        connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._stopping.is_set():
-                writer.transport.abort()
-                return
-            task = asyncio.ensure_future(Connection(self._app, reader, writer).serve())
-            connections[task] = writer
-            task.add_done_callback(connections.pop)
-
+        server = Server(self.app, self.settings.host)
         try:
-            server = await asyncio.start_server(accept, self.settings.host, self._port, backlog=_BACKLOG)
+            port = await server.start(self._port)
         except OSError as error:
             listening.set_exception(error)
             return
-        listening.set_result(server.sockets[0].getsockname()[1])
+        self._loop = asyncio.get_running_loop()
+        listening.set_result(port)
         await self._stopping.wait()
-        for listener in server.sockets:
-            self._loop.remove_reader(listener.fileno())
-        await asyncio.sleep(0)  # a server that is closed in the middle of an accept leaks the connection
-        server.close()
-        for task, writer in list(connections.items()):
-            task.cancel()
-            writer.transport.abort()
-        await asyncio.gather(*connections, return_exceptions=True)
-        await asyncio.sleep(0)  # the transports close their sockets in the next round of the loop
+        await server.stop()

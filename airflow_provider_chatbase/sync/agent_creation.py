@@ -175,8 +175,9 @@ def _list(api_version: ApiVersion) -> Steps[list[JsonObject]]:
 def _create(wanted: NewAgent, api_version: ApiVersion, known: set[str]) -> Steps[JsonObject]:
     try:
         if api_version == "v1":
-            return {"id": (yield v1.create_chatbot(wanted.name, wanted.source_text))}
-        created: JsonObject = yield _creation(wanted)
+            created: JsonObject = yield v1.create_chatbot(wanted.name, wanted.source_text)
+        else:
+            created = yield _creation(wanted)
     except ChatbaseError as error:
         return (
             yield from _look_for(error, known, api_version, lambda agent: agent.get("name") == wanted.name)

@@ -8,91 +8,56 @@ from dataclasses import dataclass, field
 
 from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSource, Problem
 from airflow_provider_chatbase.sync.inventory import TRAINING, ExistingSource, Inventory
-from airflow_provider_chatbase.sync.links import options_differ
-from airflow_provider_chatbase.sync.naming import DIGEST_LENGTH, key_in_name
+from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """
-    What a sync may do.
+class SyncOptions:
+    """What a sync may do."""
 
-    :param owner: whose sources it keeps.
-    :param prune: whether it deletes sources of the owner that are no longer declared.
-    :param max_deletes: how many it may delete; with more to delete it deletes none.
-    """
-
-    owner: str
-    prune: bool = False
-    max_deletes: int | None = None
+    owner: str  # whose sources it keeps
+    prune: bool = False  # whether it deletes sources of the owner that are no longer declared
+    max_deletes: int | None = None  # with more to delete it deletes none
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """
-    Make a source.
-
-    :param declared: what it holds.
-    """
+    """Make a source."""
 
     declared: DeclaredSource
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """
-    Write into a source that is there.
-
-    :param declared: what it is to hold.
-    :param existing: the source.
-    :param reason: why, in a few words.
-    :param name_only: whether its content is right already.
-    """
+    """Write into a source that is there."""
 
     declared: DeclaredSource
     existing: ExistingSource
-    reason: str
-    name_only: bool = False
+    reason: str  # in a few words
+    name_only: bool = False  # whether its content is right already
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """
-    Delete a source.
-
-    :param existing: the source.
-    :param reason: why, in a few words.
-    """
+    """Delete a source."""
 
     existing: ExistingSource
-    reason: str
+    reason: str  # in a few words
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """
-    All that has to be done, and what has not.
-
-    :param creates: sources to make.
-    :param updates: sources to change.
-    :param deletes: sources to delete.
-    :param unchanged: sources that are as declared.
-    :param kept: sources of the owner that are no longer declared, and stay.
-    :param problems: what is declared and cannot be written.
-    :param skipped: files of formats that are left out.
-    :param foreign: how many sources belong to somebody else.
-    :param withheld: why deletes that were asked for are not done; empty if they are.
-    """
+class SyncPlan:
+    """All that has to be done, and what has not."""
 
     creates: tuple[Create, ...] = ()
     updates: tuple[Update, ...] = ()
     deletes: tuple[Delete, ...] = ()
     unchanged: tuple[ExistingSource, ...] = ()
-    kept: tuple[ExistingSource, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    skipped: tuple[str, ...] = ()
-    foreign: int = 0
-    withheld: str = ""
+    kept: tuple[ExistingSource, ...] = ()  # those of the owner that are no longer declared, and stay
+    problems: tuple[Problem, ...] = ()  # what is declared and cannot be written
+    skipped: tuple[str, ...] = ()  # files of formats that are left out
+    foreign: int = 0  # how many sources belong to somebody else
+    withheld: str = ""  # why deletes that were asked for are not done; empty if they are
 
     @property
     def in_step(self) -> bool:
@@ -112,8 +77,8 @@ class _Draft:
 
 
 def make_plan(
-    declaration: Declaration, inventory: Inventory, options: Options, our_links: Iterable[str] = ()
-) -> Plan:
+    declaration: Declaration, inventory: Inventory, options: SyncOptions, our_links: Iterable[str] = ()
+) -> SyncPlan:
     """Compare what is declared with what is there."""
     draft = _Draft()
     _compare_named(declaration, inventory, options.owner, draft)
@@ -122,7 +87,7 @@ def make_plan(
         _find_renamed(draft)
     withheld = _reason_to_withhold(declaration, options, draft)
     gone = _prunable(draft.undeclared, declaration, options) if options.prune and not withheld else []
-    return Plan(
+    return SyncPlan(
         creates=tuple(draft.creates),
         updates=tuple(draft.updates),
         deletes=(
@@ -185,10 +150,10 @@ def _compare_links(
         if declared.kind != "link":
             continue
         declared_keys.add(declared.key)
-        existing = there.get(declared.key)
+        existing, link = there.get(declared.key), declared.load()
         if existing is None:
             draft.creates.append(Create(declared))
-        elif options_differ(declared.load(), existing.metadata):
+        elif isinstance(link, LinkPayload) and link.differs_from(existing.metadata):
             draft.updates.append(Update(declared, existing, "the link's options changed"))
         elif existing.status == "failed":
             draft.updates.append(Update(declared, existing, "its training failed"))
@@ -211,7 +176,7 @@ def _find_renamed(draft: _Draft) -> None:
             draft.updates.append(Update(declared, existing, f"renamed from {existing.key}", name_only=True))
 
 
-def _reason_to_withhold(declaration: Declaration, options: Options, draft: _Draft) -> str:
+def _reason_to_withhold(declaration: Declaration, options: SyncOptions, draft: _Draft) -> str:
     if options.prune and not declaration.complete:
         return "what is declared could not be read as a whole, so what is missing may not be gone"
     gone = _prunable(draft.undeclared, declaration, options) if options.prune else []
@@ -227,7 +192,7 @@ def _reason_to_withhold(declaration: Declaration, options: Options, draft: _Draf
 
 
 def _prunable(
-    undeclared: Iterable[ExistingSource], declaration: Declaration, options: Options
+    undeclared: Iterable[ExistingSource], declaration: Declaration, options: SyncOptions
 ) -> list[ExistingSource]:
     """Leave what is declared and cannot be written: the older version is better than none."""
     held = {problem.key for problem in declaration.problems}
@@ -235,6 +200,6 @@ def _prunable(
     return [each for each in undeclared if each.key not in held]
 
 
-def still_training(plan: Plan) -> list[str]:
+def still_training(plan: SyncPlan) -> list[str]:
     """Return the ids of sources that are as declared and are not live yet."""
     return [each.source_id for each in plan.unchanged if each.status in TRAINING]

@@ -17,11 +17,10 @@ from airflow_provider_chatbase.client.v2.agents import get_agent, list_agents
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 from airflow_provider_chatbase.training import (
+    FAILED,
     POLL_POLICY,
-    Outcome,
     Verdict,
     judge_agent,
-    judge_chatbot,
     judge_sources,
     name_failed,
 )
@@ -112,10 +111,9 @@ class PollHub:
         if source_ids is not None:
             return judge_sources(await states.get(source_ids, not_before))
         (state,) = await states.get([agent_id], not_before)
-        if states is self._chatbots:
-            return judge_chatbot(state)
-        verdict = judge_agent(state)
-        if verdict.outcome is Outcome.FAILED:
+        version = self.client.settings.api_version
+        verdict = judge_agent(state, version)
+        if verdict.outcome is FAILED and version == "v2":
             return await self.client.run(name_failed(agent_id, verdict))
         return verdict
 

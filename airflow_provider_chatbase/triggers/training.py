@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,8 +12,8 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.training import Outcome, PollFailures, Verdict
-from airflow_provider_chatbase.triggers.poll_hub import PollHub, shared_polls
+from airflow_provider_chatbase.training import TrainingOutcome, TrainingWait, Verdict
+from airflow_provider_chatbase.triggers.poll_hub import shared_polls
 
 
 class ChatbaseTrainingTrigger(BaseTrigger):
@@ -53,7 +54,6 @@ class ChatbaseTrainingTrigger(BaseTrigger):
         self.max_poll_failures = max_poll_failures
         self.carry = carry
         self.trust_from = trust_from
-        self._seen = "not polled yet"
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, as plain JSON without secrets."""
@@ -79,23 +79,23 @@ class ChatbaseTrainingTrigger(BaseTrigger):
         an error whether it is ``permanent``; and ``carry``, when there is any.
         """
         carried = {} if self.carry is None else {"carry": self.carry}
-        yield TriggerEvent({**await self._find_out(), **carried})
+        yield TriggerEvent({**(await self._find_out()).as_event(), **carried})
 
-    async def _find_out(self) -> dict[str, Any]:
+    async def _find_out(self) -> Verdict:
+        wait = TrainingWait(self.max_poll_failures, self.deadline, self.trust_from)
         try:
-            async with asyncio.timeout(max(self.deadline - time.time(), 0.0)):
-                verdict = await self._wait()
+            async with asyncio.timeout(wait.left(time.time())):
+                return await self._poll_until_known(wait)
         except TimeoutError:
-            return {"outcome": "timeout", "reason": self._seen}
+            return wait.too_late()
         except ChatbaseError as error:
-            return {"outcome": "error", "reason": str(error), "permanent": error.permanent}
+            return Verdict(TrainingOutcome.ERROR, str(error), error.permanent)
         except AirflowException as error:  # no such connection; soft_fail would skip a trigger that breaks
-            return {"outcome": "error", "reason": str(error), "permanent": False}
-        return {"outcome": verdict.outcome.value, "reason": verdict.reason}
+            return Verdict(TrainingOutcome.ERROR, str(error))
 
-    async def _wait(self) -> Verdict:
-        failures = PollFailures(self.max_poll_failures)
+    async def _poll_until_known(self, wait: TrainingWait) -> Verdict:
         loop = asyncio.get_running_loop()
+        logged = ""
         async with shared_polls(self.chatbase_conn_id) as polls:
             agent_id = polls.hook.agent_or_default(self.agent_id)
             began = loop.time()
@@ -105,22 +105,13 @@ class ChatbaseTrainingTrigger(BaseTrigger):
                     # What another task read a moment ago will do, but not what was read before this wait
                     # began: that may be the state from before the sources were written.
                     not_before = max(began, loop.time() - self.poll_interval / 2)
-                    verdict = await self._poll(polls, agent_id, not_before, failures)
-                    if verdict is not None and verdict.outcome is not Outcome.WAITING:
+                    try:
+                        found = await polls.poll(agent_id, self.source_ids, not_before)
+                        verdict, level = wait.take(found, time.time()), logging.INFO
+                    except ChatbaseError as error:
+                        verdict, level = wait.tolerate(error), logging.WARNING
+                    if verdict.reason != logged:
+                        self.log.log(level, verdict.reason)
+                    logged = verdict.reason
+                    if verdict.outcome is not TrainingOutcome.WAITING:
                         return verdict
-
-    async def _poll(
-        self, polls: PollHub, agent_id: str, not_before: float, failures: PollFailures
-    ) -> Verdict | None:
-        try:
-            verdict = await polls.poll(agent_id, self.source_ids, not_before)
-        except ChatbaseError as error:
-            self.log.warning(failures.tolerate(error))
-            return None
-        failures.clear()
-        if verdict.outcome is Outcome.TRAINED and time.time() < (self.trust_from or 0.0):
-            return None
-        if verdict.reason != self._seen:
-            self.log.info(verdict.reason)
-        self._seen = verdict.reason
-        return verdict

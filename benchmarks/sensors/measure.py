@@ -112,13 +112,13 @@ async def _measure(load: Load, shared: bool, url: str, things: list[Any]) -> Cos
 async def _poll_alone(conn_id: str, agent_id: str, source_ids: list[str] | None, interval: float) -> None:
     """Wait as a sensor that shares nothing: a client and a request of its own."""
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
-    from airflow_provider_chatbase.training import POLL_POLICY, Outcome, poll_training
+    from airflow_provider_chatbase.training import POLL_POLICY, TrainingOutcome, poll_training
 
     async with await ChatbaseHook(conn_id).open_async_client(POLL_POLICY) as client:
         while True:
             await asyncio.sleep(interval)
             verdict = await client.run(poll_training(agent_id, source_ids))
-            if verdict.outcome is not Outcome.WAITING:
+            if verdict.outcome is not TrainingOutcome.WAITING:
                 return
 
 

@@ -43,7 +43,7 @@ def clear_and_run(dag: DAG) -> str:
         clear_task_instances(dag_run.get_task_instances(session=session), session)
         session.commit()
         assert dag_run.clear_number == 1
-        # From here on as the scheduler would do it. An hour later, since a minute counts as clocks that differ.
+        # From here on as the scheduler does it; an hour later, since a minute counts as clocks that differ.
         dag_run.state, dag_run.start_date = DagRunState.RUNNING, datetime.now(tz=UTC) + timedelta(hours=1)
         (ti,) = dag_run.get_task_instances(session=session)
         ti.try_number += 1

@@ -252,6 +252,16 @@ class TestEnd:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_wait_that_never_reached_chatbase_says_why(chatbase, mode):
+    simulator = chatbase()
+    simulator.stop()
+    end, error = live(mode, timeout=0.3, max_poll_failures=1000)
+    assert end == "failed for good"
+    assert "Last seen: nothing yet. The last poll failed:" in str(error)
+    assert "cannot be reached" in str(error)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_the_state_from_before_a_source_was_written_does_not_pass_for_its_own(chatbase, mode):
     simulator = chatbase(training_seconds=LATER, status_lag=NEVER)
     source = add_source(simulator)

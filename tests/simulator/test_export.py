@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_chatbase.simulator.validation import date_window
 from tests.simulator.paging import ids, walk
 
 
@@ -88,9 +87,10 @@ def test_bad_queries(v2, path, query, code):
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, code)
 
 
-def test_a_day_without_zone_is_utc():
-    start, end = date_window({"startDate": "1970-01-01T00:00:10", "endDate": "1970-01-01"})
-    assert (start, end) == (10, pytest.approx(86_400, abs=0.01))
+def test_a_day_without_zone_is_utc(simulator, v2, path):
+    made = [simulator.create_conversations(at=at)[0].id for at in (9, 10, 86_399, 86_400)]
+    rows, _ = walk(v2, path, startDate="1970-01-01T00:00:10", endDate="1970-01-01")
+    assert ids(rows) == [made[2], made[1]]
 
 
 def test_sources_by_exact_name(simulator, v2, path):

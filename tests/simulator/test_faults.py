@@ -105,9 +105,9 @@ def test_slow_before_the_work_is_dropped_when_the_caller_hangs_up(simulator, v2,
     with pytest.raises(httpx.ReadTimeout):
         v2.post(f"{agent}/chat", json=ASK, timeout=0.1)
     deadline = time.monotonic() + 5
-    while not simulator._app.log.counts and time.monotonic() < deadline:
+    while not simulator._world.log.counts and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert simulator._app.log.counts == {("chatWithAgent", None): 1}
+    assert simulator._world.log.counts == {("chatWithAgent", None): 1}
     assert simulator.prompts_charged == 0
 
 

@@ -5,7 +5,7 @@ import time
 import httpx
 import pytest
 
-from airflow_provider_chatbase.simulator.limits import SlidingWindow
+from airflow_provider_chatbase.simulator.access import SlidingWindow
 
 
 def test_window_slides():

@@ -31,8 +31,8 @@ def kill_after(desk, process, writes):
         if request.method != "GET":
             count += 1
             if count == writes:
+                gone.set()  # before it is gone, or whoever waits for that may look here too early
                 process.kill()
-                gone.set()
 
     desk.simulator.on_request = watch
     process.wait(60)

@@ -27,6 +27,10 @@ NULLABLE_SETTINGS = frozenset(
 FIXED_SETTINGS = frozenset({"name", "instructions", "model", "temp", "visibility", "initialMessages"})
 """Settings that always have a value. Settings in neither set pass through as they are."""
 
+SET_AT_CREATION = ("instructions", "model", "temp", "visibility")
+STYLES, AUTO_RETRAIN = "styles", "autoRetrain"
+"""Settings that have an operation of their own."""
+
 
 def list_agents(*, limit: int = 100) -> Request[Page]:
     """List the workspace's agents: ``listAgents``."""
@@ -69,26 +73,35 @@ def update_agent(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
     )
 
 
+def update_settings(agent_id: str, settings: JsonObject) -> list[Request[JsonObject]]:
+    """Change some of an agent's settings, also those that have an operation of their own."""
+    plain = {name: value for name, value in settings.items() if name not in (STYLES, AUTO_RETRAIN)}
+    requests = [update_agent(agent_id, plain)] if plain else []
+    if STYLES in settings:
+        requests.append(update_styles(agent_id, settings[STYLES]))
+    if AUTO_RETRAIN in settings:
+        requests.append(update_auto_retrain(agent_id, settings[AUTO_RETRAIN]))
+    return requests
+
+
 def update_styles(agent_id: str, styles: JsonObject) -> Request[JsonObject]:
     """Change how an agent's chat looks: ``updateAgentStyles``."""
     return Request(
         operation="updateAgentStyles",
         method="PUT",
         path=f"{_path(agent_id)}/styles",
-        body={"styles": require_object("styles", styles)},
+        body={STYLES: require_object(STYLES, styles)},
         read=success,
     )
 
 
 def update_auto_retrain(agent_id: str, enabled: bool) -> Request[JsonObject]:
     """Let an agent refresh its sources every 7 days, or not: ``updateAgentAutoRetrain``."""
-    if not isinstance(enabled, bool):
-        raise ChatbaseInputError(f"autoRetrain must be true or false, not {enabled!r}. Nothing was sent.")
     return Request(
         operation="updateAgentAutoRetrain",
         method="PUT",
         path=f"{_path(agent_id)}/auto-retrain",
-        body={"enabled": enabled},
+        body={"enabled": _bool(AUTO_RETRAIN, enabled)},
         read=success,
     )
 
@@ -131,7 +144,17 @@ def checked_settings(settings: Json) -> JsonObject:
             )
     if "name" in body:
         require_text("settings['name']", body["name"], longest=NAME_LENGTH)
+    if STYLES in body:
+        require_object(STYLES, body[STYLES])
+    if AUTO_RETRAIN in body:
+        _bool(AUTO_RETRAIN, body[AUTO_RETRAIN])
     return body
+
+
+def _bool(name: str, value: Json) -> bool:
+    if not isinstance(value, bool):
+        raise ChatbaseInputError(f"{name} must be true or false, not {value!r}. Nothing was sent.")
+    return value
 
 
 def _path(agent_id: str) -> str:

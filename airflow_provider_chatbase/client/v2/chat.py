@@ -20,7 +20,7 @@ OnText = Callable[[str], None]
 
 def send_message(
     agent_id: str,
-    message: str,
+    message: str | None,
     *,
     conversation_id: str | None = None,
     user_id: str | None = None,

@@ -155,7 +155,7 @@ def set_feedback(
     )
 
 
-def messages_of(conversation: JsonObject) -> list[JsonObject]:
+def messages_in(conversation: JsonObject) -> list[JsonObject]:
     """Return the messages that a conversation carries."""
     messages: Json = conversation.get("messages")
     return [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []

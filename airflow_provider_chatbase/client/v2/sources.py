@@ -52,22 +52,15 @@ def create_text_source(agent_id: str, name: str, content: str) -> Request[JsonOb
         {
             "type": "text",
             "name": require_text("name", name, longest=TEXT_NAME_LENGTH),
-            "content": require_text("content", content, longest=TEXT_CONTENT_LENGTH),
+            "content": check_content(content),
         },
     )
 
 
 def create_qna_source(agent_id: str, name: str, questions: Sequence[str], answer: str) -> Request[JsonObject]:
     """Give an agent questions with their answer: ``createSource``. Never repeated blindly."""
-    return _create(
-        agent_id,
-        {
-            "type": "qna",
-            "name": require_text("name", name),
-            "questions": _questions(questions),
-            "answer": require_text("answer", answer),
-        },
-    )
+    checked = check_qna(questions, answer)
+    return _create(agent_id, {"type": "qna", "name": require_text("name", name), **checked})
 
 
 def create_link_source(
@@ -80,11 +73,8 @@ def create_link_source(
     slow_scraping: bool = False,
 ) -> Request[JsonObject]:
     """Let an agent read web pages: ``createSource``. Never repeated blindly."""
-    if link_type not in LINK_TYPES:
-        raise ChatbaseInputError(
-            f"link_type must be one of {', '.join(LINK_TYPES)}, not {link_type!r}. Nothing was sent."
-        )
-    body: JsonObject = {"type": "link", "url": require_text("url", url), "linkType": link_type}
+    check_link(url, link_type)
+    body: JsonObject = {"type": "link", "url": url, "linkType": link_type}
     if exclude_paths:
         body["excludePaths"] = list(exclude_paths)
     if include_only_paths:
@@ -102,7 +92,7 @@ def update_source(agent_id: str, source_id: str, changes: JsonObject) -> Request
     if "name" in body:
         require_text("changes['name']", body["name"])
     if "content" in body:
-        require_text("changes['content']", body["content"], longest=TEXT_CONTENT_LENGTH)
+        check_content(body["content"], "changes['content']")
     if "questions" in body:
         body["questions"] = _questions(body["questions"])
     return Request(
@@ -144,6 +134,25 @@ def _questions(questions: Sequence[str]) -> list[str]:
             f"questions must be a list of 1 to {MOST_QUESTIONS} questions. Nothing was sent."
         )
     return [require_text("a question", question) for question in questions]
+
+
+def check_content(content: str, name: str = "content") -> str:
+    """Refuse what Chatbase does not take for a text."""
+    return require_text(name, content, longest=TEXT_CONTENT_LENGTH)
+
+
+def check_qna(questions: Sequence[str], answer: str) -> JsonObject:
+    """Refuse what Chatbase does not take for questions and their answer."""
+    return {"questions": _questions(questions), "answer": require_text("answer", answer)}
+
+
+def check_link(url: str, link_type: str) -> None:
+    """Refuse what Chatbase does not take for a link."""
+    if link_type not in LINK_TYPES:
+        raise ChatbaseInputError(
+            f"link_type must be one of {', '.join(LINK_TYPES)}, not {link_type!r}. Nothing was sent."
+        )
+    require_text("url", url)
 
 
 def sources_path(agent_id: str) -> str:

@@ -1,0 +1,139 @@
+"""The page in front of the real service: ``python -m airflow_provider_chatbase.playground``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import uvicorn
+from airflow.models.connection import Connection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+from airflow_provider_chatbase.playground.page import NO_ASSETS, Page, swagger_assets
+from airflow_provider_chatbase.playground.proxy import application
+
+LOOPBACK = "127.0.0.1"
+DEFAULT_PORT = 8757
+
+
+class CannotStartError(Exception):
+    """Why the playground does not start, in one sentence."""
+
+
+class CommandLineHook(ChatbaseHook):
+    """Finds connections as Airflow's own commands do: in its database too, not only where tasks look."""
+
+    @classmethod
+    def get_connection(cls, conn_id: str) -> Any:
+        """Look a connection up, outside of any task."""
+        found = Connection.get_connection_from_secrets(conn_id)
+        if found.conn_type != cls.conn_type:  # its password may be no API key, and would be sent
+            raise CannotStartError(
+                f"The Airflow connection {conn_id!r} is of the type {found.conn_type!r}: "
+                f"name one of the type {cls.conn_type!r}."
+            )
+        return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the page until SIGINT or SIGTERM; return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        _serve(options.connection, options.port)
+    except CannotStartError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:  # uvicorn raises it again when it has ended
+        pass
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_chatbase.playground",
+        description="Serve a page to this machine alone, to try the Chatbase API and to chat with an agent. "
+        "Calls are real and cost credits. The connection's API key stays here; the browser never has it.",
+    )
+    parser.add_argument(
+        "--connection", required=True, metavar="CONN_ID", help="the Airflow connection to use"
+    )
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)"
+    )
+    return parser
+
+
+def _serve(conn_id: str, port: int) -> None:
+    if swagger_assets() is None:
+        raise CannotStartError(NO_ASSETS)
+    with CommandLineHook(conn_id) as hook:
+        page = _checked(hook)
+        settings = hook.connection.settings
+    with _listening(port) as listener:
+        port = listener.getsockname()[1]
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application(page, settings, port),
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        logging.getLogger("uvicorn").setLevel(
+            logging.CRITICAL
+        )  # what it would say of a cut reply is said already
+        print(_greeting(page, port), flush=True)  # noqa: T201
+        server.run(sockets=[listener])
+
+
+def _checked(hook: CommandLineHook) -> Page:
+    """Read the connection and try it, with a call that costs nothing."""
+    conn_id = hook.chatbase_conn_id
+    try:
+        works, message = hook.test_connection()
+    except AirflowNotFoundException:
+        raise CannotStartError(
+            f"There is no Airflow connection {conn_id!r}: `airflow connections list` shows those that "
+            f"there are, and AIRFLOW_CONN_{conn_id.upper()} in the environment makes one."
+        ) from None
+    if not works:
+        raise CannotStartError(f"The Airflow connection {conn_id!r} does not work: {message}")
+    found = hook.connection
+    return Page(is_real=True, address=found.settings.host, agent_id=found.agent_id, connection=conn_id)
+
+
+def _listening(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise CannotStartError(
+            f"Cannot listen on port {port} ({error}): give another one with --port, or 0 for any free one."
+        ) from None
+    return listener
+
+
+def _greeting(page: Page, port: int) -> str:
+    return (
+        f"Chatbase playground\n"
+        f"  open         http://{LOOPBACK}:{port}/\n"
+        f"  calls go to  {page.address}, with the key of the Airflow connection {page.connection}\n"
+        f"Calls are real and cost credits. Stop with Ctrl+C."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

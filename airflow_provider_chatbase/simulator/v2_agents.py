@@ -1,0 +1,338 @@
+"""Agents and their sources, as API v2 has them."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from airflow_provider_chatbase.simulator.agents import (
+    DEFAULT_IP_RATE_LIMITS,
+    Agent,
+    Source,
+    add_qna,
+    add_source,
+    agent_status,
+    change_content,
+    clone_agent,
+    create_agent,
+    qna_content,
+    remove_source,
+)
+from airflow_provider_chatbase.simulator.exchange import ApiError, Reply, invalid
+from airflow_provider_chatbase.simulator.paging import page_of_list
+from airflow_provider_chatbase.simulator.world import Call, UploadedFile, World, iso, operation
+
+MAX_FILE = 20 * 1024 * 1024
+SUFFIXES = (".pdf", ".doc", ".docx", ".txt")
+
+_CHANGED_ELSEWHERE = {"autoRetrain", "styles"}
+_SUCCESS = {"success": True}
+_TYPES = {"link": "links", "file": "files", "qna": "qnas", "notionPage": "notionPages", "text": "texts"}
+_EDITABLE = ("text", "qna", "link")  # in the order of the alternatives of UpdateSourceBody
+_LINK_OPTIONS = ("excludePaths", "includeOnlyPaths", "slowScraping")
+
+
+def agent_view(world: World, agent: Agent) -> dict[str, Any]:
+    """Return an agent as API v2 shows it."""
+    now = world.clock.time()
+    world.store.purge(agent)
+    sources = agent.sources.values()
+    status = agent_status(sources, now, world.settings.status_lag)
+    trained = [source.live_since for source in sources if source.live_since is not None]
+    view = {
+        "id": agent.id,
+        **agent.fields,
+        "creditsUsed": world.ledger.used(agent),
+        "createdAt": iso(agent.created_at),
+        "lastMessageAt": iso(agent.last_message_at) if agent.last_message_at else None,
+        "lastTrainedAt": iso(max(trained)) if trained else None,
+        "status": status,
+        "size": sum(source.size for source in sources),
+    }
+    if world.settings.unknown_fields:
+        view["folderId"] = None
+    return view
+
+
+def source_view(world: World, source: Source, status: str | None = None) -> dict[str, Any]:
+    """Return a source as API v2 shows it; ``status`` overrides its own."""
+    now = world.clock.time()
+    view: dict[str, Any] = {
+        "id": source.id,
+        "type": source.type,
+        "name": source.name,
+        "size": source.size,
+        "createdAt": iso(source.created_at),
+        "status": status or source.status(now),
+        "metadata": _link_metadata(source, now),
+    }
+    if world.settings.unknown_fields:
+        view["origin"] = {"addedBy": "api"}
+    return view
+
+
+def _link_metadata(source: Source, now: float) -> dict[str, Any] | None:
+    if source.metadata is None or source.metadata["type"] == "individual":
+        return source.metadata
+    fetched = now >= source.ready_at
+    status = ("failed" if source.fails else "fetched") if fetched else "fetching"
+    included = (12, 1) if status == "fetched" else (0, 0)
+    children = {"included": included[0], "excluded": included[1], "failed": 0}
+    return {**source.metadata, "crawlStatus": status, "children": children}
+
+
+@operation("getHealth", keyless=True)
+def get_health(call: Call) -> Any:
+    """Say that all is well."""
+    return {"status": "ok", "timestamp": int(call.now)}
+
+
+@operation("listAgents")
+def list_agents(call: Call) -> Any:
+    """List the agents of the key's workspace, newest first."""
+    world = call.world
+    visible = call.now - world.settings.visibility_delay
+    return page_of_list(
+        (
+            agent
+            for agent in world.store.agents.values()
+            if agent.workspace == call.key.workspace and agent.created_at <= visible
+        ),
+        lambda agent: (agent.created_at, agent.id),
+        lambda agent: agent_view(world, agent),
+        call.page("agents"),
+    )
+
+
+@operation("createAgent")
+def create(call: Call) -> Any:
+    """Create an agent, with a link to train when a URL is given."""
+    body = call.body
+    agent = create_agent(call.world, body["name"], call.key.workspace)
+    given = ("instructions", "model", "temp", "visibility")
+    _apply(agent, {name: body[name] for name in given if name in body})
+    pending = list(call.world.settings.pending_steps)
+    if "url" in body and "ADD_SOURCE" not in pending:
+        source = add_source(call.world, agent, "link", body["url"], f"Welcome to {body['url']}.")
+        source.metadata = {"type": "individual"}
+    return Reply(201, _created(agent, pending))
+
+
+@operation("getAgent")
+def get_agent(call: Call) -> Any:
+    """Show an agent."""
+    return agent_view(call.world, call.agent)
+
+
+@operation("updateAgent")
+def update_agent(call: Call) -> Any:
+    """Change what is given; fields that the description does not know are ignored."""
+    known = call.agent.fields.keys() - _CHANGED_ELSEWHERE
+    _apply(call.agent, {name: value for name, value in call.body.items() if name in known})
+    call.agent.updated_at = call.now
+    return _SUCCESS
+
+
+@operation("deleteAgent")
+def delete_agent(call: Call) -> Any:
+    """Delete an agent with all it has."""
+    del call.world.store.agents[call.agent.id]
+    return _SUCCESS
+
+
+@operation("updateAgentStyles")
+def update_styles(call: Call) -> Any:
+    """Change how an agent looks."""
+    looks = call.agent.fields["styles"]
+    for part in ("chat", "centerStage"):
+        if part in call.body["styles"]:
+            looks[part] = {**(looks[part] or {}), **call.body["styles"][part]}
+    return _SUCCESS
+
+
+@operation("updateAgentAutoRetrain")
+def update_auto_retrain(call: Call) -> Any:
+    """Switch the weekly training on or off."""
+    if not call.key.plan.auto_retrain:
+        raise ApiError(403, "PLAN_FEATURE_NOT_AVAILABLE", "Auto retrain is not available on your plan")
+    statuses = [source.status(call.now) for source in call.agent.sources.values()]
+    if call.body["enabled"] and "trained" not in statuses and "updated" not in statuses:
+        raise ApiError(409, "AGENT_NOT_TRAINED", "The agent must be trained first")
+    call.agent.fields["autoRetrain"] = call.body["enabled"]
+    return _SUCCESS
+
+
+@operation("cloneAgent")
+def clone(call: Call) -> Any:
+    """Copy an agent."""
+    pending = [step for step in call.world.settings.pending_steps if step != "ADD_SOURCE"]
+    return Reply(201, _created(clone_agent(call.world, call.agent), pending))
+
+
+@operation("trainAgent")
+@operation("restoreSource")
+def do_nothing(_call: Call) -> Any:
+    """Do nothing, as operations that are deprecated."""
+    message = "This endpoint does nothing. Sources train when they are created, updated or deleted."
+    payload = {"success": True, "deprecated": True, "message": message}
+    return Reply(payload=payload, headers={"Deprecation": "true"})
+
+
+def _created(agent: Agent, pending: list[str]) -> dict[str, Any]:
+    return {"id": agent.id, "pendingSteps": pending} if pending else {"id": agent.id}
+
+
+def _apply(agent: Agent, changes: dict[str, Any]) -> None:
+    for name, value in changes.items():
+        if name == "ipRateLimits":
+            value = {**agent.fields[name], **value} if value else dict(DEFAULT_IP_RATE_LIMITS)
+        elif name == "voiceSettings" and value is not None:
+            value = {**(agent.fields[name] or {}), **value}
+        agent.fields[name] = value
+
+
+@operation("listSources")
+def list_sources(call: Call) -> Any:
+    """List the sources of an agent, newest first."""
+    types = call.list_of("type", tuple(_TYPES))
+    part = call.query.get("name", "").lower()
+    visible = call.now - call.world.settings.visibility_delay
+    return page_of_list(
+        (
+            source
+            for source in call.agent.sources.values()
+            if (not types or source.type in types)
+            and part in source.name.lower()
+            and source.created_at <= visible
+        ),
+        lambda source: (source.created_at, source.id),
+        lambda source: source_view(call.world, source),
+        call.page("sources"),
+    )
+
+
+@operation("createSource")
+def create_source(call: Call) -> Any:
+    """Create a source of text, of questions with their answer, or of links."""
+    body = call.body
+    if body["type"] == "link":
+        source = _create_link(call, body)
+    elif body["type"] == "qna":
+        source = add_qna(call.world, call.agent, body["name"], body["questions"], body["answer"])
+    else:
+        source = add_source(call.world, call.agent, "text", body["name"], body["content"])
+    return Reply(201, source_view(call.world, source))
+
+
+@operation("getSource")
+def get_source(call: Call) -> Any:
+    """Show a source."""
+    return source_view(call.world, call.find_source())
+
+
+@operation("updateSource")
+def update_source(call: Call) -> Any:
+    """Change a source, which trains anew when its content did."""
+    source = call.find_source()
+    _check_editable(call, source)
+    if source.type not in _EDITABLE:
+        message = f"Sources of type {source.type} cannot be updated here"
+        raise ApiError(400, "SOURCE_TYPE_NOT_SUPPORTED", message)
+    call.check_body(f"/components/schemas/UpdateSourceBody/anyOf/{_EDITABLE.index(source.type)}")
+    body, content = call.body, source.content
+    if source.type == "qna":
+        source.details.update({name: body[name] for name in ("questions", "answer") if name in body})
+        content = qna_content(source.details["questions"], source.details["answer"])
+    elif source.type == "text":
+        content = body.get("content", content)
+    elif source.metadata is not None and source.metadata["type"] != "individual":
+        source.metadata = {**source.metadata, **{name: body[name] for name in _LINK_OPTIONS if name in body}}
+    if content != source.content or source.type == "link":
+        change_content(call.world, call.agent, source, content)
+    if source.type != "link":
+        source.name = body.get("name", source.name)
+    return source_view(call.world, source)
+
+
+@operation("deleteSource")
+def delete_source(call: Call) -> Any:
+    """Delete a source; that is accepted while it trains."""
+    source = call.find_source()
+    if source.purge_at is not None:
+        raise ApiError(409, "SOURCE_ALREADY_PENDING_DELETION", "Source is already pending deletion")
+    return source_view(call.world, source, remove_source(call.world, call.agent, source))
+
+
+@operation("getSourcesSummary")
+def summarize_sources(call: Call) -> Any:
+    """Count the sources of an agent by their kind."""
+    sources = list(call.agent.sources.values())
+    counts: dict[str, Any] = {}
+    for kind, name in _TYPES.items():
+        sizes = [source.size for source in sources if source.type == kind]
+        counts[name] = {"count": len(sizes), "size": sum(sizes)}
+    counts["zendeskTickets"] = counts["salesforceCases"] = {"count": 0, "size": 0}
+    unfinished = {"untrained", "updated", "toBeDeleted"}
+    counts["shouldRetrain"] = any(source.status(call.now) in unfinished for source in sources)
+    return counts
+
+
+@operation("createFileSource")
+def create_file_source(call: Call) -> Any:
+    """Create a source of an uploaded file; this is on the files host."""
+    file, name = call.files["file"], call.texts["name"]
+    _check_file(file)
+    source = add_source(call.world, call.agent, "file", name, _text(file), size=len(file.content))
+    source.details = {"filename": file.name, "content": file.content}
+    return Reply(201, source_view(call.world, source))
+
+
+@operation("updateFileSource")
+def update_file_source(call: Call) -> Any:
+    """Replace the file of a source, or rename it; this is on the files host."""
+    source = call.find_source()
+    name, file = call.texts.get("name"), call.files.get("file")
+    if source.type != "file" or (name is None and file is None):
+        raise invalid({"body": "Give name or file of a file source"}, "Invalid request body")
+    _check_editable(call, source)
+    if file is not None:
+        _check_file(file)
+        change_content(call.world, call.agent, source, _text(file), size=len(file.content))
+        source.details = {"filename": file.name, "content": file.content}
+    source.name = name or source.name
+    return source_view(call.world, source)
+
+
+def _check_editable(call: Call, source: Source) -> None:
+    if source.purge_at is not None:
+        raise ApiError(409, "SOURCE_PENDING_DELETION", "A source pending deletion cannot be edited")
+    if source.is_training(call.now):
+        raise ApiError(409, "SOURCE_IS_TRAINING", "The source is being trained; try again when it is done")
+
+
+def _create_link(call: Call, body: dict[str, Any]) -> Source:
+    links = [source for source in call.agent.sources.values() if source.type == "link"]
+    for source in links:
+        same_kind = (source.metadata or {}).get("type") == body["linkType"]
+        if source.name == body["url"] and same_kind and source.purge_at is None:
+            raise ApiError(409, "SOURCE_DUPLICATE", "A link with the same URL and link type already exists")
+    limit = call.world.settings.link_limit
+    if limit is not None and len(links) >= limit:
+        raise ApiError(422, "SOURCE_LINK_LIMIT_EXCEEDED", "Link limit exceeded for your plan")
+    link = add_source(call.world, call.agent, "link", body["url"], f"Welcome to {body['url']}.")
+    link.metadata = {"type": body["linkType"]}
+    if body["linkType"] != "individual":
+        defaults: dict[str, Any] = {"excludePaths": [], "includeOnlyPaths": [], "slowScraping": False}
+        link.metadata |= {name: body.get(name, default) for name, default in defaults.items()}
+    return link
+
+
+def _check_file(file: UploadedFile) -> None:
+    if PurePosixPath(file.name).suffix.lower() not in SUFFIXES:
+        raise invalid({"file": f"Unsupported file type; supported: {', '.join(SUFFIXES)}"})
+    if not 0 < len(file.content) <= MAX_FILE:
+        raise invalid({"file": f"File size must be between 1 and {MAX_FILE} bytes"})
+
+
+def _text(file: UploadedFile) -> str:
+    return file.content.decode("utf-8", "ignore")

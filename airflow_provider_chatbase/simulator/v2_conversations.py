@@ -1,0 +1,323 @@
+"""Conversations as API v2 has them: list, read, export, search, pause, rate."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_chatbase.simulator.conversations import (
+    ROLE_ASSISTANT,
+    ROLE_USER,
+    Conversation,
+    Message,
+    Part,
+)
+from airflow_provider_chatbase.simulator.exchange import ApiError, invalid, not_found
+from airflow_provider_chatbase.simulator.paging import (
+    PageRequest,
+    Position,
+    decode_cursor,
+    encode_cursor,
+    envelope,
+    page_of_list,
+    page_of_positions,
+)
+from airflow_provider_chatbase.simulator.seed import disturb
+from airflow_provider_chatbase.simulator.world import Call, World, operation
+
+Test = Callable[[Conversation], bool]
+
+_EMBEDDED_MESSAGES = 20
+_LOOKED_AT = 2000  # conversations that search looks at for one page, which may be short for it
+_LOOKED_AT_WITH_TEXT = 200
+_SECRET_KEYS = frozenset({"internalToken", "rawResponse"})
+_SNIPPET = 180
+
+
+def conversation_view(world: World, conversation: Conversation) -> dict[str, Any]:
+    """Return a conversation without its messages."""
+    view: dict[str, Any] = {
+        "id": conversation.id,
+        "title": conversation.title,
+        "createdAt": conversation.created_at,
+        "updatedAt": conversation.updated_at,
+        "userId": conversation.user_id,
+        "status": conversation.status,
+    }
+    if world.settings.unknown_fields:
+        view["country"] = None
+    return view
+
+
+def export_view(world: World, conversation: Conversation, *, with_messages: bool) -> dict[str, Any]:
+    """Return a conversation as the export does."""
+    view = conversation_view(world, conversation)
+    view["source"] = conversation.source
+    if with_messages:
+        view["messages"] = [message_view(world, message, exported=True) for message in conversation.messages]
+    return view
+
+
+def message_view(world: World, message: Message, *, exported: bool = False) -> dict[str, Any]:
+    """Return a message; the export hides the input of tools and cleans their output."""
+    view: dict[str, Any] = {
+        "id": message.id,
+        "role": message.role,
+        "parts": [_exported_part(part) for part in message.parts] if exported else message.parts,
+    }
+    if message.created_at is not None:
+        view["createdAt"] = message.created_at
+    if message.role == ROLE_ASSISTANT:
+        view["feedback"] = message.feedback
+        view["metadata"] = {"score": message.score}
+    if world.settings.unknown_fields:
+        view["language"] = "en"
+    return view
+
+
+def _exported_part(part: Part) -> Part:
+    if part["type"] == "tool-call":
+        return {name: value for name, value in part.items() if name != "input"}
+    if part["type"] == "tool-result" and isinstance(part.get("output"), dict):
+        clean = {name: value for name, value in part["output"].items() if name not in _SECRET_KEYS}
+        return {**part, "output": clean}
+    return part
+
+
+@operation("listConversations")
+def list_conversations(call: Call) -> Any:
+    """List the conversations that API v2 created."""
+    index = call.agent.conversations
+    return page_of_positions(
+        [index.created_by_v2],
+        call.window(),
+        lambda identifier: conversation_view(call.world, index.by_id[identifier]),
+        call.page("conversations"),
+    )
+
+
+@operation("listUserConversations")
+def list_of_user(call: Call) -> Any:
+    """List a user's conversations, last activity first."""
+    return page_of_list(
+        call.agent.conversations.of_user(call.params["userId"]),
+        lambda each: (each.updated_at, each.id),
+        lambda each: conversation_view(call.world, each),
+        call.page("user-conversations"),
+    )
+
+
+@operation("getConversation")
+def get_conversation(call: Call) -> Any:
+    """Show a conversation with its newest messages."""
+    conversation = call.find_conversation()
+    page = _messages_page(call, conversation, call.page("messages", limit=_EMBEDDED_MESSAGES))
+    data = {**conversation_view(call.world, conversation), "messages": page["data"]}
+    return {"data": data, "pagination": page["pagination"]}
+
+
+@operation("listConversationMessages")
+def list_messages(call: Call) -> Any:
+    """List messages: pages go back in time, each in the order of time."""
+    return _messages_page(call, call.find_conversation(), call.page("messages"))
+
+
+@operation("updateConversation")
+def update_conversation(call: Call) -> Any:
+    """Pause or resume a conversation, or set its status, which the newer of two documents has."""
+    conversation = call.find_conversation(any_channel=True)
+    if "paused" in call.body and conversation.status in {"ended", "taken_over"}:
+        raise invalid({"paused": f"The conversation is {conversation.status}"}, "Invalid request body")
+    paused = "paused" if call.body.get("paused") else "ongoing"
+    conversation.status = call.body.get("status", paused)
+    call.world.store.touch(call.agent, conversation)
+    return {"data": {"id": conversation.id, "status": conversation.status}}
+
+
+@operation("updateMessageFeedback")
+def rate_message(call: Call) -> Any:
+    """Rate an answer."""
+    message = call.find_conversation().message(call.params["messageId"])
+    if message is None:
+        raise not_found("RESOURCE_MESSAGE_NOT_FOUND", "Message")
+    if message.role != ROLE_ASSISTANT or not message.text:
+        raise ApiError(422, "RESOURCE_MESSAGE_NOT_ASSISTANT", "Feedback is for assistant messages only")
+    message.feedback = call.body["feedback"]
+    return {"data": message_view(call.world, message)}
+
+
+def _messages_page(call: Call, conversation: Conversation, request: PageRequest) -> dict[str, Any]:
+    messages = conversation.messages
+    end = len(messages)
+    if request.cursor is not None:
+        oldest_seen = decode_cursor("messages", request.cursor)[0]
+        end = next((at for at, message in enumerate(messages) if message.id == oldest_seen), 0)
+    start = max(0, end - request.limit)
+    cursor = encode_cursor("messages", messages[start].id) if start > 0 else None
+    shown = [message_view(call.world, message) for message in messages[start:end]]
+    return envelope(shown, cursor, len(messages))
+
+
+@operation("exportConversations")
+def export_conversations(call: Call) -> Any:
+    """Export conversations of every channel, with their messages."""
+    window, request = call.window(), call.page("export")
+    disturb(call.world, call.agent)
+    index = call.agent.conversations
+    with_messages = call.query["include"] != "summary"
+
+    def show(identifier: str) -> dict[str, Any]:
+        return export_view(call.world, index.by_id[identifier], with_messages=with_messages)
+
+    if "conversationId" in call.query:
+        found = [show(each) for each in [call.query["conversationId"]] if each in index.by_id]
+        return envelope(found, None, len(found))
+    sources = call.list_of("source")
+    wanted = [index.by_source[each] for each in dict.fromkeys(sources or ())]
+    return page_of_positions([index.by_creation] if sources is None else wanted, window, show, request)
+
+
+@operation("searchConversations")
+def search_conversations(call: Call) -> Any:
+    """Search the conversations of every channel, last activity first."""
+    words = call.query.get("query", "").lower().split()
+    if not call.key.plan.search or (words and not call.key.plan.query_search):
+        raise ApiError(403, "CONVERSATION_SEARCH_UNAVAILABLE", "Conversation search is not available")
+    tests = _tests(call, words)
+    found, cursor = _search_page(call, tests, _LOOKED_AT_WITH_TEXT if words else _LOOKED_AT)
+    return envelope([_row(call, each, words) for each in found], cursor, None)
+
+
+def window_start(now: float) -> float:
+    """Return the beginning of what can be searched: the 1st of the month twelve months back, UTC."""
+    today = datetime.fromtimestamp(now, UTC)
+    return datetime(today.year - 1, today.month, 1, tzinfo=UTC).timestamp()
+
+
+def _search_page(call: Call, tests: list[Test], budget: int) -> tuple[list[Conversation], str | None]:
+    limit, index = call.page("search").limit, call.agent.conversations
+    after = _inside_window(call, "updatedAfter", end_of_day=False, must=False)
+    before = _inside_window(call, "updatedBefore", end_of_day=True)
+    low, high = index.by_activity.span(after, before)
+    start = _start(call)
+    if start is not None:
+        high = max(low, min(high, index.by_activity.index_of(start)))
+    found: list[Conversation] = []
+    for looked_at, position in enumerate(index.by_activity.newest_first(low, high), start=1):
+        conversation = index.by_id[position[1]]
+        if all(test(conversation) for test in tests):
+            found.append(conversation)
+        if len(found) == limit or looked_at == budget:
+            more = looked_at < high - low
+            return found, encode_cursor("search", _signature(call), *position) if more else None
+    return found, None
+
+
+def _start(call: Call) -> Position | None:
+    if "cursor" not in call.query:
+        return None
+    place = decode_cursor("search", call.query["cursor"])
+    if place[0] != _signature(call):
+        message = "The query must not change while following a cursor"
+        raise ApiError(400, "VALIDATION_CURSOR_QUERY_MISMATCH", message)
+    return float(place[1]), str(place[2])
+
+
+def _signature(call: Call) -> int:
+    fixed = {name: value for name, value in call.request.query.items() if name not in {"cursor", "limit"}}
+    return zlib.crc32(json.dumps([fixed, call.params["agentId"]], sort_keys=True).encode())
+
+
+def _inside_window(call: Call, name: str, *, end_of_day: bool, must: bool = True) -> float | None:
+    value = call.moment(name, end_of_day=end_of_day)
+    if must and value is not None and value < window_start(call.now):
+        raise invalid({name: "Outside of the search window"}, "Invalid query parameters")
+    return value
+
+
+def _tests(call: Call, words: list[str]) -> list[Test]:
+    start, end = call.window()
+    for name in ("startDate", "endDate"):
+        _inside_window(call, name, end_of_day=name == "endDate")
+    first = max(window_start(call.now), start if start is not None else 0.0)
+    tests: list[Test] = [lambda each: each.created_at >= first]
+    if end is not None:
+        tests.append(lambda each: each.created_at <= end)
+    for name, values_of in _FILTERS.items():
+        wanted = call.list_of(name)
+        if wanted is not None:
+            tests.append(_any_of(frozenset(wanted), values_of))
+    if "escalated" in call.query:
+        tests.append(lambda each: each.status == "taken_over")
+    if "hasVoice" in call.query:
+        voiced = call.query["hasVoice"] == "true"
+        tests.append(lambda each: (each.source == "Phone") is voiced)
+    if words:
+        tests.append(lambda each: all(word in _full_text(each) for word in words))
+    return tests
+
+
+def _any_of(wanted: frozenset[str], values_of: Callable[[Conversation], Iterable[str | None]]) -> Test:
+    return lambda conversation: not wanted.isdisjoint(values_of(conversation))
+
+
+def _parts(conversation: Conversation, kind: str) -> Iterable[dict[str, Any]]:
+    for message in conversation.messages:
+        yield from (part for part in message.parts if part["type"] == kind)
+
+
+def _tool_names(conversation: Conversation) -> Iterable[str | None]:
+    return (part["toolName"] for part in _parts(conversation, "tool-call"))
+
+
+def _tool_outcomes(conversation: Conversation) -> Iterable[str | None]:
+    outputs = (part.get("output") for part in _parts(conversation, "tool-result"))
+    return (output.get("status") for output in outputs if isinstance(output, dict))
+
+
+_FILTERS: dict[str, Callable[[Conversation], Iterable[str | None]]] = {
+    "source": lambda each: (each.source,),
+    "sentiment": lambda each: (each.sentiment or "unspecified",),
+    "topic": lambda each: (each.topic or "unspecified",),
+    "userId": lambda each: (each.user_id,),
+    "activityState": lambda each: (each.status,),
+    "feedback": lambda each: (message.feedback for message in each.messages),
+    "tool": _tool_names,
+    "toolOutcome": _tool_outcomes,
+    "actionType": lambda _each: (),
+    "procedure": lambda _each: (),
+    "procedureOutcome": lambda _each: (),
+}
+
+
+def _full_text(conversation: Conversation) -> str:
+    texts = [message.text for message in conversation.messages]
+    return "\n".join([conversation.title or "", *texts]).lower()
+
+
+def _row(call: Call, conversation: Conversation, words: list[str]) -> dict[str, Any]:
+    return {
+        **conversation_view(call.world, conversation),
+        "source": conversation.source,
+        "parentConversationId": None,
+        "parentSummary": None,
+        "embedOrigin": None,
+        "snippet": _snippet(conversation, words) if words else None,
+    }
+
+
+def _snippet(conversation: Conversation, words: list[str]) -> dict[str, Any] | None:
+    for message in conversation.messages:
+        text = message.text
+        hits = [text.lower().find(word) for word in words if word in text.lower()]
+        if hits:
+            start = max(0, min(hits) - _SNIPPET // 3)
+            wanted = re.compile(f"({'|'.join(map(re.escape, words))})", re.IGNORECASE)
+            pieces = wanted.split(text[start : start + _SNIPPET])
+            highlights = [{"value": piece, "isHit": piece.lower() in words} for piece in pieces if piece]
+            return {"speaker": "user" if message.role == ROLE_USER else "agent", "highlights": highlights}
+    return None
