@@ -70,7 +70,8 @@ def _run(simulator: Simulator, output: Directory, kill_after: int | None) -> boo
         nonlocal seen
         seen += 1
         if seen == kill_after:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
+            process.wait(200)  # meanwhile the server stands still: a slow death lets nothing through
 
     simulator.on_request = kill
     _, errors = process.communicate()

@@ -7,7 +7,7 @@ import logging
 import time
 
 import pytest
-from stand_in import AGENT, KEY, TEXT, Act
+from acting import AGENT, KEY, TEXT, Act
 
 from airflow_provider_chatbase.client import lookup
 from airflow_provider_chatbase.client.asking import Rules, ask
@@ -40,7 +40,7 @@ FAULTS = {
     "502 page before the work": Act(status=502, body=HTML, content_type="text/html", **BEFORE),
     "502 page after the work": Act(status=502, body=HTML, content_type="text/html"),
     "200 page before the work": Act(body=HTML, content_type="text/html", **BEFORE),
-    "timeout while it works": Act(delay=0.8),
+    "timeout while it works": Act(delay=1.5),
     "body cut": Act(body=b'{"data": {"id": "m1", "pa', ending="cut"),
     "body reset": Act(body=b'{"data": {"id": "m1", "pa', ending="reset"),
     "JSON that ends in the middle": Act(body=b'{"data": {"id": "m1", "pa'),
@@ -177,7 +177,7 @@ def test_what_has_begun_to_arrive_is_never_sent_again(chatbase, client, fault):
 def test_after_a_timeout_there_is_more_patience(chatbase, client):
     chatbase.hidden_looks = 5
     how = {"patience": 0, "patience_after_timeout": 5}
-    assert outcome(chatbase, client, [Act(delay=0.8)], **how) == (True, 1, 1)
+    assert outcome(chatbase, client, [Act(delay=1.5)], **how) == (True, 1, 1)
 
 
 def test_so_there_is_after_a_stream_that_went_silent(chatbase, client):
@@ -231,10 +231,8 @@ class TestTheSecondTryOfATask:
         assert outcome(chatbase, client, [], asked=again()) == (True, 0, 0)
 
     def test_waits_for_the_answer_to_the_first(self, chatbase, client):
-        conversation = chatbase.begin("our-tag", ("user", SECRET))
-        conversation.hidden_answers = [
-            (4, {"id": "m", "role": "assistant", "parts": [{"type": "text", "text": TEXT}]})
-        ]
+        chatbase.begin("our-tag", ("user", SECRET), ("assistant", TEXT))
+        chatbase.show_the_answer_after(4)
         assert outcome(chatbase, client, [], asked=again()) == (True, 0, 0)
 
     def test_sends_what_never_arrived(self, chatbase, client):
@@ -289,7 +287,7 @@ def test_a_look_that_cannot_connect_does_not_hide_that_the_message_may_be_paid(c
         chatbase.conversations.clear()
         chatbase.looks_reset = True
 
-    chatbase.on_post = stop_serving
+    chatbase.on_post(stop_serving)
     chatbase.acts = [Act(silent=True)]
     with pytest.raises(
         ChatbaseConnectionLostError, match=r"broke during chatWithAgent.*may have done the work"
