@@ -33,7 +33,6 @@ _LOWER_CASE = {
 
 @operation("chat", paced=True)
 async def chat(call: Call) -> Any:
-    """Answer the last message of a history that the caller keeps."""
     body = call.body
     agent = call.find_agent(body["chatbotId"], status=400)
     last = body["messages"][-1] if body["messages"] else {"role": None}
@@ -88,7 +87,6 @@ def _keep_and_charge(call: Call, agent: Agent, conversation: Conversation | None
 
 @operation("getChatbots")
 def list_chatbots(call: Call) -> Any:
-    """List the chatbots of the account, all at once, newest first."""
     agents = [agent for agent in call.world.store.agents.values() if agent.workspace == call.key.workspace]
     agents.sort(key=lambda agent: (agent.created_at, agent.id), reverse=True)
     return {"chatbots": [_chatbot_view(call, agent) for agent in agents]}
@@ -96,7 +94,6 @@ def list_chatbots(call: Call) -> Any:
 
 @operation("createChatbot")
 def create_chatbot(call: Call) -> Any:
-    """Create a chatbot, with a text to train when one is given."""
     agent = create_agent(call.world, call.body["chatbotName"], call.key.workspace)
     return _write_text(call, agent)
 
@@ -111,7 +108,6 @@ def update_chatbot_data(call: Call) -> Any:
 
 @operation("updateChatbotSettings")
 def update_chatbot_settings(call: Call) -> Any:
-    """Change the settings that are given."""
     body = call.body
     agent = call.find_agent(body["chatbotId"])
     agent.fields.update({name: body[name] for name in _SAME_IN_V2 if name in body})
@@ -130,7 +126,6 @@ def update_chatbot_settings(call: Call) -> Any:
 
 @operation("deleteChatbot")
 def delete_chatbot(call: Call) -> Any:
-    """Delete a chatbot with all it has."""
     del call.world.store.agents[call.find_agent(call.query["chatbotId"]).id]
     return {"message": "Chatbot deleted"}
 
@@ -166,7 +161,6 @@ def _chatbot_view(call: Call, agent: Agent) -> dict[str, Any]:
 
 @operation("getConversations")
 def list_conversations(call: Call) -> Any:
-    """List conversations of every channel, newest first, without a total."""
     agent = call.find_agent(call.query["chatbotId"])
     window = call.window()
     page, size = _number(call, "page", 1), _number(call, "size", 10, 100)
@@ -186,7 +180,6 @@ def list_conversations(call: Call) -> Any:
 
 @operation("getLeads")
 def list_leads(call: Call) -> Any:
-    """List leads, newest first, without a total."""
     agent = call.find_agent(call.query["chatbotId"])
     start, end = call.window()
     page, size = _number(call, "page", 1), _number(call, "size", 10)
@@ -233,7 +226,6 @@ def _conversation_view(call: Call, agent: Agent, conversation: Conversation) -> 
 
 @operation("listContacts")
 def list_contacts(call: Call) -> Any:
-    """List contacts by page."""
     contacts = call.find_agent(call.params["chatbotId"]).contacts
     page, size = call.query.get("page", 1), call.query.get("per_page", 100)
     pages = {"page": page, "per_page": size, "total_pages": -(-len(contacts) // size)}
@@ -253,7 +245,6 @@ def get_contact(call: Call) -> Any:
 
 @operation("listCustomAttributes")
 def list_attributes(call: Call) -> Any:
-    """List the attributes that contacts may have."""
     return {"message": "Success", "data": call.find_agent(call.params["chatbotId"]).attributes}
 
 

@@ -83,13 +83,11 @@ def _link_metadata(source: Source, now: float) -> dict[str, Any] | None:
 
 @operation("getHealth", keyless=True)
 def get_health(call: Call) -> Any:
-    """Say that all is well."""
     return {"status": "ok", "timestamp": int(call.now)}
 
 
 @operation("listAgents")
 def list_agents(call: Call) -> Any:
-    """List the agents of the key's workspace, newest first."""
     world = call.world
     visible = call.now - world.settings.visibility_delay
     return page_of_list(
@@ -106,7 +104,6 @@ def list_agents(call: Call) -> Any:
 
 @operation("createAgent")
 def create(call: Call) -> Any:
-    """Create an agent, with a link to train when a URL is given."""
     body = call.body
     agent = create_agent(call.world, body["name"], call.key.workspace)
     given = ("instructions", "model", "temp", "visibility")
@@ -120,7 +117,6 @@ def create(call: Call) -> Any:
 
 @operation("getAgent")
 def get_agent(call: Call) -> Any:
-    """Show an agent."""
     return agent_view(call.world, call.agent)
 
 
@@ -135,14 +131,12 @@ def update_agent(call: Call) -> Any:
 
 @operation("deleteAgent")
 def delete_agent(call: Call) -> Any:
-    """Delete an agent with all it has."""
     del call.world.store.agents[call.agent.id]
     return _SUCCESS
 
 
 @operation("updateAgentStyles")
 def update_styles(call: Call) -> Any:
-    """Change how an agent looks."""
     looks = call.agent.fields["styles"]
     for part in ("chat", "centerStage"):
         if part in call.body["styles"]:
@@ -152,7 +146,6 @@ def update_styles(call: Call) -> Any:
 
 @operation("updateAgentAutoRetrain")
 def update_auto_retrain(call: Call) -> Any:
-    """Switch the weekly training on or off."""
     if not call.key.plan.auto_retrain:
         raise ApiError(403, "PLAN_FEATURE_NOT_AVAILABLE", "Auto retrain is not available on your plan")
     statuses = [source.status(call.now) for source in call.agent.sources.values()]
@@ -164,7 +157,6 @@ def update_auto_retrain(call: Call) -> Any:
 
 @operation("cloneAgent")
 def clone(call: Call) -> Any:
-    """Copy an agent."""
     pending = [step for step in call.world.settings.pending_steps if step != "ADD_SOURCE"]
     return Reply(201, _created(clone_agent(call.world, call.agent), pending))
 
@@ -193,7 +185,6 @@ def _apply(agent: Agent, changes: dict[str, Any]) -> None:
 
 @operation("listSources")
 def list_sources(call: Call) -> Any:
-    """List the sources of an agent, newest first."""
     types = call.list_of("type", tuple(_TYPES))
     part = call.query.get("name", "").lower()
     visible = call.now - call.world.settings.visibility_delay
@@ -213,7 +204,6 @@ def list_sources(call: Call) -> Any:
 
 @operation("createSource")
 def create_source(call: Call) -> Any:
-    """Create a source of text, of questions with their answer, or of links."""
     body = call.body
     if body["type"] == "link":
         source = _create_link(call, body)
@@ -226,13 +216,11 @@ def create_source(call: Call) -> Any:
 
 @operation("getSource")
 def get_source(call: Call) -> Any:
-    """Show a source."""
     return source_view(call.world, call.find_source())
 
 
 @operation("updateSource")
 def update_source(call: Call) -> Any:
-    """Change a source, which trains anew when its content did."""
     source = call.find_source()
     _check_editable(call, source)
     if source.type not in _EDITABLE:
@@ -256,7 +244,6 @@ def update_source(call: Call) -> Any:
 
 @operation("deleteSource")
 def delete_source(call: Call) -> Any:
-    """Delete a source; that is accepted while it trains."""
     source = call.find_source()
     if source.purge_at is not None:
         raise ApiError(409, "SOURCE_ALREADY_PENDING_DELETION", "Source is already pending deletion")
@@ -265,7 +252,6 @@ def delete_source(call: Call) -> Any:
 
 @operation("getSourcesSummary")
 def summarize_sources(call: Call) -> Any:
-    """Count the sources of an agent by their kind."""
     sources = list(call.agent.sources.values())
     counts: dict[str, Any] = {}
     for kind, name in _TYPES.items():
@@ -279,7 +265,6 @@ def summarize_sources(call: Call) -> Any:
 
 @operation("createFileSource")
 def create_file_source(call: Call) -> Any:
-    """Create a source of an uploaded file; this is on the files host."""
     file, name = call.files["file"], call.texts["name"]
     _check_file(file)
     source = add_source(call.world, call.agent, "file", name, _text(file), size=len(file.content))
@@ -289,7 +274,6 @@ def create_file_source(call: Call) -> Any:
 
 @operation("updateFileSource")
 def update_file_source(call: Call) -> Any:
-    """Replace the file of a source, or rename it; this is on the files host."""
     source = call.find_source()
     name, file = call.texts.get("name"), call.files.get("file")
     if source.type != "file" or (name is None and file is None):

@@ -54,7 +54,6 @@ class Conclusion:
 
 @operation("chatWithAgent", paced=True)
 async def chat(call: Call) -> Any:
-    """Answer a message, or go on after the results of tools."""
     check_may_answer(call, call.agent)
     text = call.body.get("message")
     if "conversationId" in call.body:
@@ -89,7 +88,6 @@ async def retry(call: Call) -> Any:
 
 @operation("submitToolResult")
 def submit_tool_result(call: Call) -> Any:
-    """Keep the result of a tool that waits for it."""
     conversation = call.find_conversation()
     output = call.body.get("output")
     if len(json.dumps(output, ensure_ascii=False).encode()) > _MAX_TOOL_OUTPUT:

@@ -90,7 +90,6 @@ def _exported_part(part: Part) -> Part:
 
 @operation("listConversations")
 def list_conversations(call: Call) -> Any:
-    """List the conversations that API v2 created."""
     index = call.agent.conversations
     return page_of_positions(
         [index.created_by_v2],
@@ -102,7 +101,6 @@ def list_conversations(call: Call) -> Any:
 
 @operation("listUserConversations")
 def list_of_user(call: Call) -> Any:
-    """List a user's conversations, last activity first."""
     return page_of_list(
         call.agent.conversations.of_user(call.params["userId"]),
         lambda each: (each.updated_at, each.id),
@@ -113,7 +111,6 @@ def list_of_user(call: Call) -> Any:
 
 @operation("getConversation")
 def get_conversation(call: Call) -> Any:
-    """Show a conversation with its newest messages."""
     conversation = call.find_conversation()
     page = _messages_page(call, conversation, call.page("messages", limit=_EMBEDDED_MESSAGES))
     data = {**conversation_view(call.world, conversation), "messages": page["data"]}
@@ -140,7 +137,6 @@ def update_conversation(call: Call) -> Any:
 
 @operation("updateMessageFeedback")
 def rate_message(call: Call) -> Any:
-    """Rate an answer."""
     message = call.find_conversation().message(call.params["messageId"])
     if message is None:
         raise not_found("RESOURCE_MESSAGE_NOT_FOUND", "Message")
@@ -164,7 +160,6 @@ def _messages_page(call: Call, conversation: Conversation, request: PageRequest)
 
 @operation("exportConversations")
 def export_conversations(call: Call) -> Any:
-    """Export conversations of every channel, with their messages."""
     window, request = call.window(), call.page("export")
     disturb(call.world, call.agent)
     index = call.agent.conversations
@@ -183,7 +178,6 @@ def export_conversations(call: Call) -> Any:
 
 @operation("searchConversations")
 def search_conversations(call: Call) -> Any:
-    """Search the conversations of every channel, last activity first."""
     words = call.query.get("query", "").lower().split()
     if not call.key.plan.search or (words and not call.key.plan.query_search):
         raise ApiError(403, "CONVERSATION_SEARCH_UNAVAILABLE", "Conversation search is not available")
