@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_provider_chatbase.simulator.agents import (
-    DEFAULT_IP_RATE_LIMITS,
+    SEED,
     Agent,
     Source,
     add_qna,
@@ -177,7 +177,7 @@ def _created(agent: Agent, pending: list[str]) -> dict[str, Any]:
 def _apply(agent: Agent, changes: dict[str, Any]) -> None:
     for name, value in changes.items():
         if name == "ipRateLimits":
-            value = {**agent.fields[name], **value} if value else dict(DEFAULT_IP_RATE_LIMITS)
+            value = {**agent.fields[name], **value} if value else SEED["new_agent"]["ipRateLimits"]
         elif name == "voiceSettings" and value is not None:
             value = {**(agent.fields[name] or {}), **value}
         agent.fields[name] = value

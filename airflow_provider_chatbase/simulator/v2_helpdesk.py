@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
-from airflow_provider_chatbase.simulator.agents import Ticket
-from airflow_provider_chatbase.simulator.paging import page_of_list
-from airflow_provider_chatbase.simulator.world import Call, iso, operation
+from airflow_provider_chatbase.simulator.paging import Position, page_of_list
+from airflow_provider_chatbase.simulator.seed import TICKET_CATEGORIES, TICKET_PRIORITIES
+from airflow_provider_chatbase.simulator.world import Call, operation
 
-STATUS_CATEGORIES = ("new", "on_you", "on_customer", "on_hold", "closed", "cancelled")
-PRIORITIES = ("none", "low", "normal", "high", "urgent")
+Ticket = dict[str, Any]
 
-_SORTS: dict[str, Callable[[Ticket], float]] = {
-    "createdAt": lambda ticket: ticket.created_at,
-    "updatedAt": lambda ticket: ticket.updated_at,
-    "lastMessageAt": lambda ticket: ticket.last_message_at or ticket.created_at,
-}
+_ONLY_IN_A_SINGLE_ONE = {"description", "metadata"}
 
 
 @operation("listTickets")
 def list_tickets(call: Call) -> Any:
     """List tickets; filters narrow each other down, and a cursor is good for one order only."""
-    query = call.query
+    query, sort, is_ascending = call.query, call.query["sortBy"], call.query["order"] == "asc"
     after, before = call.moment("createdAfter"), call.moment("createdBefore")
     wanted = {
-        "status_category": call.list_of("status", STATUS_CATEGORIES),
+        "statusCategory": call.list_of("status", TICKET_CATEGORIES),
         "channel": call.list_of("channel"),
-        "priority": call.list_of("priority", PRIORITIES),
-        "assignee_id": _or_none(query.get("assigneeId")),
-        "team_id": _or_none(query.get("teamId")),
+        "priority": call.list_of("priority", TICKET_PRIORITIES),
+        "assigneeId": _or_none(query.get("assigneeId")),
+        "teamId": _or_none(query.get("teamId")),
     }
+
+    def place(ticket: Ticket, name: str) -> Position:
+        moment = datetime.fromisoformat(ticket[name] or ticket["createdAt"])
+        return moment.timestamp(), f"{ticket['ticketNumber']:010d}"
+
     found = [
         ticket
         for ticket in call.agent.tickets.values()
-        if all(values is None or getattr(ticket, name) in values for name, values in wanted.items())
-        and (after is None or ticket.created_at >= after)
-        and (before is None or ticket.created_at <= before)
+        if all(values is None or ticket[name] in values for name, values in wanted.items())
+        and (after is None or place(ticket, "createdAt")[0] >= after)
+        and (before is None or place(ticket, "createdAt")[0] <= before)
     ]
-    sort = _SORTS[query["sortBy"]]
-    page = page_of_list(
-        found,
-        lambda ticket: (sort(ticket), f"{ticket.number:010d}"),
-        _list_item,
-        call.page(f"tickets {query['sortBy']} {query['order']}"),
-        ascending=query["order"] == "asc",
-    )
+    request = call.page(f"tickets {sort} {query['order']}")
+    page = page_of_list(found, lambda each: place(each, sort), _in_list, request, ascending=is_ascending)
     if query["includeTotal"] != "true":
         del page["pagination"]["total"]
     return page
@@ -55,19 +49,5 @@ def _or_none(wanted: str | None) -> list[str | None] | None:
     return None if wanted is None else [None if wanted == "none" else wanted]
 
 
-def _list_item(ticket: Ticket) -> dict[str, Any]:
-    return {
-        "ticketNumber": ticket.number,
-        "subject": ticket.subject,
-        "statusCategory": ticket.status_category,
-        "statusId": f"status-{ticket.status_category}",
-        "assigneeId": ticket.assignee_id,
-        "customer": ticket.customer,
-        "channel": ticket.channel,
-        "conversationId": ticket.conversation_id,
-        "teamId": ticket.team_id,
-        "priority": ticket.priority,
-        "createdAt": iso(ticket.created_at),
-        "updatedAt": iso(ticket.updated_at),
-        "lastMessageAt": iso(ticket.last_message_at) if ticket.last_message_at else None,
-    }
+def _in_list(ticket: Ticket) -> Ticket:
+    return {name: value for name, value in ticket.items() if name not in _ONLY_IN_A_SINGLE_ONE}
