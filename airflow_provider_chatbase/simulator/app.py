@@ -46,11 +46,11 @@ class App:
         self.world = world
         self.on_request: Callable[[ReceivedRequest], None] | None = None
         self._alone: set[asyncio.Future[Reply]] = set()
-        nowhere = _Endpoint(self, ())
-        api = [*self._routes(), Route("/{path:path}", nowhere)]
+        self.nowhere = _Endpoint(self, ())
+        api = [*self._routes(), Route("/{path:path}", self.nowhere)]
         control = Route("/_simulator/{action:path}", self._control, methods=_METHODS)
-        routes = [Mount("/api", Router(api, redirect_slashes=False)), control]
-        self._router = Router(routes, redirect_slashes=False, default=nowhere)
+        self._own_routes = [Mount("/api", Router(api, redirect_slashes=False)), control]
+        self._router = Router(self._own_routes, redirect_slashes=False, default=self.nowhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -64,8 +64,8 @@ class App:
             return  # the server stops, which uvicorn would log as a failure of ours
 
     def mount(self, path: str, app: ASGIApp) -> None:
-        """Serve an application below a path, where neither the API nor the control is."""
-        self._router.mount(path, app)
+        """Serve an ASGI application, for example pages, below a path where neither API nor control is."""
+        self._router.routes.insert(len(self._own_routes), Mount(path, app))
 
     async def answer(
         self, operations: Sequence[Operation], request: ReceivedRequest, http: Request, connection: Connection

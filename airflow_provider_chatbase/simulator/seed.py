@@ -24,8 +24,6 @@ from airflow_provider_chatbase.simulator.settings import Settings
 from airflow_provider_chatbase.simulator.world import World, iso, make_uuid
 
 DAY = 86_400
-TICKET_CATEGORIES = ("new", "on_you", "on_customer", "on_hold", "closed", "cancelled")
-TICKET_PRIORITIES = ("none", "low", "normal", "high", "urgent")
 
 _TOPICS: dict[str, dict[str, Any]] = {topic["name"]: topic for topic in SEED["topics"]}
 _UNKNOWN_SOURCE = "Telegram"
@@ -53,6 +51,7 @@ def seed_world(world: World) -> Agent:
     agent.leads = [_lead(agent, person, now, rng) for person in people[: settings.leads]]
     agent.leads.sort(key=lambda lead: str(lead["created_at"]), reverse=True)
     agent.contacts = [_contact(person, now, rng) for person in people[: settings.contacts]]
+    agent.actions, agent.procedures = copy.deepcopy(SEED["actions"]), copy.deepcopy(SEED["procedures"])
     agent.attributes = copy.deepcopy(SEED["attributes"])
     _add_tickets(agent, settings, now)
     return agent
@@ -126,31 +125,33 @@ def _add_sources(world: World, agent: Agent) -> None:
 def _add_tickets(agent: Agent, settings: Settings, now: float) -> None:
     # Their own stream of chance: what was seeded before tickets existed stays as it was.
     rng = random.Random(f"tickets, {settings.seed}")  # noqa: S311
-    staff, teams = [make_uuid(rng) for _ in range(3)], [make_uuid(rng) for _ in range(2)]
+    staff = [None, *(each["id"] for each in SEED["ticket_members"])]
+    teams = [None, *(each["id"] for each in SEED["ticket_teams"])]
     for number in range(1, settings.tickets + 1):
         person, topic = _person(rng, number), rng.choice(SEED["topics"])
         # Older ones have lower numbers; two of them share a moment, as things do that are imported.
         created = now - (settings.tickets - number // 2 * 2) * DAY / 2
         answered = created + rng.randrange(60, 12 * 3600) if rng.random() < 0.7 else None
-        category = rng.choice(TICKET_CATEGORIES)
+        status = rng.choice(SEED["ticket_statuses"])
         phone = None if number % 4 == 0 else person["phone"]
         agent.tickets[number] = {
             "ticketNumber": number,
             "subject": None if number % 9 == 0 else topic["title"],
             "description": topic["openings"][0][0].replace("{order}", "#4711"),
-            "statusCategory": category,
-            "statusId": f"status-{category}",
-            "assigneeId": rng.choice([None, *staff]),
+            "statusCategory": status["category"],
+            "statusId": status["id"],
+            "assigneeId": rng.choice(staff),
             "customer": {name: person[name] for name in ("id", "name", "email")} | {"phoneNumber": phone},
             "metadata": {},
             "channel": rng.choice(SEED["ticket_channels"]),
             "conversationId": None,
-            "teamId": rng.choice([None, *teams]),
-            "priority": rng.choice(TICKET_PRIORITIES),
+            "teamId": rng.choice(teams),
+            "priority": rng.choice(SEED["ticket_priorities"]),
             "createdAt": iso(created),
             "updatedAt": iso(answered or created),
             "lastMessageAt": iso(answered) if answered else None,
         }
+        agent.ticket_messages[number] = []
 
 
 def _person(rng: random.Random, number: int) -> dict[str, str]:

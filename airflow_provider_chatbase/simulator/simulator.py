@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from starlette.types import ASGIApp
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
 
 from airflow_provider_chatbase.simulator import seed
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
@@ -42,6 +43,8 @@ class Simulator:
         self._world = World(self.settings)
         self.agent_id = seed.seed_world(self._world).id
         self.app = App(self._world)
+        self.app.mount("/", self._pages)
+        self._playground: Router | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = asyncio.Event()
@@ -81,15 +84,6 @@ class Simulator:
     def url(self) -> str:
         """The address, without a path."""
         return f"http://{self.settings.host}:{self._port}"
-
-    def mount(self, path: str, app: ASGIApp) -> None:
-        """
-        Serve an ASGI application beside the API, for example pages at ``/``.
-
-        :param path: the path below which it is; ``/api`` and ``/_simulator`` stay as they are.
-        :param app: the application.
-        """
-        self.app.mount(path, app)
 
     @property
     def api_key(self) -> str:
@@ -190,6 +184,17 @@ class Simulator:
 
         self._loop.call_soon_threadsafe(step)
         return done.result()
+
+    async def _pages(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the page to try the API by hand; it is loaded when somebody looks at it."""
+        if self._playground is None:
+            from airflow_provider_chatbase import playground
+
+            page = playground.Page(
+                is_real=False, address=self.url, agent_id=self.agent_id, api_key=self.api_key
+            )
+            self._playground = Router(playground.routes(page), default=self.app.nowhere)
+        await self._playground(scope, receive, send)
 
     async def _serve(self, listening: Future[int]) -> None:
         server = Server(self.app, self.settings.host)

@@ -1,7 +1,8 @@
-"""Agents and their sources, as API v2 has them."""
+"""Agents, their sources, actions and procedures, as API v2 has them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,13 +19,14 @@ from airflow_provider_chatbase.simulator.agents import (
     qna_content,
     remove_source,
 )
-from airflow_provider_chatbase.simulator.exchange import ApiError, Reply, invalid
+from airflow_provider_chatbase.simulator.exchange import ApiError, Reply, invalid, not_found
 from airflow_provider_chatbase.simulator.paging import page_of_list
 from airflow_provider_chatbase.simulator.world import Call, UploadedFile, World, iso, operation
 
 MAX_FILE = 20 * 1024 * 1024
 SUFFIXES = (".pdf", ".doc", ".docx", ".txt")
 
+_MENTION = re.compile(r"@(\w+)")
 _CHANGED_ELSEWHERE = {"autoRetrain", "styles"}
 _SUCCESS = {"success": True}
 _TYPES = {"link": "links", "file": "files", "qna": "qnas", "notionPage": "notionPages", "text": "texts"}
@@ -320,3 +322,107 @@ def _check_file(file: UploadedFile) -> None:
 
 def _text(file: UploadedFile) -> str:
     return file.content.decode("utf-8", "ignore")
+
+
+@operation("listActions")
+def list_actions(call: Call) -> Any:
+    ordered = sorted(call.agent.actions, key=lambda action: str(action["name"]), reverse=True)
+    return _page(call, ordered, ("id", "name", "status"))
+
+
+@operation("getAction")
+def get_action(call: Call) -> Any:
+    return _found(call.agent.actions, call.params["actionId"])
+
+
+@operation("updateAction")
+def update_action(call: Call) -> Any:
+    """Change an action; a new name is carried into the procedures that mention it."""
+    action, body = _found(call.agent.actions, call.params["actionId"]), call.body
+    changed = {**action, **body}
+    if action["status"] == "draft" and body.get("status") == "disabled":
+        raise invalid({"status": "A draft cannot be disabled"}, "Invalid request body")
+    if changed["status"] != "draft" and not (changed["whenToUse"] or changed["procedureOnly"]):
+        raise invalid({"whenToUse": "Needed, unless only procedures use the action"}, "Invalid request body")
+    if any(field.get("source", "input") != "input" for field in body.get("fields", ())):
+        raise invalid({"fields": "Only fields of source input can be set"}, "Invalid request body")
+    for procedure in call.agent.procedures:
+        for step in procedure["steps"]:
+            step["text"] = _MENTION.sub(
+                lambda found: f"@{changed['name']}" if found[1] == action["name"] else found[0], step["text"]
+            )
+    action.update(changed)
+    return action
+
+
+@operation("deleteAction")
+def delete_action(call: Call) -> Any:
+    action = _found(call.agent.actions, call.params["actionId"])
+    if any(action["name"] in _mentions(each) for each in call.agent.procedures):
+        raise ApiError(409, "RESOURCE_CONFLICT", "A procedure still mentions this action")
+    call.agent.actions.remove(action)
+    return _SUCCESS
+
+
+@operation("listProcedures")
+def list_procedures(call: Call) -> Any:
+    shown = [_procedure_view(call, each) for each in call.agent.procedures]
+    return _page(call, shown, ("id", "name", "status", "trigger", "unavailableActions"))
+
+
+@operation("createProcedure")
+def create_procedure(call: Call) -> Any:
+    missing = {name: "Required" for name in ("name", "trigger", "steps") if name not in call.body}
+    if missing:
+        raise invalid(missing, "Invalid request body")
+    given = {name: call.body[name] for name in ("name", "trigger", "steps")}
+    call.agent.procedures.append({"id": call.world.store.new_id(), "status": "disabled", **given})
+    return Reply(201, _procedure_view(call, call.agent.procedures[-1]))
+
+
+@operation("getProcedure")
+def get_procedure(call: Call) -> Any:
+    return _procedure_view(call, _found(call.agent.procedures, call.params["procedureId"]))
+
+
+@operation("updateProcedure")
+def update_procedure(call: Call) -> Any:
+    procedure = _found(call.agent.procedures, call.params["procedureId"])
+    changed = _procedure_view(call, {**procedure, **call.body})
+    if call.body.get("status") == "enabled" and changed["unavailableActions"]:
+        raise invalid({"status": "An action that it mentions is not available"}, "Invalid request body")
+    procedure.update({name: changed[name] for name in procedure})
+    return changed
+
+
+@operation("deleteProcedure")
+def delete_procedure(call: Call) -> Any:
+    call.agent.procedures.remove(_found(call.agent.procedures, call.params["procedureId"]))
+    return _SUCCESS
+
+
+def _found(things: list[dict[str, Any]], identifier: str) -> dict[str, Any]:
+    for thing in things:
+        if thing["id"] == identifier:
+            return thing
+    raise not_found("RESOURCE_NOT_FOUND", "Resource")
+
+
+def _page(call: Call, newest_last: list[dict[str, Any]], names: tuple[str, ...]) -> Any:
+    places = {each["id"]: (float(at), each["id"]) for at, each in enumerate(newest_last)}
+    return page_of_list(
+        newest_last,
+        lambda each: places[each["id"]],
+        lambda each: {name: each[name] for name in names},
+        call.page(call.operation.id),
+    )
+
+
+def _mentions(procedure: dict[str, Any]) -> list[str]:
+    return [name for step in procedure["steps"] for name in _MENTION.findall(step["text"])]
+
+
+def _procedure_view(call: Call, procedure: dict[str, Any]) -> dict[str, Any]:
+    usable = {action["name"] for action in call.agent.actions if action["status"] == "enabled"}
+    lost = dict.fromkeys(f"@{name}" for name in _mentions(procedure) if name not in usable)
+    return {**procedure, "unavailableActions": list(lost)}

@@ -102,6 +102,20 @@ def submit_tool_result(call: Call) -> Any:
     return {"data": {"success": True}}
 
 
+@operation("createVoiceSession")
+def create_voice_session(call: Call) -> Any:
+    check_may_answer(call, call.agent)
+    new_id = call.world.store.new_id
+    known = call.agent.conversations.by_id.get(call.body.get("conversationId", ""))
+    user_id = call.body.get("userId") or (known and known.user_id) or new_id()
+    if known is not None and known.user_id not in {None, user_id}:
+        raise ApiError(403, "CONVERSATION_USER_MISMATCH", "The conversation belongs to another user")
+    session = {name: new_id(name[:4]) for name in ("participantToken", "sessionId", "roomName")}
+    conversation_id = call.body.get("conversationId") or new_id()
+    whose = {"conversationId": conversation_id, "userId": user_id, "maxDurationSeconds": 600}
+    return {"data": {**session, **whose}}
+
+
 def check_may_answer(call: Call, agent: Agent) -> None:
     """Refuse an answer that the plan or the credits do not cover."""
     if agent.fields["model"] in call.world.settings.disallowed_models:
