@@ -9,9 +9,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from starlette.routing import Router
-from starlette.types import Receive, Scope, Send
-
+from airflow_provider_chatbase.playground.page import Page, routes
 from airflow_provider_chatbase.simulator import seed
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
 from airflow_provider_chatbase.simulator.app import App
@@ -30,7 +28,7 @@ class Simulator:
     A stand-in Chatbase that listens on a local port.
 
     Use it as a context manager, or call ``start`` and ``stop``. One address serves API v1, API v2 and the
-    files host.
+    files host, and at ``/`` the playground, a page for people.
 
     :param settings: how it behaves; None takes the defaults.
     :param switches: settings given by name, see ``Settings``.
@@ -42,9 +40,8 @@ class Simulator:
         self.settings = settings or Settings(**switches)
         self._world = World(self.settings)
         self.agent_id = seed.seed_world(self._world).id
-        self.app = App(self._world)
-        self.app.mount("/", self._pages)
-        self._playground: Router | None = None
+        page = Page(is_real=False, agent_id=self.agent_id, api_key=self.settings.api_key)
+        self.app = App(self._world, routes(page))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = asyncio.Event()
@@ -184,17 +181,6 @@ class Simulator:
 
         self._loop.call_soon_threadsafe(step)
         return done.result()
-
-    async def _pages(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the page to try the API by hand; it is loaded when somebody looks at it."""
-        if self._playground is None:
-            from airflow_provider_chatbase import playground
-
-            page = playground.Page(
-                is_real=False, address=self.url, agent_id=self.agent_id, api_key=self.api_key
-            )
-            self._playground = Router(playground.routes(page), default=self.app.nowhere)
-        await self._playground(scope, receive, send)
 
     async def _serve(self, listening: Future[int]) -> None:
         server = Server(self.app, self.settings.host)
