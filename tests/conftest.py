@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_chatbase.simulator import Simulator
 
-pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin", "stand_in_plugin"]
+pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin", "acting"]
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 MOST_PROCESSES = 8  # each may grow to half a gigabyte

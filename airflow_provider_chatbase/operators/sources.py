@@ -39,7 +39,11 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
     :param globs: which files of the folder are meant; ``**`` stands for any folders.
     :param exclude: which are not.
     :param prune: delete sources of this owner that are no longer declared.
-    :param max_deletes: how many may be deleted; with more to delete, none is, and the task fails.
+    :param max_deletes: how many may be deleted: a whole number, or a share from 0.0 to 1.0 of the sources of
+        this sync, and of those of each pattern or list. One always may. With more to delete, none is, and the
+        task fails.
+    :param allow_empty: whether a folder, a pattern or a list of which nothing is left is meant so. Without
+        it, its sources are kept, and the task fails.
     :param dry_run: only report what would be done.
     :param mode: ``apply``, or ``check`` to change nothing and fail when the sources are not as declared.
     :param on_drift: what ``check`` does then: ``fail``, or ``report`` to return it.
@@ -76,7 +80,8 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         globs: Sequence[str] | str = "**/*",
         exclude: Sequence[str] | str = (),
         prune: bool = False,
-        max_deletes: int | None = None,
+        max_deletes: float = 0.3,
+        allow_empty: bool = False,
         dry_run: bool = False,
         mode: Literal["apply", "check"] = "apply",
         on_drift: Literal["fail", "report"] = "fail",
@@ -94,6 +99,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         self.exclude = exclude
         self.prune = prune
         self.max_deletes = max_deletes
+        self.allow_empty = allow_empty
         self.only_report = dry_run
         self.mode = mode
         self.on_drift = on_drift
@@ -141,8 +147,11 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         if self.mode not in ("apply", "check") or self.on_drift not in ("fail", "report"):
             raise ChatbaseInputError("mode must be apply or check, and on_drift fail or report.")
         most = self.max_deletes
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
-            raise ChatbaseInputError(f"max_deletes must be a whole number from 0, not {most!r}.")
+        is_share = isinstance(most, float) and 0 <= most <= 1
+        if isinstance(most, bool) or not (is_share or (isinstance(most, int) and most >= 0)):
+            raise ChatbaseInputError(
+                f"max_deletes must be a whole number from 0, or a share from 0.0 to 1.0, not {most!r}."
+            )
         if self.upload_interval is not None and not self.upload_interval >= 0:
             raise ChatbaseInputError(f"upload_interval must be seconds from 0, not {self.upload_interval!r}.")
 
@@ -181,7 +190,9 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         return SourceSync(
             client,
             agent_id,
-            SyncOptions(self.owner, prune=self.prune, max_deletes=self.max_deletes),
+            SyncOptions(
+                self.owner, prune=self.prune, max_deletes=self.max_deletes, allow_empty=self.allow_empty
+            ),
             record,
             UPLOAD_INTERVAL if self.upload_interval is None else self.upload_interval,
             SyncPatience(busy=self.busy_timeout, poll=min(self.poll_interval, 5.0)),

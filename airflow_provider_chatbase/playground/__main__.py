@@ -89,11 +89,15 @@ def _serve(conn_id: str, port: int) -> None:
                 timeout_graceful_shutdown=1,
             )
         )
-        logging.getLogger("uvicorn").setLevel(
-            logging.CRITICAL
-        )  # what it would say of a cut reply is said already
+        logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
         print(_greeting(page, port), flush=True)  # noqa: T201
         server.run(sockets=[listener])
+
+
+def _is_a_fault(record: logging.LogRecord) -> bool:
+    """Leave out what uvicorn says of a reply that we cut, which is said already, and of its own end."""
+    fault = record.exc_info and record.exc_info[1]
+    return isinstance(fault, Exception)
 
 
 def _checked(hook: CommandLineHook) -> Page:

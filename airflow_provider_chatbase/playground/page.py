@@ -39,8 +39,11 @@ _HEADERS = {
 _METHODS = ("get", "post", "put", "patch", "delete")
 _AGENT_NAMES = ("agentId", "chatbotId")
 _PARTS_OF_AN_AGENT = frozenset({"styles", "auto-retrain", "clone", "train"})
-_EXAMPLES: dict[str, Json] = {"chatWithAgent": {"message": "What can you help me with?", "stream": False}}
-_DEEPEST_EXAMPLE = 8
+_QUESTION = "What can you help me with?"
+_MORE_TO_SAY: dict[str, Json] = {
+    "chatWithAgent": {"message": _QUESTION, "stream": False},
+    "chat": {"messages": [{"role": "user", "content": _QUESTION}], "stream": False},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +51,9 @@ class Page:
     """Whom a page talks to. Everything in it reaches the browser."""
 
     is_real: bool
-    address: str  # what the reader is told that the calls go to
     agent_id: str | None = None
-    connection: str | None = None
+    connection: str | None = None  # where the real service's key is, and below where the calls go
+    address: str | None = None
     api_key: str | None = None  # a simulator's own; a real one never goes to a browser
 
     def __post_init__(self) -> None:
@@ -129,15 +132,16 @@ def _explain(node: Any, agent_id: str | None) -> None:
 
 def _complete(path: str, operation: Json, document: Json) -> None:
     operation.setdefault("tags", [_tag(path)])
-    operation.setdefault("summary", _words(operation["operationId"]))
+    operation.setdefault("summary", re.sub("(?<=[a-z])(?=[A-Z])", " ", operation["operationId"]).capitalize())
     errors = operation.get("x-errors", {})
     for status, reply in operation["responses"].items():
         codes = ", ".join(errors.get(status, ()))
-        reply["description"] = reply.get("description") or codes or _phrase(status)
+        reply["description"] = reply.get("description") or codes or HTTPStatus(int(status)).phrase
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body is not None:
         # Swagger UI would fill in every field, and a click on an update would overwrite all of an agent.
-        body["example"] = _EXAMPLES.get(operation["operationId"]) or _example(body["schema"], document)
+        more = _MORE_TO_SAY.get(operation["operationId"], {})
+        body["example"] = {**_example(body["schema"], document), **more}
 
 
 def _tag(path: str) -> str:
@@ -148,44 +152,24 @@ def _tag(path: str) -> str:
     return "Conversations" if below[0] == "users" else below[0].capitalize()
 
 
-def _words(operation_id: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", operation_id).replace("Whats App", "WhatsApp").capitalize()
-
-
-def _phrase(status: str) -> str:
-    return HTTPStatus(int(status)).phrase if status.isdigit() else status
-
-
-def _example(schema: Json, document: Json, depth: int = 0) -> Any:
+def _example(schema: Json, document: Json) -> Any:
     """Return the least that a schema lets pass: what is required, and of a choice the first."""
     if "$ref" in schema:
         target: Any = document
         for step in schema["$ref"].removeprefix("#/").split("/"):
             target = target[step]
-        return _example(target, document, depth + 1) if depth < _DEEPEST_EXAMPLE else {}
-    for given in ("example", "const", "default"):
-        if given in schema:
-            return schema[given]
-    if schema.get("enum"):
-        return schema["enum"][0]
+        return _example(target, document)
     for choice in ("oneOf", "anyOf"):
-        if schema.get(choice):
-            return _example(schema[choice][0], document, depth + 1)
-    if "allOf" in schema:
-        parts = [_example(each, document, depth + 1) for each in schema["allOf"]]
-        return {k: v for part in parts for k, v in part.items()} if isinstance(parts[0], dict) else parts[0]
-    return _plain_example(schema, document, depth)
-
-
-def _plain_example(schema: Json, document: Json, depth: int) -> Any:
-    kinds = schema.get("type", "object")
-    kind = kinds if isinstance(kinds, str) else kinds[0]
-    if kind == "object":
-        properties = schema.get("properties", {})
-        wanted = [name for name in schema.get("required", ()) if name in properties]
-        return {name: _example(properties[name], document, depth + 1) for name in wanted}
-    if kind == "array":
-        return [_example(schema["items"], document, depth + 1)] if schema.get("minItems") else []
-    if kind in ("integer", "number"):
-        return schema.get("minimum", 0)
-    return {"string": "text", "boolean": False}.get(kind)
+        if choice in schema:
+            return _example(schema[choice][0], document)
+    for given in ("example", "enum"):
+        if given in schema:
+            return schema[given] if given == "example" else schema[given][0]
+    match schema.get("type", "object"):
+        case "object":
+            wanted = [name for name in schema.get("required", ()) if name in schema["properties"]]
+            return {name: _example(schema["properties"][name], document) for name in wanted}
+        case "array":
+            return [_example(schema["items"], document)] if schema.get("minItems") else []
+        case kind:
+            return {"string": "text", "boolean": False}.get(str(kind))

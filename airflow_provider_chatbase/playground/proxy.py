@@ -17,7 +17,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.transport import open_async_pools
+from airflow_provider_chatbase.client.transport import AsyncTransport
 from airflow_provider_chatbase.playground.page import Page, routes
 
 logger = logging.getLogger(__name__)
@@ -26,9 +26,9 @@ _PATIENCE = 120.0
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _API_PATH = re.compile(r"/api/(v1|v2)((?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+)")
 _FILE_PATH = re.compile(r"/agents/[^/]+/sources(?:/[^/]+)?")
-_SENT_ON = ("accept", "content-type", "content-length")
+_SENT_ON = (b"accept", b"content-type", b"content-length")
 _GIVEN_BACK = re.compile(
-    r"content-(type|length|disposition)|retry-after|deprecation|x-request-id|x-ratelimit-.*"
+    rb"content-(?:type|length|disposition)|retry-after|deprecation|x-request-id|x-ratelimit-.*"
 )
 _REPLY_HEADERS = {
     "cache-control": "no-store",
@@ -79,7 +79,7 @@ class Proxy:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
-        self._pools = open_async_pools(settings)
+        self._pools = AsyncTransport(settings).pools
         self._key = settings.api_key.encode()
 
     async def forward(self, request: Request) -> Response:
@@ -110,13 +110,14 @@ class Proxy:
         return url.copy_with(query=query) if query else url
 
     def _outgoing(self, client: httpx.AsyncClient, request: Request, url: httpx.URL) -> httpx.Request:
-        headers = {name: request.headers[name] for name in _SENT_ON if name in request.headers}
-        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+        headers = [(name, value) for name, value in request.headers.raw if name in _SENT_ON]
+        headers.append((b"accept-encoding", b"identity"))  # what is not packed can be passed on at once
+        has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
         waits = self._settings.timeouts(_PATIENCE)
         return client.build_request(
             request.method,
             url,
-            headers={**headers, "accept-encoding": "identity"},  # what is not packed can be passed on at once
+            headers=headers,
             content=request.stream() if has_body else None,
             timeout=httpx.Timeout(connect=waits.connect, read=waits.read, write=waits.read, pool=waits.pool),
         )
@@ -139,10 +140,11 @@ class Proxy:
 
     def _headers(self, response: httpx.Response) -> dict[str, str]:
         packed = "content-encoding" in response.headers
+        raw = [(name.lower(), value) for name, value in response.headers.raw]
         given = {
-            name: self._masked(value.encode()).decode()
-            for name, value in response.headers.items()
-            if _GIVEN_BACK.fullmatch(name) and not (packed and name == "content-length")
+            name.decode(): self._masked(value).decode("latin-1")
+            for name, value in raw
+            if _GIVEN_BACK.fullmatch(name) and not (packed and name == b"content-length")
         }
         return given | _REPLY_HEADERS
 

@@ -169,7 +169,7 @@ def _greeting(simulator: Simulator) -> str:
         f"  agent id  {simulator.agent_id}\n"
         f"An Airflow connection to it:\n"
         f"  export AIRFLOW_CONN_CHATBASE_DEFAULT='{json.dumps(connection)}'\n"
-        f"Stop with Ctrl+C."
+        f"Open {simulator.url}/ in a browser to try things by hand. Stop with Ctrl+C."
     )
 
 

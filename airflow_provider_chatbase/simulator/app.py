@@ -15,7 +15,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from airflow_provider_chatbase.simulator import (  # noqa: F401 - what v1 and v2 do is registered when it is imported
     description,
@@ -40,16 +40,16 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class App:
-    """The service as an ASGI application: both versions of the API, the control, and what is mounted."""
+    """The service as an ASGI application: both versions of the API, the control, and pages for people."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, pages: Sequence[Route] = ()) -> None:
         self.world = world
         self.on_request: Callable[[ReceivedRequest], None] | None = None
         self._alone: set[asyncio.Future[Reply]] = set()
         nowhere = _Endpoint(self, ())
         api = [*self._routes(), Route("/{path:path}", nowhere)]
         control = Route("/_simulator/{action:path}", self._control, methods=_METHODS)
-        routes = [Mount("/api", Router(api, redirect_slashes=False)), control]
+        routes = [Mount("/api", Router(api, redirect_slashes=False)), control, *pages]
         self._router = Router(routes, redirect_slashes=False, default=nowhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,10 +62,6 @@ class App:
             await self._router(scope, receive, send)
         except asyncio.CancelledError:
             return  # the server stops, which uvicorn would log as a failure of ours
-
-    def mount(self, path: str, app: ASGIApp) -> None:
-        """Serve an application below a path, where neither the API nor the control is."""
-        self._router.mount(path, app)
 
     async def answer(
         self, operations: Sequence[Operation], request: ReceivedRequest, http: Request, connection: Connection

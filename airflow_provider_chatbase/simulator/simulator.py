@@ -9,8 +9,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from starlette.types import ASGIApp
-
+from airflow_provider_chatbase.playground.page import Page, routes
 from airflow_provider_chatbase.simulator import seed
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
 from airflow_provider_chatbase.simulator.app import App
@@ -29,7 +28,7 @@ class Simulator:
     A stand-in Chatbase that listens on a local port.
 
     Use it as a context manager, or call ``start`` and ``stop``. One address serves API v1, API v2 and the
-    files host.
+    files host, and at ``/`` the playground, a page for people.
 
     :param settings: how it behaves; None takes the defaults.
     :param switches: settings given by name, see ``Settings``.
@@ -41,7 +40,8 @@ class Simulator:
         self.settings = settings or Settings(**switches)
         self._world = World(self.settings)
         self.agent_id = seed.seed_world(self._world).id
-        self.app = App(self._world)
+        page = Page(is_real=False, agent_id=self.agent_id, api_key=self.settings.api_key)
+        self.app = App(self._world, routes(page))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = asyncio.Event()
@@ -81,15 +81,6 @@ class Simulator:
     def url(self) -> str:
         """The address, without a path."""
         return f"http://{self.settings.host}:{self._port}"
-
-    def mount(self, path: str, app: ASGIApp) -> None:
-        """
-        Serve an ASGI application beside the API, for example pages at ``/``.
-
-        :param path: the path below which it is; ``/api`` and ``/_simulator`` stay as they are.
-        :param app: the application.
-        """
-        self.app.mount(path, app)
 
     @property
     def api_key(self) -> str:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
@@ -18,7 +18,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbasePermissionError,
 )
 from airflow_provider_chatbase.client.v2.sources import delete_source, get_source
-from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSource
+from airflow_provider_chatbase.sync.declaration import Declaration
 from airflow_provider_chatbase.sync.inventory import DYING, TRAINING, list_all, take_inventory
 from airflow_provider_chatbase.sync.payloads import (
     Kind,
@@ -29,7 +29,15 @@ from airflow_provider_chatbase.sync.payloads import (
     rename,
     source_name,
 )
-from airflow_provider_chatbase.sync.plan import Create, Delete, SyncOptions, SyncPlan, Update, make_plan
+from airflow_provider_chatbase.sync.plan import (
+    Create,
+    Delete,
+    SyncOptions,
+    SyncPlan,
+    Update,
+    make_plan,
+    named,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.client import ChatbaseClient
@@ -40,6 +48,8 @@ log = logging.getLogger(__name__)
 
 ADOPTED = "adopted: somebody else made it"
 LOST_AND_FOUND = "found after its reply was lost"
+
+STORAGE_FULL = "SOURCE_SIZE_LIMIT_EXCEEDED"
 
 _CREATE_ATTEMPTS = 3
 _LOOKS_AFTER_DOUBT = 2
@@ -60,6 +70,7 @@ class ActionResult:
     error: str | None = None  # why it failed
     mendable: bool = True  # whether a failure may be gone at the next try
     in_doubt: bool = False  # whether a failure leaves open what became of it
+    code: str | None = None  # the API's error code
 
 
 @dataclass(slots=True)
@@ -68,6 +79,7 @@ class SyncResult:
 
     done: list[ActionResult] = field(default_factory=list)  # failed ones too, in their order
     stopped: str = ""  # why the rest was not tried; empty if all was
+    withheld: str = ""  # why deletes of the plan were not done; empty if they were
 
     def of(self, action: str) -> list[ActionResult]:
         """Return the actions of one sort that worked."""
@@ -96,6 +108,9 @@ class SyncPatience:
     clock: Callable[[], float] = time.monotonic
 
 
+Action = TypeVar("Action", Create, Update)
+
+
 class _StopError(Exception):
     """The rest of the plan cannot work either."""
 
@@ -120,44 +135,60 @@ class PlanRunner:
         self._patience = patience or SyncPatience()
         self._result = SyncResult()
         self._in_doubt = False
+        self._makes_room = False
         self._lost_in_a_row = 0
 
     def run(self, plan: SyncPlan) -> SyncResult:
         """
         Carry out a plan: first what is new or changed, then what is busy training, at last the deletes.
 
-        A failed action does not stop the others, unless it shows that none of them can work.
+        A failed action does not stop the others, unless it shows that none of them can work. What it may
+        replace is not deleted, except where only the storage is full: then that makes room for it.
         """
         try:
-            busy = self._write(plan)
-            for update in busy:
-                self._try("update", update.declared, lambda u=update: self._update_when_trained(u))  # type: ignore[misc]
+            self._write([*plan.updates, *plan.creates])
+            full = self._to_try_again(plan)
             self._delete(plan.deletes)
+            self._write(full)
             if self._in_doubt:
                 self._delete(self._duplicates())
         except _StopError as stop:
             self._result.stopped = str(stop)
         return self._result
 
-    def _write(self, plan: SyncPlan) -> list[Update]:
-        """Write all that can be written at once, uploads last since they have to wait; return the rest."""
+    def _write(self, actions: Iterable[Create | Update]) -> None:
+        """Write: uploads late since they have to wait, and last what trains and cannot be written yet."""
         busy: list[Update] = []
-        actions: list[Create | Update] = [*plan.updates, *plan.creates]
         for action in sorted(actions, key=lambda each: each.declared.kind == "file"):
             if isinstance(action, Create):
-                self._try("create", action.declared, lambda a=action: self._create(a.declared))  # type: ignore[misc]
+                self._try(action, self._create)
             elif action.declared.kind == "file" and action.existing.status in TRAINING:
                 busy.append(action)  # an upload that is refused counts, so it is better not tried
             else:
-                self._try("update", action.declared, lambda a=action: self._update(a, busy))  # type: ignore[misc]
-        return busy
+                self._try(action, lambda each: self._update(each, busy))
+        for update in busy:
+            self._try(update, self._update_when_trained)
 
-    def _try(self, action: str, declared: DeclaredSource, work: Callable[[], ActionResult | None]) -> None:
+    def _to_try_again(self, plan: SyncPlan) -> list[Create | Update]:
+        """Take back the failures that the plan's deletes may mend, if there are no others."""
+        failed = self._result.failed
+        if not plan.deletes or any(each.code != STORAGE_FULL for each in failed):
+            return []
+        self._makes_room = bool(failed)
+        keys = {(each.kind, each.key) for each in failed}
+        self._result.done = [each for each in self._result.done if each.error is None]
+        actions: list[Create | Update] = [*plan.updates, *plan.creates]
+        return [each for each in actions if (each.declared.kind, each.declared.key) in keys]
+
+    def _try(self, action: Action, work: Callable[[Action], ActionResult | None]) -> None:
         """Do one action, and keep what became of it."""
+        declared = action.declared
         try:
-            done = work()
+            done = work(action)
         except ChatbaseError as error:
-            self._fail(action, declared.kind, declared.key, error)
+            self._fail(
+                "create" if isinstance(action, Create) else "update", declared.kind, declared.key, error
+            )
         else:
             self._lost_in_a_row = 0
             if done is not None:
@@ -167,17 +198,28 @@ class PlanRunner:
     def _fail(self, action: str, kind: str, key: str, error: ChatbaseError) -> None:
         lost = isinstance(error, ChatbaseConnectionError)
         self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
-        mendable = error.transient or (error.code or "").startswith("SOURCE_IS_")
+        code = error.code or ""
+        mendable = error.transient or code.startswith("SOURCE_IS_")
+        mendable = mendable or (code == STORAGE_FULL and self._makes_room)
         self._result.done.append(
-            ActionResult(action, kind, key, error=str(error), mendable=mendable, in_doubt=error.ambiguous)
+            ActionResult(
+                action,
+                kind,
+                key,
+                error=str(error),
+                mendable=mendable,
+                in_doubt=error.ambiguous,
+                code=error.code,
+            )
         )
         log.warning("Could not %s %s %s: %s", action, kind, key, error)
-        if isinstance(error, _HOPELESS) or (error.code or "").startswith(_HOPELESS_CODES):
+        if isinstance(error, _HOPELESS) or code.startswith(_HOPELESS_CODES):
             raise _StopError(str(error)) from error
         if self._lost_in_a_row >= _MOST_LOST_IN_A_ROW:
             raise _StopError(f"{self._lost_in_a_row} in a row got no reply. {error}") from error
 
-    def _create(self, declared: DeclaredSource) -> ActionResult:
+    def _create(self, action: Create | Update) -> ActionResult:
+        declared = action.declared
         payload = declared.load()
         name = str(source_name(self._owner, declared.key, payload.digest))
         source, note = self._create_once(declared.kind, payload, name)
@@ -269,7 +311,7 @@ class PlanRunner:
         except ChatbaseApiError as error:
             if error.code not in ("SOURCE_PENDING_DELETION", "SOURCE_NOT_FOUND", "RESOURCE_NOT_FOUND"):
                 raise
-            return self._create(declared)
+            return self._create(update)
         return ActionResult("update", declared.kind, declared.key, source["id"], update.reason)
 
     def _send(self, request: Request[JsonObject], kind: Kind) -> JsonObject:
@@ -279,11 +321,15 @@ class PlanRunner:
             return self._uploads.send(request)
 
     def _delete(self, deletes: Iterable[Delete]) -> None:
-        unwritten = {key_in_name(self._owner, each.key) for each in self._result.failed}
+        failed = self._result.failed
+        unwritten = {key_in_name(self._owner, each.key) for each in failed}
         for delete in deletes:
             existing = delete.existing
-            if existing.key in unwritten:
-                log.info("Keeping %s %s: what replaces it was not written.", existing.kind, existing.key)
+            if failed and (delete.pruned or existing.key in unwritten):
+                log.info("Keeping %s %s: what may replace it was not written.", existing.kind, existing.key)
+                self._result.withheld = (
+                    f"{named(each.key for each in failed)} could not be written and may replace it"
+                )
                 continue
             try:
                 self._client.send(delete_source(self._agent_id, existing.source_id))

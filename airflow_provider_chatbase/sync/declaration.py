@@ -35,6 +35,7 @@ from airflow_provider_chatbase.sync.payloads import (
 
 TEXT_SUFFIXES = (".md", ".markdown", ".html", ".htm")
 _CHUNK = 1 << 20
+_SHORTENED = re.compile(r"~[0-9a-f]{10}\Z")
 _KINDS: dict[Any, Kind] = {"text": "text", "qna": "qna", "link": "link"}
 
 Record = Mapping[str, Any]
@@ -59,6 +60,23 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredInput:
+    """What something is declared by: a folder and one of its patterns, or a list."""
+
+    name: str
+    count: int  # how much is declared by it, also what cannot be written
+    pattern: str | None = None  # of the folder; None for a list
+
+    def may_own(self, kind: str, key: str) -> bool:
+        """Say whether a source may have been declared by it, by its kind and the key in its name."""
+        whole = _SHORTENED.sub("", key)
+        of_a_folder = kind == "file" or (kind == "text" and whole.lower().endswith(TEXT_SUFFIXES))
+        if self.pattern is None or not of_a_folder:
+            return self.pattern is None and not of_a_folder
+        return whole != key or _matches([self.pattern], key)
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """All that is declared."""
 
@@ -66,6 +84,7 @@ class Declaration:
     problems: tuple[Problem, ...] = ()
     complete: bool = True  # whether all could be read; if not, what is missing must not be taken for gone
     skipped: tuple[str, ...] = ()  # files of other formats
+    inputs: tuple[DeclaredInput, ...] = ()
 
 
 def combine(declarations: Iterable[Declaration]) -> Declaration:
@@ -87,6 +106,7 @@ def combine(declarations: Iterable[Declaration]) -> Declaration:
         ),
         complete=all(part.complete for part in parts),
         skipped=tuple(path for part in parts for path in part.skipped),
+        inputs=tuple(each for part in parts for each in part.inputs),
     )
 
 
@@ -116,7 +136,14 @@ def read_folder(
         except ChatbaseInputError as error:
             problems.append(Problem(key, str(error)))
     skipped = [key for key in meant if not key.lower().endswith(FILE_SUFFIXES + TEXT_SUFFIXES)]
-    return Declaration(tuple(sources), tuple(problems), complete=not unread, skipped=tuple(skipped))
+    declared = [*(source.key for source in sources), *(problem.key for problem in problems)]
+    inputs = [
+        DeclaredInput(
+            f"{pattern} in {folder.url}", sum(_matches([pattern], key) for key in declared), pattern
+        )
+        for pattern in globs
+    ]
+    return Declaration(tuple(sources), tuple(problems), not unread, tuple(skipped), tuple(inputs))
 
 
 def _list(folder: Directory) -> list[str]:
@@ -129,7 +156,7 @@ def _list(folder: Directory) -> list[str]:
 
 
 def _matches(patterns: Sequence[str], key: str) -> bool:
-    return any(re.match(glob_translate(pattern), key) for pattern in patterns)
+    return any(re.match(glob_translate(normal_key(pattern)), normal_key(key)) for pattern in patterns)
 
 
 def _declare(folder: Directory, key: str) -> DeclaredSource:
@@ -196,7 +223,8 @@ def read_records(records: Iterable[Any]) -> Declaration:
             problems.append(Problem(key, str(error)))
         else:
             sources.append(_declared(kind, key, payload))
-    return Declaration(tuple(sources), tuple(problems), complete=not nameless)
+    given = DeclaredInput("the list of sources", len(sources) + len(problems))
+    return Declaration(tuple(sources), tuple(problems), complete=not nameless, inputs=(given,))
 
 
 def parse_records(content: bytes, url: str) -> list[Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import floor
 
 from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSource, Problem
 from airflow_provider_chatbase.sync.inventory import TRAINING, ExistingSource, Inventory
@@ -17,7 +18,8 @@ class SyncOptions:
 
     owner: str  # whose sources it keeps
     prune: bool = False  # whether it deletes sources of the owner that are no longer declared
-    max_deletes: int | None = None  # with more to delete it deletes none
+    max_deletes: float = 0.3  # a count, or as a float a share of what it keeps; with more it deletes none
+    allow_empty: bool = False  # whether a folder, pattern or list that declares nothing is meant so
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Delete:
 
     existing: ExistingSource
     reason: str  # in a few words
+    pruned: bool = True  # since it is no longer declared; what was renamed and changed may replace it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def make_plan(
         creates=tuple(draft.creates),
         updates=tuple(draft.updates),
         deletes=(
-            *(Delete(each, "a second source of the same key") for each in draft.duplicates),
+            *(Delete(each, "a second source of the same key", pruned=False) for each in draft.duplicates),
             *(Delete(each, "no longer declared") for each in gone),
         )
         if not withheld
@@ -180,14 +183,34 @@ def _reason_to_withhold(declaration: Declaration, options: SyncOptions, draft: _
     if options.prune and not declaration.complete:
         return "what is declared could not be read as a whole, so what is missing may not be gone"
     gone = _prunable(draft.undeclared, declaration, options) if options.prune else []
-    if gone and not declaration.sources and options.max_deletes is None:
-        return (
-            f"nothing at all is declared, and all {len(gone)} sources of the owner would be deleted. If that "
-            "is meant, say so with max_deletes"
-        )
-    deletes = len(gone) + len(draft.duplicates)
-    if options.max_deletes is not None and deletes > options.max_deletes:
-        return f"{deletes} sources would be deleted, and max_deletes is {options.max_deletes}"
+    if gone and declaration.problems:
+        return f"{named(each.key for each in declaration.problems)} cannot be written and may replace it"
+    for each in declaration.inputs:
+        lost = [source for source in gone if each.may_own(source.kind, source.key)]
+        if lost and not each.count and not options.allow_empty:
+            return (
+                f"{each.name} declares nothing at all, and {len(lost)} sources would be deleted. If that is "
+                "meant, say so with allow_empty=True"
+            )
+    return _too_many(gone, declaration, options.max_deletes, draft)
+
+
+def _too_many(gone: Sequence[ExistingSource], declaration: Declaration, most: float, draft: _Draft) -> str:
+    """Say what is too much to delete: by count of all deletes; by share of the whole, and of each input."""
+    if isinstance(most, int):
+        deletes = len(gone) + len(draft.duplicates)
+        return f"{deletes} sources would be deleted, and max_deletes is {most}" if deletes > most else ""
+    owned = [*draft.unchanged, *draft.undeclared, *(update.existing for update in draft.updates)]
+    inputs: list[tuple[str, Callable[[str, str], bool]]] = [("this sync", lambda *_: True)]
+    inputs += [(each.name, each.may_own) for each in declaration.inputs]
+    for name, may_own in inputs:
+        lost = sum(may_own(each.kind, each.key) for each in gone)
+        of = sum(may_own(each.kind, each.key) for each in owned)
+        if lost > max(1, floor(most * of + 1e-9)):
+            return (
+                f"{lost} of the {of} sources of {name} would be deleted, and max_deletes is {most:.0%}. If "
+                "that is meant, raise it"
+            )
     return ""
 
 
@@ -198,6 +221,12 @@ def _prunable(
     held = {problem.key for problem in declaration.problems}
     held |= {key_in_name(options.owner, key) for key in held}
     return [each for each in undeclared if each.key not in held]
+
+
+def named(keys: Iterable[str], most: int = 3) -> str:
+    """Name a few of many."""
+    found = list(keys)
+    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
 def still_training(plan: SyncPlan) -> list[str]:

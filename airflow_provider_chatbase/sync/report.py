@@ -66,8 +66,8 @@ class SyncReport:
         for name, entries in sections.items():
             if name not in ("unchanged", "skipped"):
                 lines += _section(name, entries)
-        if self.plan.withheld:
-            lines.append(f"**Nothing was deleted:** {self.plan.withheld}.")
+        if self.withheld:
+            lines.append(f"**Nothing was deleted:** {self.withheld}.")
         if self.result is not None and self.result.stopped:
             lines.append(f"**Stopped early:** {self.result.stopped}")
         return "\n".join(lines).rstrip()
@@ -83,7 +83,7 @@ class SyncReport:
                 for name, entries in self.sections().items()
             },
             "foreign": self.plan.foreign,
-            "withheld": self.plan.withheld,
+            "withheld": self.withheld,
             "stopped": self.result.stopped if self.result is not None else "",
             "source_ids": self.result.written_ids if self.result is not None else [],
         }
@@ -104,8 +104,8 @@ class SyncReport:
                 if entries and name not in ("unchanged", "skipped", "kept")
             },
         }
-        if self.plan.withheld:
-            summary["withheld"] = _short(self.plan.withheld, TEXT_ROOM)
+        if self.withheld:
+            summary["withheld"] = _short(self.withheld, TEXT_ROOM)
         if self.result is not None and len(self.result.written_ids) <= MOST_IDS:
             summary["source_ids"] = self.result.written_ids
         return summary
@@ -116,11 +116,16 @@ class SyncReport:
         sentences = [f"{_short(key, 80)}: {why}" for key, why in failed[:10]]
         if len(failed) > 10:
             sentences.append(f"and {len(failed) - 10} more")
-        if self.plan.withheld:
-            sentences.append(f"Nothing was deleted: {self.plan.withheld}")
+        if self.withheld:
+            sentences.append(f"Nothing was deleted: {self.withheld}")
         if self.result is not None and self.result.stopped:
             sentences.append("The rest was not tried")
         return "; ".join(sentences)
+
+    @property
+    def withheld(self) -> str:
+        """Why deletes that were asked for were not done; empty if they were."""
+        return self.plan.withheld or (self.result.withheld if self.result is not None else "")
 
     @property
     def mendable(self) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_chatbase.client import ChatbaseClient
-from airflow_provider_chatbase.client.errors import ChatbaseUnsupportedError
 from airflow_provider_chatbase.sync.apply import ADOPTED, PlanRunner, SyncPatience, SyncResult
 from airflow_provider_chatbase.sync.inventory import Inventory, LinkRecord, list_all, take_inventory
 from airflow_provider_chatbase.sync.pace import UPLOAD_INTERVAL, UploadPacer
@@ -31,11 +30,11 @@ class SourceSync:
 
     def plan(self, declaration: Declaration) -> tuple[SyncPlan, Inventory]:
         """Compare what is declared with what is there; changes nothing."""
-        if self.client.settings.api_version == "v1":
-            raise ChatbaseUnsupportedError(
-                "API v1 cannot list an agent's sources, so it cannot keep them in step. Set api_version to "
-                "v2 in the connection, or replace the whole text with source_text of "
-                "ChatbaseUpdateAgentOperator. Nothing was sent.",
+        if not self.client.api.has_sources:
+            raise self.client.api.unsupported(
+                "list an agent's sources, so it cannot keep them in step",
+                "Set api_version to v2 in the connection, or replace the whole text with source_text of "
+                "ChatbaseUpdateAgentOperator.",
                 operation="listSources",
             )
         inventory = take_inventory(self.client.run(list_all(self.agent_id)), self.options.owner)

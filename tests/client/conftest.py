@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from stand_in import KEY, StandIn
+from acting import KEY, Acting
 
 from airflow_provider_chatbase.client import (
     AsyncChatbaseClient,
@@ -54,7 +54,7 @@ async def arun(requests: tuple[Request[Any], ...], settings: ClientSettings, pol
 
 
 @pytest.fixture
-def client(chatbase: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatbaseClient]:
+def client(chatbase: Acting, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatbaseClient]:
     monkeypatch.setattr(lookup, "FIRST_PAUSE", 0.02)
     settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=TIMEOUT)
     with ChatbaseClient(settings, RetryPolicy(max_attempts=2, first_wait=0.01)) as opened:
@@ -62,7 +62,7 @@ def client(chatbase: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chatb
 
 
 @pytest.fixture
-def client_v1(chatbase: StandIn) -> Iterator[ChatbaseClient]:
+def client_v1(chatbase: Acting) -> Iterator[ChatbaseClient]:
     settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=TIMEOUT, api_version="v1")
     with ChatbaseClient(settings, RetryPolicy(max_attempts=2, first_wait=0.01)) as opened:
         yield opened

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice
 
 import pytest
-from stand_in import AGENT, KEY, TEXT, Act, events_of, sse
+from acting import AGENT, KEY, TEXT, Act, events_of, sse
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient, v1
 from airflow_provider_chatbase.client.answer import Answer, EventStreamReader

@@ -7,7 +7,7 @@ import logging
 import time
 
 import pytest
-from stand_in import AGENT, KEY, TEXT, Act
+from acting import AGENT, KEY, TEXT, Act
 
 from airflow_provider_chatbase.client import lookup
 from airflow_provider_chatbase.client.asking import Rules, ask
@@ -231,10 +231,8 @@ class TestTheSecondTryOfATask:
         assert outcome(chatbase, client, [], asked=again()) == (True, 0, 0)
 
     def test_waits_for_the_answer_to_the_first(self, chatbase, client):
-        conversation = chatbase.begin("our-tag", ("user", SECRET))
-        conversation.hidden_answers = [
-            (4, {"id": "m", "role": "assistant", "parts": [{"type": "text", "text": TEXT}]})
-        ]
+        chatbase.begin("our-tag", ("user", SECRET), ("assistant", TEXT))
+        chatbase.show_the_answer_after(4)
         assert outcome(chatbase, client, [], asked=again()) == (True, 0, 0)
 
     def test_sends_what_never_arrived(self, chatbase, client):
@@ -289,7 +287,7 @@ def test_a_look_that_cannot_connect_does_not_hide_that_the_message_may_be_paid(c
         chatbase.conversations.clear()
         chatbase.looks_reset = True
 
-    chatbase.on_post = stop_serving
+    chatbase.on_post(stop_serving)
     chatbase.acts = [Act(silent=True)]
     with pytest.raises(
         ChatbaseConnectionLostError, match=r"broke during chatWithAgent.*may have done the work"

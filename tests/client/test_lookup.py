@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
-from stand_in import AGENT, Act, Conversation
+from acting import AGENT, Act
 
 from airflow_provider_chatbase.client import lookup
 from airflow_provider_chatbase.client.answer import Answer
@@ -55,8 +56,8 @@ def test_an_answer_has_the_fields_of_one_that_was_received(chatbase, client):
     assert found(client, sought()) == Answer(
         text="Hi.",
         conversation_id=conversation.id,
-        message_id=answer["id"],
-        user_message_id=question["id"],
+        message_id=answer.id,
+        user_message_id=question.id,
         user_id="tag",
         credits=None,
         finish_reason="stop",
@@ -115,7 +116,7 @@ class TestUnderOurOwnTag:
         ask(chatbase, client, "And then?", conversation_id=conversation.id, text="Then this.")
         finding = found(client, sought())
         assert told(finding) == (Answer, "Hi.")
-        assert finding.user_message_id == conversation.messages[0]["id"]
+        assert finding.user_message_id == conversation.messages[0].id
 
     def test_not_even_when_they_said_the_same(self, chatbase, client):
         ask(chatbase, client, "Next", text="One.")
@@ -125,7 +126,7 @@ class TestUnderOurOwnTag:
 
     @pytest.mark.parametrize("page_size", [3, 7, 100])
     def test_however_long_the_conversation_has_become(self, chatbase, client, page_size):
-        chatbase.page_size = page_size
+        chatbase.limit_pages("listConversationMessages", page_size)
         turns = [("user", "Hello?"), ("assistant", "Hi."), *[("user", "More"), ("assistant", "No.")] * 30]
         chatbase.begin("tag", *turns)
         assert told(found(client, sought())) == (Answer, "Hi.")
@@ -169,13 +170,13 @@ class TestUnderTheCallersUserId:
         """Ours began a conversation; this one was begun before, and is active just now."""
         old = chatbase.begin("ann", ("user", "Hello?"), ("assistant", "Old."), age=HOUR)
         for message in old.messages:
-            del message["createdAt"]  # which the documents call optional
+            message.created_at = None  # which the documents call optional
         ask(chatbase, client, "Hello?", conversation_id=old.id, text="No.")
         assert told(found(client, self.sought())) == (NOT_FOUND, None)
 
 
 class TestWithinAConversation:
-    def begin(self, chatbase, *turns, age=0) -> Conversation:
+    def begin(self, chatbase, *turns, age=0):
         return chatbase.begin(None, *turns, age=age)
 
     def sought(self, conversation, message="Hello?", **more):
@@ -193,20 +194,20 @@ class TestWithinAConversation:
 
     def test_the_same_text_of_a_moment_ago_does_not_when_it_stood_there_before(self, chatbase, client):
         conversation = self.begin(chatbase, ("user", "Hello?"), ("assistant", "Old."))
-        what = self.sought(conversation, after_message_id=conversation.messages[-1]["id"])
+        what = self.sought(conversation, after_message_id=conversation.messages[-1].id)
         assert told(found(client, what)) == (NOT_FOUND, None)
         ask(chatbase, client, conversation_id=conversation.id, text="Hi.")
         assert told(found(client, what)) == (Answer, "Hi.")
 
     def test_a_message_that_others_pushed_out_of_sight_is_found(self, chatbase, client):
-        chatbase.embedded = 2
+        chatbase.limit_pages("getConversation", 2)
         conversation = self.begin(
             chatbase, ("user", "Hello?"), ("assistant", "Hi."), ("user", "x"), ("user", "y")
         )
         assert told(found(client, self.sought(conversation))) == (Answer, "Hi.")
 
     def test_an_unknown_conversation_is_nothing(self, chatbase, client):
-        assert told(found(client, self.sought(Conversation("gone", None)))) == (NOT_FOUND, None)
+        assert told(found(client, self.sought(SimpleNamespace(id="gone")))) == (NOT_FOUND, None)
 
 
 class TestAfterATool:
@@ -215,11 +216,11 @@ class TestAfterATool:
     def conversation(self, chatbase, *parts, follow=()):
         conversation = chatbase.begin("tag", ("user", "Weather?"), ("assistant", ""), *follow)
         call = {"type": "tool-call", "toolCallId": "t", "toolName": "weather", "input": {}}
-        conversation.messages[1]["parts"] = [call, *parts]
+        conversation.messages[1].parts = [call, *parts]
         return conversation
 
     def continuation(self, conversation):
-        known = {"conversation_id": conversation.id, "after_message_id": conversation.messages[1]["id"]}
+        known = {"conversation_id": conversation.id, "after_message_id": conversation.messages[1].id}
         return sought(None, **known)
 
     RESULT: ClassVar = {"type": "tool-result", "toolCallId": "t", "output": 1}

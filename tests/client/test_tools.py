@@ -6,7 +6,7 @@ import logging
 import time
 
 import pytest
-from stand_in import AGENT, TEXT, Act, events_of, sse
+from acting import AGENT, TEXT, Act, events_of, sse
 
 from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
@@ -249,16 +249,16 @@ class TestInterrupted:
         """Found by what the conversation shows: the call has its result, and nothing came after it."""
         call = self.first_try(chatbase, client)
         [conversation] = chatbase.conversations.values()
-        conversation.messages[-1]["parts"].append(
-            {"type": "tool-result", "toolCallId": call["id"], "output": 1}
-        )
+        conversation.messages[-1].parts.append({"type": "tool-result", "toolCallId": call["id"], "output": 1})
         chatbase.acts = [Act()]
         answer = run(client, {"weather": by_names}, again=True)
         assert (answer.text, outputs(chatbase), chatbase.charges) == (TEXT, [], 2)
 
     def test_the_same_where_the_conversation_does_not_show_the_result(self, chatbase, client):
-        self.first_try(chatbase, client)
-        chatbase.tool_result_status = 404
+        call = self.first_try(chatbase, client)
+        [conversation] = chatbase.conversations.values()
+        conversation.messages[-1].parts.append({"type": "tool-result", "toolCallId": call["id"], "output": 1})
+        chatbase.hides_tool_results = True
         chatbase.acts = [Act()]
         assert run(client, {"weather": by_names}, again=True).text == TEXT
         assert (len(chatbase.posts), chatbase.charges) == (2, 2)

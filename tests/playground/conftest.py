@@ -87,6 +87,7 @@ def service(answer: Callable[[BaseHTTPRequestHandler], Any]) -> Iterator[str]:
     members = {f"do_{method}": answer for method in ("GET", "POST", "PUT", "DELETE")}
     members |= {"log_message": lambda *_: None, "protocol_version": "HTTP/1.1"}
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (BaseHTTPRequestHandler,), members))
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # that we hung up is what is tested
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

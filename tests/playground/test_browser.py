@@ -179,6 +179,23 @@ def test_what_goes_wrong_is_said_in_a_sentence_with_the_code(
     assert not opened.all("#messages .figures")
 
 
+def test_the_simulator_serves_the_page_with_its_own_key(
+    reader: Reader, start_simulator: Callable[..., Simulator]
+) -> None:
+    simulator = start_simulator(stream_delay=0.05)
+    reader.forget()
+    reader.open(simulator.url)
+    assert reader.text("#notice") == "This is a simulator. Its data is made up, and nothing costs anything."
+    assert reader.run("getAgent") == "200"
+    assert reader.say_and_read("[sim:answer] for nothing") == "for nothing"
+    assert reader.run("deleteAgent") == "200"  # without a question
+    urls, kept = reader.received()
+    assert f"{simulator.url}/api/v2/agents/{simulator.agent_id}/chat" in urls
+    assert all(each.startswith((simulator.url, "data:")) for each in urls)
+    assert '"level": "SEVERE"' not in kept
+    assert {request.path.split("/")[1] for request in simulator.requests} == {"api"}
+
+
 def test_a_wrong_key_is_said_at_once(
     reader: Reader, simulator: Simulator, open_playground: Callable[..., str]
 ) -> None:

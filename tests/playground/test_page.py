@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from airflow_provider_chatbase import playground
 from airflow_provider_chatbase.playground import Page, page, routes
 
-SIMULATED = Page(is_real=False, address="http://127.0.0.1:1", agent_id="agent-1", api_key="simulator-key")
+SIMULATED = Page(is_real=False, agent_id="agent-1", api_key="simulator-key")
 REAL = Page(is_real=True, address="https://www.chatbase.co", agent_id="agent-1", connection="my_conn")
 
 

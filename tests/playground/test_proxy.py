@@ -220,6 +220,15 @@ def test_a_file_source_is_made_through_the_playground(
     assert (status, json.loads(reply_body)["name"]) == (201, "Manual")
 
 
+def test_a_header_may_hold_any_letters(asked: Asked) -> None:
+    url, seen = asked
+    with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as connection:
+        head = f"GET /api/v2/x HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nAccept: text/\u00e9\r\n\r\n"
+        connection.sendall(head.encode("latin-1"))
+        assert connection.makefile("rb").readline().split()[1] == b"200"
+    assert seen[0][1]["Accept"] == "text/\u00e9"
+
+
 # --- Streams
 
 
@@ -323,12 +332,12 @@ def test_a_service_that_says_the_key_is_not_quoted(
 
     def answer(handler: Handler) -> None:
         body = gzip.compress(said) if packed else said
-        reply(handler, body, 401, X_Request_Id=f"req-{KEY}", Set_Cookie=f"k={KEY}", **extra)
+        reply(handler, body, 401, X_Request_Id=f"\u00e9-{KEY}", Set_Cookie=f"k={KEY}", **extra)
 
     status, headers, body = ask(open_playground(serve_service(answer)), "/api/v2/agents")
     assert status == 401
     assert body == said.replace(KEY.encode(), b"*" * len(KEY))
-    assert headers["X-Request-Id"] == "req-" + "*" * len(KEY)
+    assert headers["X-Request-Id"] == "\u00e9-" + "*" * len(KEY)
     assert "Set-Cookie" not in headers
     assert KEY not in str(headers)
 

@@ -22,7 +22,7 @@ def main(url: str, agent_id: str, folder: str, record: str) -> int:
         sync = SourceSync(
             client,
             agent_id,
-            SyncOptions("docs", prune=True),
+            SyncOptions("docs", prune=True, max_deletes=1000),
             LinkRecord(Directory(fs, str(Path(record).parent), record), Path(record).name, agent_id, "docs"),
             upload_interval=0.0,
         )

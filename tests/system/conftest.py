@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from acting import Acting, fields_of
 from quickstart_demo.airflow_api import AirflowApi
 from quickstart_demo.airflow_instance import AirflowInstance
 from quickstart_demo.child_processes import ChildProcesses
-from stand_in import StandIn
-from stand_in_plugin import fields_of
 
 from airflow_provider_chatbase.simulator import Simulator
 
@@ -35,8 +34,8 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="session")
-def chatbase() -> Iterator[StandIn]:
-    with StandIn() as chatbase:
+def chatbase() -> Iterator[Acting]:
+    with Acting() as chatbase:
         yield chatbase
 
 

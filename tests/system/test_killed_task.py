@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from acting import KEY, TEXT, Act
 from quickstart_demo.airflow_api import ENDED
 from quickstart_demo.airflow_instance import AIRFLOW, AirflowInstance
-from stand_in import KEY, TEXT, Act
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
