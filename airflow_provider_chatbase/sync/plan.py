@@ -16,8 +16,8 @@ from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, 
 class SyncOptions:
     """What a sync may do."""
 
-    owner: str  # whose sources it keeps
-    prune: bool = False  # whether it deletes sources of the owner that are no longer declared
+    sync_id: str  # begins the names of the sources that it keeps
+    prune: bool = False  # whether it deletes sources of its own that are no longer declared
     max_deletes: float = 0.3  # a count, or as a float a share of what it keeps; with more it deletes none
     allow_empty: bool = False  # whether a folder, pattern or list that declares nothing is meant so
 
@@ -56,7 +56,7 @@ class SyncPlan:
     updates: tuple[Update, ...] = ()
     deletes: tuple[Delete, ...] = ()
     unchanged: tuple[ExistingSource, ...] = ()
-    kept: tuple[ExistingSource, ...] = ()  # those of the owner that are no longer declared, and stay
+    kept: tuple[ExistingSource, ...] = ()  # its own that are no longer declared, and stay
     problems: tuple[Problem, ...] = ()  # what is declared and cannot be written
     skipped: tuple[str, ...] = ()  # files of formats that are left out
     foreign: int = 0  # how many sources belong to somebody else
@@ -84,7 +84,7 @@ def make_plan(
 ) -> SyncPlan:
     """Compare what is declared with what is there."""
     draft = _Draft()
-    _compare_named(declaration, inventory, options.owner, draft)
+    _compare_named(declaration, inventory, options.sync_id, draft)
     _compare_links(declaration, inventory, frozenset(our_links), draft)
     if options.prune and declaration.complete:
         _find_renamed(draft)
@@ -108,14 +108,14 @@ def make_plan(
     )
 
 
-def _compare_named(declaration: Declaration, inventory: Inventory, owner: str, draft: _Draft) -> None:
+def _compare_named(declaration: Declaration, inventory: Inventory, sync_id: str, draft: _Draft) -> None:
     there: defaultdict[tuple[str, str], list[ExistingSource]] = defaultdict(list)
     for existing in inventory.owned:
         there[existing.kind, existing.key].append(existing)
     for declared in declaration.sources:
         if declared.kind == "link":
             continue
-        found = there.pop((declared.kind, key_in_name(owner, declared.key)), [])
+        found = there.pop((declared.kind, key_in_name(sync_id, declared.key)), [])
         if not found:
             draft.creates.append(Create(declared))
             continue
@@ -219,7 +219,7 @@ def _prunable(
 ) -> list[ExistingSource]:
     """Leave what is declared and cannot be written: the older version is better than none."""
     held = {problem.key for problem in declaration.problems}
-    held |= {key_in_name(options.owner, key) for key in held}
+    held |= {key_in_name(options.sync_id, key) for key in held}
     return [each for each in undeclared if each.key not in held]
 
 

@@ -24,7 +24,7 @@ class SyncReport:
     """A sync from beginning to end."""
 
     agent_id: str
-    owner: str
+    sync_id: str
     plan: SyncPlan
     result: SyncResult | None = (
         None  # what became of the plan; None where nothing was to be done but planning
@@ -58,7 +58,7 @@ class SyncReport:
     def as_markdown(self) -> str:
         """Return the report for people."""
         title = "Plan" if self.result is None else "Sync"
-        lines = [f"## {title} of the sources of agent {self.agent_id}, owner {self.owner}", ""]
+        lines = [f"## {title} of the sources of agent {self.agent_id}, sync_id {self.sync_id}", ""]
         sections = self.sections()
         lines += ["| what | sources |", "|---|---|"]
         lines += [f"| {name} | {len(entries)} |" for name, entries in sections.items()]
@@ -76,7 +76,7 @@ class SyncReport:
         """Return everything, for a file."""
         return {
             "agent_id": self.agent_id,
-            "owner": self.owner,
+            "sync_id": self.sync_id,
             "dry_run": self.result is None,
             **{
                 name: [{"key": key, "note": note} for key, note in entries]
@@ -93,7 +93,7 @@ class SyncReport:
         sections = self.sections()
         summary: JsonObject = {
             "agent_id": self.agent_id,
-            "owner": self.owner,
+            "sync_id": self.sync_id,
             "dry_run": self.result is None,
             "in_step": self.plan.in_step,
             **{name: len(entries) for name, entries in sections.items()},

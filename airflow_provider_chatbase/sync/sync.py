@@ -37,13 +37,13 @@ class SourceSync:
                 "ChatbaseUpdateAgentOperator.",
                 operation="listSources",
             )
-        inventory = take_inventory(self.client.run(list_all(self.agent_id)), self.options.owner)
+        inventory = take_inventory(self.client.run(list_all(self.agent_id)), self.options.sync_id)
         ours = self.record.read() if self.record is not None else frozenset()
         return make_plan(declaration, inventory, self.options, ours), inventory
 
     def check(self, declaration: Declaration) -> SyncReport:
         """Report what would be done."""
-        return SyncReport(self.agent_id, self.options.owner, self.plan(declaration)[0])
+        return SyncReport(self.agent_id, self.options.sync_id, self.plan(declaration)[0])
 
     def apply(self, declaration: Declaration) -> SyncReport:
         """Make the agent's sources as declared."""
@@ -52,10 +52,12 @@ class SourceSync:
         pacer.note_earlier(inventory.last_upload, time.time())
         self._remember_links_to_come(plan)
         with self._open_upload_client() as uploads:
-            runner = PlanRunner(self.client, uploads, self.agent_id, self.options.owner, pacer, self.patience)
+            runner = PlanRunner(
+                self.client, uploads, self.agent_id, self.options.sync_id, pacer, self.patience
+            )
             result = runner.run(plan)
         self._forget_links(result)
-        return SyncReport(self.agent_id, self.options.owner, plan, result)
+        return SyncReport(self.agent_id, self.options.sync_id, plan, result)
 
     def _open_upload_client(self) -> ChatbaseClient:
         """Open a client whose repeated attempts leave as much time between them as uploads have to."""
