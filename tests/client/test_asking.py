@@ -40,7 +40,7 @@ FAULTS = {
     "502 page before the work": Act(status=502, body=HTML, content_type="text/html", **BEFORE),
     "502 page after the work": Act(status=502, body=HTML, content_type="text/html"),
     "200 page before the work": Act(body=HTML, content_type="text/html", **BEFORE),
-    "timeout while it works": Act(delay=0.8),
+    "timeout while it works": Act(delay=1.5),
     "body cut": Act(body=b'{"data": {"id": "m1", "pa', ending="cut"),
     "body reset": Act(body=b'{"data": {"id": "m1", "pa', ending="reset"),
     "JSON that ends in the middle": Act(body=b'{"data": {"id": "m1", "pa'),
@@ -177,7 +177,7 @@ def test_what_has_begun_to_arrive_is_never_sent_again(chatbase, client, fault):
 def test_after_a_timeout_there_is_more_patience(chatbase, client):
     chatbase.hidden_looks = 5
     how = {"patience": 0, "patience_after_timeout": 5}
-    assert outcome(chatbase, client, [Act(delay=0.8)], **how) == (True, 1, 1)
+    assert outcome(chatbase, client, [Act(delay=1.5)], **how) == (True, 1, 1)
 
 
 def test_so_there_is_after_a_stream_that_went_silent(chatbase, client):

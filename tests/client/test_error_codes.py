@@ -77,16 +77,6 @@ CODES = [
     ("SERVICE_UNDER_MAINTENANCE", [503], errors.ChatbaseMaintenanceError),
 ]
 
-TRANSIENT = {
-    "RATE_LIMIT_TOO_MANY_REQUESTS",
-    "SERVICE_UNDER_MAINTENANCE",
-    "INTERNAL_SERVER_ERROR",
-    "CHAT_STREAMING_ERROR",
-    "WHATSAPP_SEND_FAILED",
-    "MEDIA_UPLOAD_FAILED",
-}
-AMBIGUOUS = TRANSIENT - {"RATE_LIMIT_TOO_MANY_REQUESTS", "SERVICE_UNDER_MAINTENANCE"}
-
 ONE_BY_ONE = [
     pytest.param(code, status, expected, id=f"{code}-{status}")
     for code, statuses, expected in CODES
@@ -97,12 +87,6 @@ ONE_BY_ONE = [
 @pytest.mark.parametrize(("code", "status", "expected"), ONE_BY_ONE)
 def test_each_documented_code_has_its_class(code, status, expected):
     assert error_class(code, status) is expected
-
-
-@pytest.mark.parametrize(("code", "status", "expected"), ONE_BY_ONE)
-def test_each_documented_code_is_transient_or_ambiguous_as_documented(code, status, expected):
-    error = error_class(code, status)
-    assert (error.transient, error.ambiguous) == (code in TRANSIENT, code in AMBIGUOUS)
 
 
 @pytest.mark.parametrize(

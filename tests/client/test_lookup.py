@@ -46,7 +46,7 @@ def told(finding):
 def test_nothing_arrived(chatbase, client):
     began = time.monotonic()
     assert told(found(client, sought())) == (NOT_FOUND, None)
-    assert PATIENCE <= time.monotonic() - began < PATIENCE + 0.2
+    assert PATIENCE <= time.monotonic() - began < PATIENCE + 10
 
 
 def test_an_answer_has_the_fields_of_one_that_was_received(chatbase, client):
