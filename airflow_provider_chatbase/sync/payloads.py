@@ -233,8 +233,8 @@ def require_sync_id(sync_id: str) -> str:
     """Check what begins the names of a sync's sources."""
     if not isinstance(sync_id, str) or not _SYNC_ID.match(sync_id) or utf16_length(sync_id) > 40:
         raise ChatbaseInputError(
-            f"sync_id {sync_id!r} must be 1 to 40 characters without a colon, a hash sign or a line break: it "
-            "is the beginning of the names of all sources that this task makes. Nothing was sent."
+            f"sync_id {sync_id!r} must be 1 to 40 characters without a colon, a hash sign or a line break: "
+            "it is the beginning of the names of all sources that this task makes. Nothing was sent."
         )
     return sync_id
 

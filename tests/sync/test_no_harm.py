@@ -165,3 +165,16 @@ def test_one_source_may_always_be_deleted(desk):
     (desk.folder / "guides/0.md").unlink()
     assert not desk.sync(prune=True).failures()
     assert desk.keys == ["guides/1.md"]
+
+
+def test_what_a_linked_folder_held_is_kept_when_it_leads_elsewhere(desk, tmp_path):
+    desk = desk()
+    fill(desk)
+    desk.sync()
+    (desk.folder / "guides").rename(tmp_path / "moved")
+    (desk.folder / "guides").symlink_to(tmp_path / "moved")
+
+    report = desk.sync(prune=True, max_deletes=100, allow_empty=True)
+
+    assert "guides: It is a link that leads out of the folder" in report.failures()
+    assert len(desk.ours) == 12
