@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -69,3 +70,16 @@ def require_object(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ChatbaseInputError(f"{name} must be a dict with text keys, not {value!r}. Nothing was sent.")
     return dict(value)
+
+
+def timestamp(name: str, at: datetime | None, *, up: bool = False) -> str | None:
+    """Write a time to the millisecond, rounded outwards: what lies within it is never cut off."""
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        raise ChatbaseInputError(f"{name} has no time zone. Nothing was sent.")
+    utc = at.astimezone(UTC)
+    beyond = timedelta(microseconds=utc.microsecond % 1000)
+    utc += timedelta(milliseconds=1) - beyond if up and beyond else -beyond
+    precision = "milliseconds" if utc.microsecond else "seconds"
+    return utc.isoformat(timespec=precision).replace("+00:00", "Z")

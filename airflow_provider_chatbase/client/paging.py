@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
-from typing import Protocol
 
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
 from airflow_provider_chatbase.client.replies import Page
@@ -90,18 +89,11 @@ def all_items(first: Request[Page]) -> Generator[Request[Page], Page, list[JsonO
     return items
 
 
-class Walk(Protocol):
-    """What exports follow, until they have moved to PageWalk alone."""
-
-    def next_request(self) -> Request[Page] | None:
-        """Return the request for the next page, or ``None`` after the last."""
-
-    def take(self, page: Page) -> None:
-        """Take note of a page."""
-
-
 class NumberedWalk(PageWalk):
     """What exports follow, until they have moved to PageWalk alone."""
 
-    def __init__(self, page_request: Callable[[int], Request[Page]], *, max_pages: int = MAX_PAGES) -> None:
-        super().__init__(page_request(1), max_pages=max_pages)
+    def __init__(self, page_request: Callable[[int], Request[Page]]) -> None:
+        super().__init__(page_request(1))
+
+
+Walk = PageWalk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from typing import Any
 from airflow_provider_chatbase.client.checks import require_count
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
+
+log = logging.getLogger(__name__)
 
 TAG_PREFIX = "airflow-"
 """What this provider sends without a user id of the caller's begins with this, and can be told apart."""
@@ -97,6 +100,17 @@ def trim_history(
         if len(kept) >= max_messages or chars > max_chars:
             break
         kept.append(message)
+    if len(kept) < len(history):
+        log.info(
+            "History trimmed from %d messages (%d characters) to the newest %d (%d characters): at most %d "
+            "messages and %d characters are sent along.",
+            len(history),
+            chars_of(history),
+            len(kept),
+            chars_of(kept),
+            max_messages,
+            max_chars,
+        )
     return kept[::-1]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ from airflow_provider_chatbase.client.v2.chat import OnText
 Result = TypeVar("Result")
 
 SHORTEST_NAME = 3
+PAGE = 100
+CONTACTS_PAGE = 1000
 
 _NAMES_IN_V2 = {"initial_messages": "initialMessages"}
 _SAME_NAMES = ("name", "instructions", "initialMessages", "visibility", "model", "temp", "styles")
@@ -48,12 +50,12 @@ def get_agent(agent_id: str) -> Request[JsonObject]:
 def create_agent(name: str, source_text: str | None = None) -> Request[JsonObject]:
     """Create an agent: ``createChatbot``. It is never repeated blindly."""
     return Request(
-        operation="createChatbot",
-        method="POST",
-        path="/create-chatbot",
+        "createChatbot",
+        "POST",
+        "/create-chatbot",
+        _agent_id,
         version="v1",
         body=_named(name, source_text),
-        read=_agent_id,
         repeatable=False,
     )
 
@@ -61,12 +63,12 @@ def create_agent(name: str, source_text: str | None = None) -> Request[JsonObjec
 def replace_text(agent_id: str, name: str, source_text: str | None = None) -> Request[JsonObject]:
     """Rename an agent and replace all that it knows by one text: ``updateChatbotData``. It trains anew."""
     return Request(
-        operation="updateChatbotData",
-        method="POST",
-        path="/update-chatbot-data",
+        "updateChatbotData",
+        "POST",
+        "/update-chatbot-data",
+        _agent_id,
         version="v1",
         body={"chatbotId": require_text("agent_id", agent_id), **_named(name, source_text)},
-        read=_agent_id,
     )
 
 
@@ -74,24 +76,24 @@ def update_settings(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
     """Change some of an agent's settings, in the words of v1: ``updateChatbotSettings``."""
     body = require_object("settings", settings)
     return Request(
-        operation="updateChatbotSettings",
-        method="POST",
-        path="/update-chatbot-settings",
+        "updateChatbotSettings",
+        "POST",
+        "/update-chatbot-settings",
+        bare_object,
         version="v1",
         body={"chatbotId": require_text("agent_id", agent_id), **body},
-        read=bare_object,
     )
 
 
 def delete_agent(agent_id: str) -> Request[JsonObject]:
     """Delete an agent with all its data, for good: ``deleteChatbot``."""
     return Request(
-        operation="deleteChatbot",
-        method="DELETE",
-        path="/delete-chatbot",
+        "deleteChatbot",
+        "DELETE",
+        "/delete-chatbot",
+        bare_object,
         version="v1",
         query={"chatbotId": require_text("agent_id", agent_id)},
-        read=bare_object,
     )
 
 
@@ -132,7 +134,7 @@ def _words(name: str, value: Json) -> JsonObject | None:
 
 
 def _get_chatbots(read: Callable[[Json], Result]) -> Request[Result]:
-    return Request(operation="getChatbots", method="GET", path="/get-chatbots", version="v1", read=read)
+    return Request("getChatbots", "GET", "/get-chatbots", read, version="v1")
 
 
 def _named(name: str, source_text: str | None) -> JsonObject:
@@ -194,12 +196,12 @@ def send_message(
         return make_answer(text)
 
     return Request(
-        operation="chat",
-        method="POST",
-        path="/chat",
+        "chat",
+        "POST",
+        "/chat",
+        read,
         version="v1",
         body={name: value for name, value in body.items() if value is not None},
-        read=read,
         repeatable=False,
         patience=CHAT_PATIENCE,
         stream=(lambda: TextStreamReader(make_answer)) if stream else None,
@@ -217,9 +219,6 @@ def _temperature(value: float | None) -> float | None:
     return value
 
 
-CONVERSATIONS_PAGE = 100
-
-
 def get_conversations(
     agent_id: str,
     *,
@@ -227,31 +226,18 @@ def get_conversations(
     last_day: date | None = None,
     sources: Sequence[str] = (),
     page: int = 1,
-    size: int = CONVERSATIONS_PAGE,
+    size: int = PAGE,
 ) -> Request[Page]:
     """List conversations of every channel, with their messages: ``getConversations``."""
+    query = {**_days(agent_id, first_day, last_day, page, size), "filteredSources": ",".join(sources) or None}
     return Request(
-        operation="getConversations",
-        method="GET",
-        path="/get-conversations",
+        "getConversations",
+        "GET",
+        "/get-conversations",
+        lambda reply: listed(bare_object(reply).get("data")),
         version="v1",
-        query={
-            "chatbotId": agent_id,
-            "startDate": first_day.isoformat() if first_day else None,
-            "endDate": last_day.isoformat() if last_day else None,
-            "filteredSources": ",".join(sources) or None,
-            "page": page,
-            "size": str(require_page_limit(size, CONVERSATIONS_PAGE)),
-        },
-        read=_conversations,
+        query=query,
     )
-
-
-def _conversations(reply: Json) -> Page:
-    return listed(bare_object(reply).get("data"))
-
-
-LEADS_PAGE = 100
 
 
 def get_leads(
@@ -260,72 +246,44 @@ def get_leads(
     first_day: date | None = None,
     last_day: date | None = None,
     page: int = 1,
-    size: int = LEADS_PAGE,
+    size: int = PAGE,
 ) -> Request[Page]:
     """List the leads that an agent collected: ``getLeads``."""
-    return Request(
-        operation="getLeads",
-        method="GET",
-        path="/get-leads",
-        version="v1",
-        query={
-            "chatbotId": agent_id,
-            "startDate": first_day.isoformat() if first_day else None,
-            "endDate": last_day.isoformat() if last_day else None,
-            "page": page,
-            "size": str(size),
-        },
-        read=_leads,
-    )
+    query = _days(agent_id, first_day, last_day, page, size)
+    return Request("getLeads", "GET", "/get-leads", _leads, version="v1", query=query)
+
+
+def _days(
+    agent_id: str, first: date | None, last: date | None, page: int, size: int
+) -> dict[str, str | int | None]:
+    return {
+        "chatbotId": agent_id,
+        "startDate": first.isoformat() if first else None,
+        "endDate": last.isoformat() if last else None,
+        "page": page,
+        "size": require_page_limit(size, PAGE),
+    }
 
 
 def _leads(reply: Json) -> Page:
     """Read a page of leads: ``collectedCustomers``, its ``data``, or ``data``, as the documents differ."""
     body = bare_object(reply)
     found = body["collectedCustomers"] if "collectedCustomers" in body else body.get("data")
-    if isinstance(found, dict):
-        found = found.get("data")
-    return listed(found)
-
-
-CONTACTS_PAGE = 1000
+    return listed(found.get("data") if isinstance(found, dict) else found)
 
 
 def list_contacts(agent_id: str, *, page: int = 1, size: int = CONTACTS_PAGE) -> Request[Page]:
     """List an agent's contacts: ``listContacts``."""
     return Request(
-        operation="listContacts",
-        method="GET",
-        path=f"/chatbots/{segment('agent_id', agent_id)}/contacts",
+        "listContacts",
+        "GET",
+        f"/chatbots/{segment('agent_id', agent_id)}/contacts",
+        _contacts,
         version="v1",
         query={"page": page, "per_page": size},
-        read=_contacts,
     )
 
 
 def _contacts(reply: Json) -> Page:
     body = bare_object(reply)
     return listed(body.get("data"), body.get("total"))
-
-
-# Names from before, until the last caller has moved to client/api.py.
-
-
-def list_chatbots() -> Request[list[JsonObject]]:
-    """List the account's agents."""
-    return _get_chatbots(lambda reply: _agents(reply).items)
-
-
-def find_chatbot(chatbots: Iterable[JsonObject], agent_id: str) -> JsonObject:
-    """Find an agent in the list."""
-    for chatbot in chatbots:
-        if chatbot.get("id") == agent_id:
-            return chatbot
-    raise ChatbaseNotFoundError(
-        f"Check agent_id: the account has no agent {agent_id!r}.", operation="getChatbots"
-    )
-
-
-create_chatbot = create_agent
-update_chatbot_data = replace_text
-update_chatbot_settings = update_settings

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from airflow_provider_chatbase.client import Request, v1
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.client.v2 import agents, conversations, sources
+from airflow_provider_chatbase.client.v2 import agents, conversations, helpdesk, sources
 from airflow_provider_chatbase.hooks.messages import MessageCalls
 from airflow_provider_chatbase.sync.pace import UploadPacer
 
@@ -19,7 +19,8 @@ class ChatbaseHook(MessageCalls):
     Speaks to Chatbase with the key and the settings of an Airflow connection.
 
     The connection is read once and its HTTP connections are shared by all calls of a hook; use it as a
-    context manager, or call :meth:`close`, to close them. Every call may raise one of the tree in
+    context manager, or call :meth:`close`, to close them. A call that takes ``agent_id`` and is given none is
+    for the connection's default agent. Every call may raise one of the tree in
     :mod:`airflow_provider_chatbase.client.errors`.
 
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
@@ -30,12 +31,8 @@ class ChatbaseHook(MessageCalls):
         return list(self.client.items(self.client.api.list_agents()))
 
     def get_agent(self, agent_id: str | None = None) -> JsonObject:
-        """
-        Return an agent with its settings and training status: ``getAgent``; on v1 ``getChatbots``.
-
-        :param agent_id: the agent; by default the connection's.
-        """
-        return self.client.send(self.client.api.get_agent(self.agent_or_default(agent_id)))
+        """Return an agent with its settings and training status: ``getAgent``; on v1 ``getChatbots``."""
+        return self._send(self.client.api.get_agent, agent_id)
 
     def create_agent(self, name: str, settings: dict[str, Any] | None = None) -> JsonObject:
         """
@@ -52,10 +49,9 @@ class ChatbaseHook(MessageCalls):
         Change some of an agent's settings: ``updateAgent``.
 
         :param settings: the API's names; what is left out stays, ``None`` resets a nullable setting.
-        :param agent_id: the agent; by default the connection's.
         :return: ``{"success": true}``.
         """
-        return self.client.send(agents.update_agent(self.agent_or_default(agent_id), settings))
+        return self._send(agents.update_agent, agent_id, settings)
 
     def clone_agent(self, agent_id: str | None = None) -> JsonObject:
         """
@@ -64,7 +60,7 @@ class ChatbaseHook(MessageCalls):
         :param agent_id: the agent to copy; by default the connection's.
         :return: ``{"id", "pendingSteps"?}`` of the copy.
         """
-        return self.client.send(agents.clone_agent(self.agent_or_default(agent_id)))
+        return self._send(agents.clone_agent, agent_id)
 
     def delete_agent(self, agent_id: str) -> JsonObject:
         """
@@ -80,20 +76,18 @@ class ChatbaseHook(MessageCalls):
         Change how an agent's chat looks: ``updateAgentStyles``.
 
         :param styles: ``chat`` and ``centerStage``, each with the styles to change.
-        :param agent_id: the agent; by default the connection's.
         :return: ``{"success": true}``.
         """
-        return self.client.send(agents.update_styles(self.agent_or_default(agent_id), styles))
+        return self._send(agents.update_styles, agent_id, styles)
 
     def set_auto_retrain(self, enabled: bool, agent_id: str | None = None) -> JsonObject:
         """
         Let an agent refresh its sources every 7 days, or not: ``updateAgentAutoRetrain``.
 
         :param enabled: whether it does.
-        :param agent_id: the agent; by default the connection's.
         :return: ``{"success": true}``.
         """
-        return self.client.send(agents.update_auto_retrain(self.agent_or_default(agent_id), enabled))
+        return self._send(agents.update_auto_retrain, agent_id, enabled)
 
     def list_sources(
         self, agent_id: str | None = None, types: list[str] | None = None, name: str | None = None
@@ -101,21 +95,18 @@ class ChatbaseHook(MessageCalls):
         """
         Return an agent's sources: ``listSources``.
 
-        :param agent_id: the agent; by default the connection's.
         :param types: only these: link, file, qna, notionPage, text.
         :param name: only names that contain this, in any case.
         """
-        first = sources.list_sources(self.agent_or_default(agent_id), types=types or (), name=name)
-        return list(self.client.items(first))
+        return list(self._items(sources.list_sources, agent_id, types=types or (), name=name))
 
     def get_source(self, source_id: str, agent_id: str | None = None) -> JsonObject:
         """
         Return a source with its training status: ``getSource``.
 
         :param source_id: the source.
-        :param agent_id: the agent; by default the connection's.
         """
-        return self.client.send(sources.get_source(self.agent_or_default(agent_id), source_id))
+        return self._send(sources.get_source, agent_id, source_id)
 
     def create_text_source(self, name: str, content: str, agent_id: str | None = None) -> JsonObject:
         """
@@ -123,10 +114,9 @@ class ChatbaseHook(MessageCalls):
 
         :param name: its name, at most 100 characters.
         :param content: the text, at most 1,048,576 characters.
-        :param agent_id: the agent; by default the connection's.
         :return: the source.
         """
-        return self.client.send(sources.create_text_source(self.agent_or_default(agent_id), name, content))
+        return self._send(sources.create_text_source, agent_id, name, content)
 
     def create_qna_source(
         self, name: str, questions: list[str], answer: str, agent_id: str | None = None
@@ -137,12 +127,9 @@ class ChatbaseHook(MessageCalls):
         :param name: its name.
         :param questions: 1 to 50 ways to ask.
         :param answer: the answer to all of them.
-        :param agent_id: the agent; by default the connection's.
         :return: the source.
         """
-        return self.client.send(
-            sources.create_qna_source(self.agent_or_default(agent_id), name, questions, answer)
-        )
+        return self._send(sources.create_qna_source, agent_id, name, questions, answer)
 
     def create_link_source(
         self,
@@ -158,21 +145,19 @@ class ChatbaseHook(MessageCalls):
 
         :param url: where to start.
         :param link_type: ``individual``, ``sitemap`` or ``crawl``.
-        :param agent_id: the agent; by default the connection's.
         :param exclude_paths: patterns of paths to leave out.
         :param include_only_paths: patterns of the only paths to read.
         :param slow_scraping: go easy on the site.
         :return: the source.
         """
-        return self.client.send(
-            sources.create_link_source(
-                self.agent_or_default(agent_id),
-                url,
-                link_type,
-                exclude_paths=exclude_paths or (),
-                include_only_paths=include_only_paths or (),
-                slow_scraping=slow_scraping,
-            )
+        return self._send(
+            sources.create_link_source,
+            agent_id,
+            url,
+            link_type,
+            exclude_paths=exclude_paths or (),
+            include_only_paths=include_only_paths or (),
+            slow_scraping=slow_scraping,
         )
 
     def update_source(
@@ -183,20 +168,18 @@ class ChatbaseHook(MessageCalls):
 
         :param source_id: the source.
         :param changes: ``name``, ``content``; ``questions``, ``answer``; or a link's patterns.
-        :param agent_id: the agent; by default the connection's.
         :return: the source.
         """
-        return self.client.send(sources.update_source(self.agent_or_default(agent_id), source_id, changes))
+        return self._send(sources.update_source, agent_id, source_id, changes)
 
     def delete_source(self, source_id: str, agent_id: str | None = None) -> JsonObject:
         """
         Delete a source, for good: ``deleteSource``.
 
         :param source_id: the source.
-        :param agent_id: the agent; by default the connection's.
         :return: the source, ``deleted`` or ``toBeDeleted``.
         """
-        return self.client.send(sources.delete_source(self.agent_or_default(agent_id), source_id))
+        return self._send(sources.delete_source, agent_id, source_id)
 
     def upload_file_source(
         self,
@@ -215,7 +198,6 @@ class ChatbaseHook(MessageCalls):
         :param name: the source's name.
         :param filename: the file's name, ending in .pdf, .doc, .docx or .txt.
         :param content: its bytes, at most 20 MB.
-        :param agent_id: the agent; by default the connection's.
         :param source_id: the source to replace; by default a new one is made.
         :return: the source.
         """
@@ -232,10 +214,9 @@ class ChatbaseHook(MessageCalls):
         """
         Count an agent's sources by type, with their sizes in bytes: ``getSourcesSummary``.
 
-        :param agent_id: the agent; by default the connection's.
         :return: ``links``, ``files``, ``qnas``, ``texts``, …, each ``{"count", "size"}``.
         """
-        return self.client.send(sources.get_summary(self.agent_or_default(agent_id)))
+        return self._send(sources.get_summary, agent_id)
 
     def export_conversations(
         self,
@@ -249,7 +230,6 @@ class ChatbaseHook(MessageCalls):
         """
         Walk over conversations of every channel, newest first: ``exportConversations``.
 
-        :param agent_id: the agent; by default the connection's.
         :param start: only those created at or after this time.
         :param end: only those created at or before this time.
         :param conversation_id: only this one.
@@ -257,15 +237,14 @@ class ChatbaseHook(MessageCalls):
         :param summary: leave the messages out.
         :return: an iterator that fetches page after page.
         """
-        return self.client.items(
-            conversations.export_conversations(
-                self.agent_or_default(agent_id),
-                start=start,
-                end=end,
-                conversation_id=conversation_id,
-                sources=channels or (),
-                summary=summary,
-            )
+        return self._items(
+            conversations.export_conversations,
+            agent_id,
+            start=start,
+            end=end,
+            conversation_id=conversation_id,
+            sources=channels or (),
+            summary=summary,
         )
 
     def search_conversations(
@@ -283,7 +262,6 @@ class ChatbaseHook(MessageCalls):
 
         The API looks only at conversations created since the 1st of the month twelve months back.
 
-        :param agent_id: the agent; by default the connection's.
         :param query: words that must all occur.
         :param updated_after: only those active at or after this time.
         :param updated_before: only those last active at or before this time.
@@ -293,16 +271,39 @@ class ChatbaseHook(MessageCalls):
         :return: an iterator that fetches page after page.
         :raises ChatbasePlanError: when the plan or the agent has no search.
         """
-        return self.client.items(
-            conversations.search_conversations(
-                self.agent_or_default(agent_id),
-                query=query,
-                updated_after=updated_after,
-                updated_before=updated_before,
-                sources=channels or (),
-                user_ids=user_ids or (),
-                filters=filters,
-            )
+        return self._items(
+            conversations.search_conversations,
+            agent_id,
+            query=query,
+            updated_after=updated_after,
+            updated_before=updated_before,
+            sources=channels or (),
+            user_ids=user_ids or (),
+            filters=filters,
+        )
+
+    def list_tickets(
+        self,
+        agent_id: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        filters: dict[str, str] | None = None,
+    ) -> Iterator[JsonObject]:
+        """
+        Walk over the tickets of an agent's help desk, the last changed first: ``listTickets``.
+
+        :param created_after: only those created at or after this time.
+        :param created_before: only those created at or before this time.
+        :param filters: more parameters of the API, by its names, such as ``{"status": "new,on_you"}``,
+            ``{"priority": "high,urgent"}`` or ``{"sortBy": "createdAt", "order": "asc"}``.
+        :return: an iterator that fetches page after page.
+        """
+        return self._items(
+            helpdesk.list_tickets,
+            agent_id,
+            created_after=created_after,
+            created_before=created_before,
+            filters=filters,
         )
 
     def get_leads(
@@ -311,22 +312,19 @@ class ChatbaseHook(MessageCalls):
         """
         Walk over the leads that an agent collected: ``getLeads``.
 
-        :param agent_id: the agent; by default the connection's.
         :param first_day: only those of this day (UTC) or later.
         :param last_day: only those of this day or earlier.
         :return: an iterator that fetches page after page.
         """
-        agent = self.agent_or_default(agent_id)
-        return self.client.items(v1.get_leads(agent, first_day=first_day, last_day=last_day))
+        return self._items(v1.get_leads, agent_id, first_day=first_day, last_day=last_day)
 
     def list_contacts(self, agent_id: str | None = None) -> Iterator[JsonObject]:
         """
         Walk over an agent's contacts: ``listContacts``.
 
-        :param agent_id: the agent; by default the connection's.
         :return: an iterator that fetches page after page.
         """
-        return self.client.items(v1.list_contacts(self.agent_or_default(agent_id)))
+        return self._items(v1.list_contacts, agent_id)
 
     def request(
         self,

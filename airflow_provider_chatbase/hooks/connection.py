@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
@@ -16,12 +16,14 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 from asgiref.sync import sync_to_async
 
-from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient, RetryPolicy
+from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient, Request, RetryPolicy
 from airflow_provider_chatbase.client.errors import (
     ChatbaseConfigurationError,
     ChatbaseError,
     ChatbaseInputError,
 )
+from airflow_provider_chatbase.client.replies import Page
+from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import (
     DEFAULT_FILES_HOST,
     DEFAULT_HOST,
@@ -36,6 +38,9 @@ from airflow_provider_chatbase.get_provider_info import (
     PLACEHOLDERS,
     RELABELING,
 )
+
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
 
 FIELD_BY_TYPE = {"integer": "IntegerField", "number": "FloatField", "string": "StringField"}
 
@@ -99,6 +104,24 @@ class ConnectedHook(BaseHook):
                 f"{self.chatbase_conn_id!r}. Nothing was sent."
             )
         return chosen
+
+    def _send(
+        self,
+        operation: Callable[Concatenate[str, Rest], Request[Result]],
+        agent_id: str | None,
+        *args: Rest.args,
+        **kwargs: Rest.kwargs,
+    ) -> Result:
+        return self.client.send(operation(self.agent_or_default(agent_id), *args, **kwargs))
+
+    def _items(
+        self,
+        listing: Callable[Concatenate[str, Rest], Request[Page]],
+        agent_id: str | None,
+        *args: Rest.args,
+        **kwargs: Rest.kwargs,
+    ) -> Iterator[JsonObject]:
+        return self.client.items(listing(self.agent_or_default(agent_id), *args, **kwargs))
 
     def close(self) -> None:
         """Close the HTTP connections."""

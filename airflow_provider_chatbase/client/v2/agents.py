@@ -34,43 +34,24 @@ STYLES, AUTO_RETRAIN = "styles", "autoRetrain"
 
 def list_agents(*, limit: int = 100) -> Request[Page]:
     """List the workspace's agents: ``listAgents``."""
-    return Request(
-        operation="listAgents",
-        method="GET",
-        path="/agents",
-        query={"limit": require_page_limit(limit, 100)},
-        read=page,
-    )
+    return Request("listAgents", "GET", "/agents", page, query={"limit": require_page_limit(limit, 100)})
 
 
 def get_agent(agent_id: str) -> Request[JsonObject]:
     """Get an agent with its settings and training status: ``getAgent``."""
-    return Request(operation="getAgent", method="GET", path=_path(agent_id), read=identified)
+    return Request("getAgent", "GET", _path(agent_id), identified)
 
 
 def create_agent(settings: JsonObject) -> Request[JsonObject]:
     """Create an agent: ``createAgent``. Creating twice makes two agents, so it is never repeated blindly."""
     body = require_object("settings", settings)
     require_text("settings['name']", body.get("name"), longest=NAME_LENGTH)
-    return Request(
-        operation="createAgent",
-        method="POST",
-        path="/agents",
-        body=body,
-        read=identified,
-        repeatable=False,
-    )
+    return Request("createAgent", "POST", "/agents", identified, body=body, repeatable=False)
 
 
 def update_agent(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
     """Change some of an agent's settings: ``updateAgent``."""
-    return Request(
-        operation="updateAgent",
-        method="PUT",
-        path=_path(agent_id),
-        body=checked_settings(settings),
-        read=success,
-    )
+    return Request("updateAgent", "PUT", _path(agent_id), success, body=checked_settings(settings))
 
 
 def update_settings(agent_id: str, settings: JsonObject) -> list[Request[JsonObject]]:
@@ -87,43 +68,37 @@ def update_settings(agent_id: str, settings: JsonObject) -> list[Request[JsonObj
 def update_styles(agent_id: str, styles: JsonObject) -> Request[JsonObject]:
     """Change how an agent's chat looks: ``updateAgentStyles``."""
     return Request(
-        operation="updateAgentStyles",
-        method="PUT",
-        path=f"{_path(agent_id)}/styles",
+        "updateAgentStyles",
+        "PUT",
+        f"{_path(agent_id)}/styles",
+        success,
         body={STYLES: require_object(STYLES, styles)},
-        read=success,
     )
 
 
 def update_auto_retrain(agent_id: str, enabled: bool) -> Request[JsonObject]:
     """Let an agent refresh its sources every 7 days, or not: ``updateAgentAutoRetrain``."""
     return Request(
-        operation="updateAgentAutoRetrain",
-        method="PUT",
-        path=f"{_path(agent_id)}/auto-retrain",
+        "updateAgentAutoRetrain",
+        "PUT",
+        f"{_path(agent_id)}/auto-retrain",
+        success,
         body={"enabled": _bool(AUTO_RETRAIN, enabled)},
-        read=success,
     )
 
 
 def clone_agent(agent_id: str) -> Request[JsonObject]:
     """Copy an agent with its sources, except Notion pages: ``cloneAgent``. Never repeated blindly."""
-    return Request(
-        operation="cloneAgent",
-        method="POST",
-        path=f"{_path(agent_id)}/clone",
-        read=identified,
-        repeatable=False,
-    )
+    return Request("cloneAgent", "POST", f"{_path(agent_id)}/clone", identified, repeatable=False)
 
 
 def delete_agent(agent_id: str) -> Request[JsonObject]:
     """Delete an agent with its sources and integrations, for good: ``deleteAgent``."""
     return Request(
-        operation="deleteAgent",
-        method="DELETE",
-        path=_path(agent_id),
-        read=success,
+        "deleteAgent",
+        "DELETE",
+        _path(agent_id),
+        success,
         means_done_on_repeat={"AGENT_NOT_FOUND": {"success": True}},
     )
 
