@@ -26,8 +26,9 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
     each. It may be killed and run again at any point.
 
     Returns counts and first names, under 2 kB: ``created``, ``updated``, ``deleted``, ``unchanged``,
-    ``kept``, ``failed``, ``skipped``, ``foreign``, ``first``, and ``source_ids`` of what was written (where
-    these are 15 or fewer). The whole report goes to ``report_path``, and as Markdown into the log.
+    ``kept``, ``failed``, ``skipped``, ``foreign``, ``first``, ``failed_training`` (the first that did not
+    train, and since when they are there), and ``source_ids`` of what was written (where these are 15 or
+    fewer). The whole report goes to ``report_path``, and as Markdown into the log.
 
     :param path: URL of a folder. Its .pdf, .doc, .docx and .txt files become file sources, its .md and .html
         files texts; the key is the path below the folder.
@@ -210,8 +211,17 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
 
     def _show(self, report: SyncReport) -> None:
         from airflow_provider_chatbase.files.directory import open_file
+        from airflow_provider_chatbase.sync.plan import named
 
         self.log.info("\n%s", report.as_markdown())
+        failed = report.plan.failed_training
+        if failed:
+            self.log.warning(
+                "%d of the declared sources failed to train, so the agent does not know them: %s. Change "
+                "what they hold, or look at them in Chatbase.",
+                len(failed),
+                named(each.key for each in failed),
+            )
         if self.report_path:
             directory, name = open_file(self.report_path, self.storage_conn_id, argument="report_path")
             directory.write_json(name, report.as_json())

@@ -169,7 +169,7 @@ class LinkPayload:
 
     def change(self, agent_id: str, source_id: str, name: str) -> Request[JsonObject]:  # noqa: ARG002
         """Return the request that sets the options, which reads the pages again."""
-        return sources.update_source(agent_id, source_id, dict(self.options) or {"slowScraping": False})
+        return sources.update_source(agent_id, source_id, dict(self.options))
 
 
 def link_key(url: str, link_type: str) -> str:

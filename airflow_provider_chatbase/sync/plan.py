@@ -11,6 +11,8 @@ from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSour
 from airflow_provider_chatbase.sync.inventory import TRAINING, ExistingSource, Inventory
 from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
 
+TRAINING_FAILED = "its training failed"
+
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
@@ -61,6 +63,12 @@ class SyncPlan:
     skipped: tuple[str, ...] = ()  # files of formats that are left out
     foreign: int = 0  # how many sources belong to somebody else
     withheld: str = ""  # why deletes that were asked for are not done; empty if they are
+
+    @property
+    def failed_training(self) -> list[ExistingSource]:
+        """The sources whose training had failed with the content that is declared."""
+        tried_again = [each.existing for each in self.updates if each.reason == TRAINING_FAILED]
+        return [each for each in (*self.unchanged, *tried_again) if each.status == "failed"]
 
     @property
     def in_step(self) -> bool:
@@ -141,7 +149,8 @@ def _preference(existing: ExistingSource, digest: str) -> tuple[bool, bool, str,
 def _reason_to_write(existing: ExistingSource, digest: str) -> str:
     if existing.digest != digest:
         return "the content changed"
-    return "its training failed" if existing.status == "failed" else ""
+    # The same file fails again, and its upload takes the place of another.
+    return TRAINING_FAILED if existing.status == "failed" and existing.kind != "file" else ""
 
 
 def _compare_links(
@@ -158,9 +167,9 @@ def _compare_links(
             draft.creates.append(Create(declared))
         elif isinstance(link, LinkPayload) and link.differs_from(existing.metadata):
             draft.updates.append(Update(declared, existing, "the link's options changed"))
-        elif existing.status == "failed":
-            draft.updates.append(Update(declared, existing, "its training failed"))
-        else:
+        elif existing.status == "failed" and isinstance(link, LinkPayload) and link.options:
+            draft.updates.append(Update(declared, existing, TRAINING_FAILED))
+        else:  # without options there is nothing to write that would make Chatbase read the pages again
             draft.unchanged.append(existing)
     draft.undeclared.extend(
         each for key, each in there.items() if key in our_links and key not in declared_keys
@@ -229,6 +238,6 @@ def named(keys: Iterable[str], most: int = 3) -> str:
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
-def still_training(plan: SyncPlan) -> list[str]:
-    """Return the ids of sources that are as declared and are not live yet."""
-    return [each.source_id for each in plan.unchanged if each.status in TRAINING]
+def not_live(plan: SyncPlan) -> list[str]:
+    """Return the ids of sources that are as declared, and still train or have failed to."""
+    return [each.source_id for each in plan.unchanged if each.status in TRAINING | {"failed"}]

@@ -10,7 +10,7 @@ from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.sync.apply import ADOPTED, PlanRunner, SyncPatience, SyncResult
 from airflow_provider_chatbase.sync.inventory import Inventory, LinkRecord, list_all, take_inventory
 from airflow_provider_chatbase.sync.pace import UPLOAD_INTERVAL, UploadPacer
-from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, still_training
+from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, not_live
 from airflow_provider_chatbase.sync.report import SyncReport
 
 if TYPE_CHECKING:
@@ -87,6 +87,6 @@ class SourceSync:
 
 
 def ids_to_wait_for(report: SyncReport) -> list[str]:
-    """Return the ids of declared sources that are not live yet: those written, and those still training."""
+    """Return the ids of declared sources that are not live: those written, and those not trained before."""
     written = report.result.written_ids if report.result is not None else []
-    return list(dict.fromkeys([*written, *still_training(report.plan)]))
+    return list(dict.fromkeys([*written, *not_live(report.plan)]))
