@@ -19,7 +19,6 @@ from airflow_provider_chatbase.batch.expectations import AnswerSchema
 from airflow_provider_chatbase.batch.outcome import Outcome, StopReason
 from airflow_provider_chatbase.batch.prompts import Intake
 from airflow_provider_chatbase.batch.results import (
-    MANIFEST,
     RESULTS,
     Tally,
     columns_of,
@@ -36,7 +35,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInput
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import quiet_logs
-from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.directory import MANIFEST, Directory
 from airflow_provider_chatbase.files.errors import ChatbaseDamagedFileError
 from airflow_provider_chatbase.files.formats import Format, open_format
 from airflow_provider_chatbase.files.lock import Lock

@@ -28,12 +28,11 @@ from airflow_provider_chatbase.batch.outcome import (
 )
 from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
-from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.directory import MANIFEST, Directory
 from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Column, ColumnType, Format, Table
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "_manifest.json"
 RESULTS = "results"
 NAMED = 5
 LONGEST_NAME = 60
