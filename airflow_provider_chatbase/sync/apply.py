@@ -123,14 +123,14 @@ class PlanRunner:
         client: ChatbaseClient,
         uploads: ChatbaseClient,
         agent_id: str,
-        owner: str,
+        sync_id: str,
         pacer: UploadPacer,
         patience: SyncPatience | None = None,
     ) -> None:
         self._client = client
         self._uploads = uploads
         self._agent_id = agent_id
-        self._owner = owner
+        self._sync_id = sync_id
         self._pacer = pacer
         self._patience = patience or SyncPatience()
         self._result = SyncResult()
@@ -221,7 +221,7 @@ class PlanRunner:
     def _create(self, action: Create | Update) -> ActionResult:
         declared = action.declared
         payload = declared.load()
-        name = str(source_name(self._owner, declared.key, payload.digest))
+        name = str(source_name(self._sync_id, declared.key, payload.digest))
         source, note = self._create_once(declared.kind, payload, name)
         return ActionResult("create", declared.kind, declared.key, source["id"], note)
 
@@ -294,17 +294,17 @@ class PlanRunner:
     def _is_written(self, update: Update, source: JsonObject) -> bool:
         """Say whether the write that seemed refused was done: its repetition was, while it trained."""
         declared = update.declared
-        name = source_name(self._owner, declared.key, declared.digest)
+        name = source_name(self._sync_id, declared.key, declared.digest)
         return source.get("name") == str(name) and name.digest != update.existing.digest
 
     def _put(self, update: Update) -> ActionResult:
         declared, existing = update.declared, update.existing
         if update.name_only:
-            name = str(source_name(self._owner, declared.key, declared.digest))
+            name = str(source_name(self._sync_id, declared.key, declared.digest))
             request = rename(self._agent_id, existing.source_id, declared.kind, name)
         else:
             payload = declared.load()
-            name = str(source_name(self._owner, declared.key, payload.digest))
+            name = str(source_name(self._sync_id, declared.key, payload.digest))
             request = payload.change(self._agent_id, existing.source_id, name)
         try:
             source = self._send(request, declared.kind)
@@ -322,7 +322,7 @@ class PlanRunner:
 
     def _delete(self, deletes: Iterable[Delete]) -> None:
         failed = self._result.failed
-        unwritten = {key_in_name(self._owner, each.key) for each in failed}
+        unwritten = {key_in_name(self._sync_id, each.key) for each in failed}
         for delete in deletes:
             existing = delete.existing
             if failed and (delete.pruned or existing.key in unwritten):
@@ -353,7 +353,7 @@ class PlanRunner:
             log.warning("Could not look for duplicates; the next run will: %s", error)
             return ()
         return make_plan(
-            Declaration(), take_inventory(sources, self._owner), SyncOptions(self._owner)
+            Declaration(), take_inventory(sources, self._sync_id), SyncOptions(self._sync_id)
         ).deletes
 
 
