@@ -73,7 +73,7 @@ TOGETHER = (
     "tests/system/",
     "tests/playground/test_browser.py",
     "tests/exports/test_s3.py",
-    "tests/test_conventions.py::test_an_example_is_parsed",
+    "tests/test_conventions.py",
 )
 """What shares something slow to start: an Airflow, a browser, a server, a parsing of all examples."""
 
