@@ -276,8 +276,8 @@ def require_settings(api: Api, settings: Iterable[str], shown: Iterable[str]) ->
         if name not in known:
             near = sorted(known, key=lambda each: -SequenceMatcher(None, name.lower(), each.lower()).ratio())
             raise ChatbaseInputError(
-                f"An agent has no setting {name!r} that can be changed. The nearest is {near[0]!r}; there are "
-                f"{', '.join(known)}. Nothing was sent."
+                f"An agent has no setting {name!r} that can be changed. The nearest is {near[0]!r}; there "
+                f"are {', '.join(known)}. Nothing was sent."
             )
 
 
