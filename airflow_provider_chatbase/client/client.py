@@ -33,10 +33,7 @@ class Attempts(Generic[Result]):
     """The attempts at one request."""
 
     def __init__(
-        self,
-        settings: ClientSettings,
-        hold: Callable[[ChatbaseError], float],
-        request: Request[Result],
+        self, settings: ClientSettings, hold: Callable[[ChatbaseError], float], request: Request[Result]
     ) -> None:
         Api(settings.api_version).require(request)
         self.request = request

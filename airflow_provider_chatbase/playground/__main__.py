@@ -13,12 +13,15 @@ import uvicorn
 from airflow.models.connection import Connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
+from airflow_provider_chatbase.client.transport import quiet_logs
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 from airflow_provider_chatbase.playground.page import NO_ASSETS, Page, swagger_assets
 from airflow_provider_chatbase.playground.proxy import application
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 8757
+
+_WORDY = ("httpx", "airflow_provider_chatbase.client")  # what they would say is said by a sentence of ours
 
 
 class CannotStartError(Exception):
@@ -44,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page until SIGINT or SIGTERM; return the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        _serve(options.connection, options.port)
+        with quiet_logs(_WORDY, logging.ERROR):
+            _serve(options.connection, options.port)
     except CannotStartError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
@@ -71,27 +75,24 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(conn_id: str, port: int) -> None:
     if swagger_assets() is None:
         raise CannotStartError(NO_ASSETS)
-    with CommandLineHook(conn_id) as hook:
-        page = _checked(hook)
-        settings = hook.connection.settings
+    hook = CommandLineHook(conn_id)
+    page = _checked(hook)
     with _listening(port) as listener:
         port = listener.getsockname()[1]
-        server = uvicorn.Server(
-            uvicorn.Config(
-                application(page, settings, port),
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=1,
-            )
+        config = uvicorn.Config(
+            application(page, hook.connection.settings, port),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
         )
         logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
         print(_greeting(page, port), flush=True)  # noqa: T201
-        server.run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _is_a_fault(record: logging.LogRecord) -> bool:
@@ -117,17 +118,12 @@ def _checked(hook: CommandLineHook) -> Page:
 
 
 def _listening(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((LOOPBACK, port))
-        listener.listen()
+        return socket.create_server((LOOPBACK, port))
     except (OSError, OverflowError) as error:
-        listener.close()
         raise CannotStartError(
             f"Cannot listen on port {port} ({error}): give another one with --port, or 0 for any free one."
         ) from None
-    return listener
 
 
 def _greeting(page: Page, port: int) -> str:

@@ -55,9 +55,8 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["path"].startswith("/api/"):
-            scope["path"] = scope["raw_path"].decode(
-                "latin-1"
-            )  # a step of the path may hold an encoded slash
+            # A step of the path may hold an encoded slash.
+            scope["path"] = scope["raw_path"].decode("latin-1")
         try:
             await self._router(scope, receive, send)
         except asyncio.CancelledError:
@@ -245,36 +244,21 @@ def _state(world: World, _data: Any) -> Any:
         "credits_charged": world.ledger.credits_charged,
         "faults": [{"kind": each.kind, "fired": each.fired} for each in world.faults.active],
         "agents": [
-            {
-                "id": agent.id,
-                "name": agent.name,
-                "sources": len(agent.sources),
-                "conversations": len(agent.conversations.by_id),
-            }
-            for agent in world.store.agents.values()
+            {"id": each.id, "name": each.name, "sources": len(each.sources)}
+            | {"conversations": len(each.conversations.by_id)}
+            for each in world.store.agents.values()
         ],
     }
 
 
-def _create_conversations(world: World, data: Any) -> Any:
-    agent_id = data.get("agentId") or next(iter(world.store.agents))
-    details = {name: value for name, value in data.items() if name != "agentId"}
-    return {"ids": [conversation.id for conversation in create_conversations(world, agent_id, **details)]}
-
-
-def _reset(world: World, _data: Any) -> Any:
-    world.faults.clear()
-    world.ledger.reset()
-    world.log.clear()
-    return {"reset": True}
-
-
 def _requests(world: World, _data: Any) -> Any:
-    names = ("method", "path", "query", "operation", "status", "at", "request_id")
-    return [
-        {name: getattr(request, name) for name in names} | {"json": request.json}
-        for request in world.log.requests
-    ]
+    names = ("method", "path", "query", "operation", "status", "at", "request_id", "json")
+    return [{name: getattr(request, name) for name in names} for request in world.log.requests]
+
+
+def _create_conversations(world: World, data: Any) -> Any:
+    agent_id = data.pop("agentId", None) or next(iter(world.store.agents))
+    return {"ids": [conversation.id for conversation in create_conversations(world, agent_id, **data)]}
 
 
 def _add_key(world: World, data: Any) -> Any:
@@ -290,6 +274,13 @@ def _advance(world: World, data: Any) -> Any:
 def _set_balance(world: World, data: Any) -> Any:
     world.ledger.balance = data["credits"]
     return {"credits": world.ledger.balance}
+
+
+def _reset(world: World, _data: Any) -> Any:
+    world.faults.clear()
+    world.ledger.reset()
+    world.log.clear()
+    return {"reset": True}
 
 
 _ACTIONS: dict[tuple[str, str], Callable[[World, Any], Any]] = {

@@ -57,6 +57,12 @@ def iso(epoch: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+def make_uuid(rng: random.Random) -> str:
+    """Return a UUID of version 4 that chance decides."""
+    digits = f"{rng.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
 class Store:
     """Agents with their sources and conversations."""
 
@@ -94,10 +100,11 @@ class Store:
 
     def new_id(self, prefix: str = "") -> str:
         """Return an id that was not used before: a UUID, or a short id behind a prefix."""
-        digits = f"{self._rng.getrandbits(128):032x}"
-        if prefix:
-            return f"{prefix}_{digits[:24]}"
-        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+        return (
+            f"{prefix}_{self._rng.getrandbits(128):032x}"[: len(prefix) + 25]
+            if prefix
+            else make_uuid(self._rng)
+        )
 
     def start_conversation(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -27,8 +28,8 @@ REPOSITORY = Path(__file__).parents[2]
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert command_line.main(arguments) == 1
     printed = capsys.readouterr()
-    assert not printed.out
-    (sentence,) = [line for line in printed.err.splitlines() if "cryptography key" not in line]
+    said = [line for line in (printed.out + printed.err).splitlines() if "airflow.models.crypto" not in line]
+    (sentence,) = [line for line in said if "{crypto.py" not in line]
     return sentence
 
 
@@ -115,10 +116,11 @@ def test_a_connection_of_the_database_is_served_to_this_machine_alone_until_it_i
         ) as process,
     ):
         try:
-            printed = [process.stdout.readline().decode() for _ in range(4)]  # type: ignore[union-attr]
-            assert printed[0] == "Chatbase playground\n", log.read_text()
+            lines = iter(process.stdout.readline, b"")  # type: ignore[union-attr]
+            heard = [line.decode() for line in itertools.takewhile(lambda line: b"Ctrl+C" not in line, lines)]
+            printed = heard[-3:]  # Airflow's own log comes before
+            assert printed[:1] == ["Chatbase playground\n"], "".join(heard) + log.read_text()
             url = printed[1].split()[-1].rstrip("/")
-            assert "Calls are real and cost credits." in printed[3]
             listening = [
                 each for each in psutil.Process(process.pid).net_connections() if each.status == "LISTEN"
             ]
@@ -130,9 +132,10 @@ def test_a_connection_of_the_database_is_served_to_this_machine_alone_until_it_i
                 assert streaming.recv(12) == b"HTTP/1.1 200"
                 process.send_signal(signal.SIGINT)
                 assert process.wait(60) == 0
+            heard += [line.decode() for line in lines]
         finally:
             process.kill()
-    everything = "".join(printed) + log.read_text()
+    everything = "".join(heard) + log.read_text()
     assert KEY not in everything
     assert "Traceback" not in everything
 

@@ -345,17 +345,26 @@ def test_a_service_that_says_the_key_is_not_quoted(
 def test_a_key_that_comes_in_pieces_is_not_quoted(
     serve_service: Callable[..., str], open_playground: Callable[..., str]
 ) -> None:
+    read_first = threading.Event()
+
     def answer(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Connection", "close")
         handler.end_headers()
-        for letter in f"key: {KEY}; half: {KEY[:-1]}!":
-            handler.wfile.write(letter.encode())
-            handler.wfile.flush()
+        handler.wfile.write(f"key: {KEY[:10]}".encode())
+        assert read_first.wait(30)
+        handler.wfile.write(f"{KEY[10:]}; half: {KEY[:-1]}!".encode())
         handler.close_connection = True
 
-    _, _, body = ask(open_playground(serve_service(answer)), "/api/v2/agents")
-    assert body.decode() == f"key: {'*' * len(KEY)}; half: {KEY[:-1]}!"
+    connection = http.client.HTTPConnection(
+        urlsplit(open_playground(serve_service(answer))).netloc, timeout=30
+    )
+    connection.request("GET", "/api/v2/agents")
+    response = connection.getresponse()
+    assert response.read1() == b"key: "
+    read_first.set()
+    assert response.read().decode() == f"{'*' * len(KEY)}; half: {KEY[:-1]}!"
+    connection.close()
 
 
 def test_a_page_that_the_service_sends_is_no_page_of_ours(
