@@ -71,15 +71,14 @@ def statuses(desk, monkeypatch):
     """Record the status of each reply to an upload."""
     from airflow_provider_chatbase.client import transport
 
-    seen, send = [], transport.send
+    seen, begin = [], transport.OpenReply.__init__
 
-    def watched(client, settings, request):
-        reply = send(client, settings, request)
+    def watched(reply, response, settings, request, *others):
+        begin(reply, response, settings, request, *others)
         if request.host == "files":
-            seen.append(reply.status)
-        return reply
+            seen.append(response.status_code)
 
-    monkeypatch.setattr(transport, "send", watched)
+    monkeypatch.setattr(transport.OpenReply, "__init__", watched)
     return seen
 
 
