@@ -1,17 +1,57 @@
-"""What this provider brings, for Airflow's providers manager. Imports nothing but plain data."""
+"""What this provider brings, for Airflow's providers manager. Plain data: it is read on each start."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_chatbase.connection_form import (
-    EXTRA_FIELDS,
-    HIDDEN_FIELDS,
-    PLACEHOLDERS,
-    RELABELING,
-)
-
 _PACKAGE = "airflow_provider_chatbase"
+
+HIDDEN_FIELDS = ["schema", "port", "login"]
+
+RELABELING = {"password": "API key", "host": "Base URL"}
+
+PLACEHOLDERS = {
+    "password": "from Chatbase: Workspace settings, API keys",
+    "host": "https://www.chatbase.co",
+}
+
+EXTRA_FIELDS: dict[str, dict[str, Any]] = {
+    "agent_id": {
+        "label": "Default agent id",
+        "description": "The agent for tasks that name none.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "api_version": {
+        "label": "API version",
+        "description": "v2, or v1 for plans without v2.",
+        "schema": {"type": "string", "enum": ["v2", "v1"], "default": "v2"},
+    },
+    "files_host": {
+        "label": "Files base URL",
+        "description": "Where files go. Empty: https://files.chatbase.co, or the base URL if given.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "timeout": {
+        "label": "Timeout (seconds)",
+        "description": "Seconds of silence allowed. Empty: 30, and 180 for an agent's answer.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+    },
+    "max_attempts": {
+        "label": "Most attempts",
+        "description": "How often a request may be tried, where a repeat is safe. Empty: 8.",
+        "schema": {"type": ["integer", "null"], "minimum": 1},
+    },
+    "proxy": {
+        "label": "Proxy URL",
+        "description": "Empty: as the environment says (HTTPS_PROXY).",
+        "schema": {"type": ["string", "null"]},
+    },
+    "ca_bundle": {
+        "label": "CA bundle",
+        "description": "Path of a file with the certificates to trust. Empty: the usual ones.",
+        "schema": {"type": ["string", "null"]},
+    },
+}
 
 
 def get_provider_info() -> dict[str, Any]:

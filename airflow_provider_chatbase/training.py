@@ -13,11 +13,10 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_chatbase.client import ChatbaseClient, RetryPolicy, Steps
+from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.paging import all_items
 from airflow_provider_chatbase.client.request import ApiVersion, JsonObject
-from airflow_provider_chatbase.client.v1 import find_chatbot, list_chatbots
-from airflow_provider_chatbase.client.v2.agents import get_agent
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
 
 POLL_POLICY = RetryPolicy(max_attempts=3, max_wait=30.0, deadline=60.0)
@@ -130,7 +129,7 @@ def poll_once(
 ) -> Verdict:
     """Poll for a task that waits in its worker, and log what it brings."""
     try:
-        verdict = client.run(poll_training(agent_id, source_ids, client.settings.api_version))
+        verdict = client.run(poll_training(client.api, agent_id, source_ids))
     except ChatbaseError as error:
         verdict = wait.tolerate(error)
         log.warning(verdict.reason)
@@ -140,9 +139,7 @@ def poll_once(
     return verdict
 
 
-def poll_training(
-    agent_id: str, source_ids: Sequence[str] | None, api_version: ApiVersion = "v2"
-) -> Steps[Verdict]:
+def poll_training(api: Api, agent_id: str, source_ids: Sequence[str] | None) -> Steps[Verdict]:
     """Ask once how far training is, as steps of a client."""
     if source_ids is not None:
         written: list[JsonObject] = []
@@ -150,23 +147,24 @@ def poll_training(
             source = yield get_source(agent_id, source_id)
             written.append(source)
         return judge_sources(written)
-    if api_version == "v1":
-        return judge_agent(find_chatbot((yield list_chatbots()), agent_id), "v1")
-    verdict = judge_agent((yield get_agent(agent_id)))
-    return verdict if verdict.outcome is not FAILED else (yield from name_failed(agent_id, verdict))
+    agent: JsonObject = yield api.get_agent(agent_id)
+    return (yield from judge_and_name(api, agent))
 
 
-def name_failed(agent_id: str, verdict: Verdict) -> Steps[Verdict]:
-    """Add the names of the failed sources to a judgement, as steps of a client: ``listSources``."""
-    sources = yield from all_items(list_sources(agent_id))
+def judge_and_name(api: Api, agent: JsonObject) -> Steps[Verdict]:
+    """Judge an agent, and where it has failed name the sources that did, as steps of a client."""
+    verdict = judge_agent(api, agent)
+    if verdict.outcome is not FAILED or not api.has_sources:
+        return verdict
+    sources = yield from all_items(list_sources(str(agent.get("id"))))
     failed = [source for source in sources if source.get("status") == "failed"]
     return Verdict(FAILED, f"{verdict.reason} Failed: {name_sources(failed) or 'no source says so'}.")
 
 
-def judge_agent(agent: JsonObject, api_version: ApiVersion = "v2") -> Verdict:
+def judge_agent(api: Api, agent: JsonObject) -> Verdict:
     """Judge an agent by its status."""
     status = str(agent.get("status"))
-    states = AGENT_STATES[api_version]
+    states = AGENT_STATES[api.version]
     note = "" if status in states else UNKNOWN
     return Verdict(states.get(status, WAITING), f"Agent {agent.get('id')} is {status}{note}.")
 

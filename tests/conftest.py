@@ -18,16 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
+    from xdist.remote import Producer
 
     from airflow_provider_chatbase.simulator import Simulator
 
-pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin", "stand_in_plugin"]
+pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin", "acting"]
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+MOST_PROCESSES = 8  # each may grow to half a gigabyte
 
 
 def isolate_airflow(home: Path) -> None:
@@ -53,6 +56,24 @@ isolate_airflow(AIRFLOW_HOME)
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Take two processes for each core, as tests also wait, but one for what the command line names."""
+    if config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword:
+        return 0
+    return min(2 * len(os.sched_getaffinity(0)), MOST_PROCESSES)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return OneByOne(config, log)
+
+
+class OneByOne(LoadScopeScheduling):
+    """Hands out test by test, as some take long; what shares one Airflow goes to one process, first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "system" if nodeid.startswith("tests/system/") else nodeid
 
 
 @pytest.fixture

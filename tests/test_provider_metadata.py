@@ -18,7 +18,7 @@ from airflow_provider_chatbase.get_provider_info import get_provider_info
 
 DISTRIBUTION = "airflow-provider-chatbase"
 BASE_CLASSES = {
-    "airflow_provider_chatbase.hooks.base",
+    "airflow_provider_chatbase.hooks.connection",
     "airflow_provider_chatbase.operators._task",
     "airflow_provider_chatbase.operators.export_base",
 }

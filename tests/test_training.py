@@ -7,6 +7,7 @@ import json
 import pytest
 
 from airflow_provider_chatbase.client import errors
+from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.training import (
@@ -19,6 +20,7 @@ from airflow_provider_chatbase.training import (
     poll_training,
 )
 
+V2 = Api("v2")
 STATES_OF_TOMORROW = ["brand_new", "", None, 7, True, "TRAINED", " trained", "Trained", ["trained"]]
 
 
@@ -33,20 +35,20 @@ STATES_OF_TOMORROW = ["brand_new", "", None, 7, True, "TRAINED", " trained", "Tr
     ],
 )
 def test_agents(status, outcome):
-    verdict = judge_agent({"id": "a1", "status": status})
+    verdict = judge_agent(V2, {"id": "a1", "status": status})
     assert verdict.outcome is outcome
     assert verdict.reason == f"Agent a1 is {status}."
 
 
 @pytest.mark.parametrize("status", STATES_OF_TOMORROW, ids=repr)
 def test_an_unknown_state_of_an_agent_is_waited_for_and_named(status):
-    verdict = judge_agent({"id": "a1", "status": status})
+    verdict = judge_agent(V2, {"id": "a1", "status": status})
     assert verdict.outcome is TrainingOutcome.WAITING
     assert verdict.reason == f"Agent a1 is {status}, a state unknown to this provider."
 
 
 def test_an_agent_without_a_state_is_not_trained():
-    assert judge_agent({"id": "a1"}).outcome is TrainingOutcome.WAITING
+    assert judge_agent(V2, {"id": "a1"}).outcome is TrainingOutcome.WAITING
 
 
 @pytest.mark.parametrize(
@@ -137,21 +139,21 @@ def agent(status: str) -> dict:
 
 def test_an_agent_is_asked_for_once():
     chatbase = Chatbase(a1=agent("training"))
-    assert chatbase.run(poll_training("a1", None)).outcome is TrainingOutcome.WAITING
+    assert chatbase.run(poll_training(V2, "a1", None)).outcome is TrainingOutcome.WAITING
     assert chatbase.asked == ["GET a1"]
 
 
 def test_a_failed_agent_is_asked_for_the_sources_that_failed():
     sources = [{"id": "s1", "name": "A", "status": "trained"}, {"id": "s2", "name": "B", "status": "failed"}]
     chatbase = Chatbase(a1=agent("failed"), sources=Page(sources, None, 2))
-    verdict = chatbase.run(poll_training("a1", None))
+    verdict = chatbase.run(poll_training(V2, "a1", None))
     assert verdict.outcome is TrainingOutcome.FAILED
     assert verdict.reason == "Agent a1 is failed. Failed: 'B' (s2) is failed."
 
 
 def test_a_failed_agent_whose_sources_recovered_meanwhile_has_still_failed():
     chatbase = Chatbase(a1=agent("failed"), sources=Page([], None, 0))
-    verdict = chatbase.run(poll_training("a1", None))
+    verdict = chatbase.run(poll_training(V2, "a1", None))
     assert verdict.outcome is TrainingOutcome.FAILED
     assert "no source says so" in verdict.reason
 
@@ -160,20 +162,20 @@ def test_of_sources_only_they_are_asked_for_and_not_the_agent():
     chatbase = Chatbase(
         s1={"id": "s1", "name": "A", "status": "trained"}, s2={"id": "s2", "name": "B", "status": "trained"}
     )
-    assert chatbase.run(poll_training("a1", ["s1", "s2"])).outcome is TrainingOutcome.TRAINED
+    assert chatbase.run(poll_training(V2, "a1", ["s1", "s2"])).outcome is TrainingOutcome.TRAINED
     assert chatbase.asked == ["GET s1", "GET s2"]
 
 
 def test_of_no_source_nothing_is_asked():
     chatbase = Chatbase()
-    assert chatbase.run(poll_training("a1", [])).outcome is TrainingOutcome.TRAINED
+    assert chatbase.run(poll_training(V2, "a1", [])).outcome is TrainingOutcome.TRAINED
     assert chatbase.asked == []
 
 
 def test_an_error_of_a_poll_comes_through():
     chatbase = Chatbase(s1=errors.ChatbaseNotFoundError("There is no such source."))
     with pytest.raises(errors.ChatbaseNotFoundError):
-        chatbase.run(poll_training("a1", ["s1"]))
+        chatbase.run(poll_training(V2, "a1", ["s1"]))
 
 
 BLIP = errors.ChatbaseServerError("It failed.")

@@ -1,11 +1,14 @@
-"""Whether one more prompt may be sent. Pure: it is told what is sent and what it cost."""
+"""The numbers of a batch: whether one more prompt may be sent, and how far it is. Pure."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 
-from airflow_provider_chatbase.batch.outcomes import StopReason
+from airflow_provider_chatbase.batch.outcome import StopReason
 
 
 class Admission(Enum):
@@ -88,3 +91,50 @@ class Budget:
         """Take note that a prompt did not go after all."""
         self._on_way -= 1
         self._items -= not again
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts what is done, for the log: numbers only."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    credits: Decimal = Decimal(0)
+    repeats: int = 0  # how often a prompt had to be sent again, mostly since it was refused for a moment
+    clock: Callable[[], float] = time.monotonic
+    _began: float = field(init=False)
+    _done_before: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+        self._done_before = self.done
+
+    @property
+    def line(self) -> str:
+        """What to log."""
+        rate = self._rate()
+        left = f"about {_duration((self.total - self.done) / rate)} left" if rate else "time left unknown"
+        return (
+            f"{self.done:,} of {self.total:,} prompts done, {self.failed:,} failed, {self.repeats:,} "
+            f"repeats; {rate:.1f} a second, {_plain(self.credits)} credits, {left}."
+        )
+
+    def _rate(self) -> float:
+        seconds = self.clock() - self._began
+        return (self.done - self._done_before) / seconds if seconds > 0 else 0.0
+
+
+def _plain(credits_: Decimal) -> str:
+    text = f"{credits_:,.2f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,31 +1,35 @@
-"""Sends the prompts of a batch, many at a time, and writes down what becomes of each."""
+"""Which prompt goes when: many at a time, each written down before it goes and when its outcome is known."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from airflow_provider_chatbase.batch.budget import Admission, Budget
+from airflow_provider_chatbase.batch.budget import Admission, Budget, Progress
 from airflow_provider_chatbase.batch.cache import AnswerCache
-from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Sent
-from airflow_provider_chatbase.batch.failures import INVALID_PROMPT
-from airflow_provider_chatbase.batch.intake import Intake
-from airflow_provider_chatbase.batch.item import Item
-from airflow_provider_chatbase.batch.jobs import Job, Jobs
-from airflow_provider_chatbase.batch.journal import Journal
-from airflow_provider_chatbase.batch.lanes import turn
-from airflow_provider_chatbase.batch.outcomes import FAILURES, LIMITS, Outcome, StopReason
-from airflow_provider_chatbase.batch.progress import Progress
-from airflow_provider_chatbase.batch.prompts import Prompt
-from airflow_provider_chatbase.batch.sender import NotSentError, Sender, StopSendingError
+from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Journal, Sent
+from airflow_provider_chatbase.batch.expectations import AnswerSchema
+from airflow_provider_chatbase.batch.outcome import (
+    FAILURES,
+    INVALID_PROMPT,
+    LIMITS,
+    Outcome,
+    PromptRecord,
+    StopReason,
+)
+from airflow_provider_chatbase.batch.prompts import Intake, Prompt
+from airflow_provider_chatbase.batch.sender import InDoubtError, NotSentError, Sender, StopSendingError
 from airflow_provider_chatbase.batch.settings import BatchSettings
-from airflow_provider_chatbase.batch.structured import AnswerSchema
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.question import Question
+from airflow_provider_chatbase.files.lock import Lock
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +38,35 @@ ROUNDS = 3
 
 LEAST_OUTAGE = 20
 """Failures in a row that pass for an outage: going on would only use up the prompts' attempts."""
+
+PASSED_OVER_AT_A_TIME = 500
+SECONDS_BETWEEN_LOOKS_AT_THE_LOCK = 0.2
+
+
+@dataclass(slots=True)
+class PromptQueue:
+    """Prompts that can be told apart only when they go one after the other, and where the answers are."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by the prompt on its way
+    conversations: set[str] = field(default_factory=set)  # those that the answered ones began
+    messages: set[str] = field(default_factory=set)  # theirs, in the conversation that they continue
+    last_message: str | None = None  # the last answer in it
+
+    def learn(self, record: PromptRecord) -> None:
+        """Take note of where a prompt's answer is."""
+        if record.conversation_id is not None:
+            self.conversations.add(record.conversation_id)
+        if record.user_message_id is not None:
+            self.messages.add(record.user_message_id)
+        if record.message_id is not None:
+            self.last_message = record.message_id
+
+    def narrow(self, question: Question, sent_before: Sent | None) -> Question:
+        """Keep a prompt from being taken for another one of its queue."""
+        if question.conversation_id is None:
+            return replace(question, other_conversations=frozenset(self.conversations))
+        after = self.last_message if sent_before is None else sent_before.after
+        return replace(question, after_message_id=after, other_messages=frozenset(self.messages))
 
 
 class Dispatcher:
@@ -45,26 +78,28 @@ class Dispatcher:
         checkpoint: Checkpoint,
         journal: Journal,
         settings: BatchSettings,
+        lock: Lock,
         *,
         cache: AnswerCache | None,
         schema: AnswerSchema | None,
-        progress: Progress,
     ) -> None:
         self._intake = intake
         self._checkpoint = checkpoint
         self._journal = journal
         self._settings = settings
+        self._lock = lock
         self._cache = cache
         self._schema = schema
-        self.progress = progress
-        self._jobs = Jobs(intake, checkpoint, progress, dedupe=settings.dedupe)
+        self._queues: dict[str, PromptQueue] = {}
         self._round = 0
         self._lasting_failures = 0
+        self._failures_in_a_row = 0
         self._hurried = asyncio.Event()
         self._changed = asyncio.Event()
-        self._failures_in_a_row = 0
         spent, priced = checkpoint.spent()
         self.budget = Budget(settings.max_items, settings.max_credits, checkpoint.sent_count(), spent, priced)
+        total = intake.count - (intake.duplicates if settings.dedupe else 0)
+        self.progress = Progress(total, checkpoint.resumed, checkpoint.failed)
         self.stopped: StopReason | None = None
         self.error: ChatbaseError | None = None
 
@@ -73,9 +108,8 @@ class Dispatcher:
         """Whether further prompts may be sent."""
         return self.stopped is None
 
-    @property
     def sends(self) -> bool:
-        """Whether those that were admitted may still go out: a limit counts them in."""
+        """Say whether those that were admitted may still go out: a limit counts them in."""
         return self.stopped is None or self.stopped in LIMITS
 
     def stop(self, reason: StopReason, error: ChatbaseError | None = None) -> None:
@@ -89,26 +123,77 @@ class Dispatcher:
 
     async def run(self, client: AsyncChatbaseClient, sender: Sender) -> None:
         """Send all that is not settled, until all is, or the batch is stopped."""
+        self._learn_queues()
         reporter = asyncio.create_task(self._report())
         try:
             for self._round in range(ROUNDS):
                 if not self.admits or (self._round > 0 and not self.progress.failed):
                     break
-                await self._run_round(self._jobs_of_round(sender), client, sender)
+                await self._run_round(self._prompts_of_round(sender), client, sender)
         finally:
             reporter.cancel()
             await asyncio.gather(reporter, return_exceptions=True)
 
-    def _jobs_of_round(self, sender: Sender) -> Iterator[Job | int]:
-        if self._round == 0:
-            return self._jobs.unsettled()
-        return self._jobs.to_try_again(may_resolve=sender.may_resolve)
+    # -- which prompts
+
+    def _learn_queues(self) -> None:
+        """Learn what is answered in each queue, also behind a prompt that has to be looked for."""
+        if not self._intake.has_queues:
+            return
+        for prompt in self._intake:
+            queue = self._queue_of(prompt)
+            if queue is not None and self._checkpoint.is_final(prompt.index):
+                queue.learn(self._checkpoint.record(prompt.index))
+
+    def _queue_of(self, prompt: Prompt) -> PromptQueue | None:
+        """Return a prompt's queue; one that shares it with no other needs none."""
+        if not self._intake.shares_queue(prompt):
+            return None
+        return self._queues.setdefault(json.dumps(prompt.queue), PromptQueue())
+
+    def _prompts_of_round(self, sender: Sender) -> Iterator[Prompt | None]:
+        """Iterate over the prompts to be taken care of; ``None`` now and then, when many are passed over."""
+        passed = 0
+        for prompt in self._intake:
+            wanted = self._is_unsettled(prompt) if self._round == 0 else self._may_go_again(prompt, sender)
+            if wanted:
+                yield prompt
+                continue
+            passed += 1
+            if passed % PASSED_OVER_AT_A_TIME == 0:
+                yield None
+
+    def _is_unsettled(self, prompt: Prompt) -> bool:
+        if self._checkpoint.is_final(prompt.index):
+            if self._answer_without_score(prompt) is None:
+                return False
+            self.progress.done -= 1
+            return True
+        return not self._settings.dedupe or self._intake.first_like(prompt)[0] == prompt.index
+
+    def _may_go_again(self, prompt: Prompt, sender: Sender) -> bool:
+        index, known = prompt.index, self._checkpoint
+        if not known.may_be_tried_again(index) or (known.in_flight(index) and not sender.may_resolve):
+            return False
+        self.progress.done -= 1
+        self.progress.failed -= 1
+        return True
+
+    def _answer_without_score(self, prompt: Prompt) -> PromptRecord | None:
+        """Return an answer of which only the confidence is missing."""
+        if prompt.expect.min_score is None or not self._checkpoint.is_final(prompt.index):
+            return None
+        record = self._checkpoint.record(prompt.index)
+        return None if record.scored or record.outcome != Outcome.ANSWERED else record
+
+    # -- sending
 
     async def _run_round(
-        self, jobs: Iterator[Job | int], client: AsyncChatbaseClient, sender: Sender
+        self, prompts: Iterator[Prompt | None], client: AsyncChatbaseClient, sender: Sender
     ) -> None:
         workers = [
-            asyncio.create_task(self._work(jobs, client, sender)) for _ in range(self._settings.concurrency)
+            asyncio.create_task(self._work(prompts, client, sender))
+            for _ in range(self._settings.concurrency)
         ]
         hurried = asyncio.create_task(self._hurried.wait())
         try:
@@ -124,59 +209,93 @@ class Dispatcher:
             await asyncio.gather(*workers, hurried, return_exceptions=True)
             await self._journal.flush()
 
-    async def _work(self, jobs: Iterator[Job | int], client: AsyncChatbaseClient, sender: Sender) -> None:
+    async def _work(
+        self, prompts: Iterator[Prompt | None], client: AsyncChatbaseClient, sender: Sender
+    ) -> None:
         while self.admits:
-            job = next(jobs, None)
-            if job is None:
+            try:
+                prompt = next(prompts)
+            except StopIteration:
                 return
-            if isinstance(job, int):
-                await asyncio.sleep(0)  # many settled prompts were passed over
+            if prompt is None:
+                await asyncio.sleep(0)  # let others do something
                 continue
-            async with turn(job.lane):
+            queue = self._queue_of(prompt)
+            async with queue.turn if queue else nullcontext():
                 with suppress(NotSentError):
-                    item = await self._settle(job, client, sender)
-                    if job.lane is not None:
-                        job.lane.learn(item)
+                    record = await self._settle(prompt, queue, client, sender)
+                    if queue is not None:
+                        queue.learn(record)
 
-    async def _settle(self, job: Job, client: AsyncChatbaseClient, sender: Sender) -> Item:
-        item = self._without_sending(job) or await self._from_cache(job.prompt)
-        if item is None:
-            item = await self._send(job, client, sender)
-            item.attempts += job.attempts_before
-        await self._add_score(job.prompt, item, client, sender)
-        self._journal.add({"i": job.prompt.index, "item": item.as_json()})
-        self._count(item)
-        await self._keep(job.prompt, item)
-        return item
+    async def _settle(
+        self, prompt: Prompt, queue: PromptQueue | None, client: AsyncChatbaseClient, sender: Sender
+    ) -> PromptRecord:
+        record = self._without_sending(prompt) or await self._from_cache(prompt)
+        if record is None:
+            attempts_before = self._checkpoint.attempts(prompt.index)
+            record = await self._send(prompt, queue, client, sender)
+            record.attempts += attempts_before
+        await self._add_score(prompt, record, client, sender)
+        self._journal.add({"i": prompt.index, "item": record.as_json()})
+        self._count(record)
+        await self._keep(prompt, record)
+        return record
 
-    def _without_sending(self, job: Job) -> Item | None:
-        if job.prompt.problem is None:
-            return job.answered
-        return Item(
+    def _without_sending(self, prompt: Prompt) -> PromptRecord | None:
+        if prompt.problem is None:
+            return self._answer_without_score(prompt)
+        return PromptRecord(
             Outcome.FAILED,
             error_code=INVALID_PROMPT,
-            error_message=job.prompt.problem,
+            error_message=prompt.problem,
             final=True,
             credits=0.0,
         )
 
-    async def _send(self, job: Job, client: AsyncChatbaseClient, sender: Sender) -> Item:
-        await self._admitted(again=job.counted)
-        index, now = job.prompt.index, time.time()
+    async def _send(
+        self, prompt: Prompt, queue: PromptQueue | None, client: AsyncChatbaseClient, sender: Sender
+    ) -> PromptRecord:
+        """Send a prompt, but not while another run may have taken the output over."""
+        sent_before = self._checkpoint.in_flight(prompt.index)
+        again = self._checkpoint.was_sent(prompt.index)
+        question = sender.question(prompt, sent_before)
+        if queue is not None:
+            question = queue.narrow(question, sent_before)
+        while True:
+            while self.admits and not self._lock.held:
+                await asyncio.sleep(SECONDS_BETWEEN_LOOKS_AT_THE_LOCK)
+            await self._admitted(again=again)
+            with suppress(InDoubtError):
+                return await self._send_admitted(
+                    prompt.index, question, sent_before, client, sender, again=again
+                )
+
+    async def _send_admitted(
+        self,
+        index: int,
+        question: Question,
+        sent_before: Sent | None,
+        client: AsyncChatbaseClient,
+        sender: Sender,
+        *,
+        again: bool,
+    ) -> PromptRecord:
+        now = time.time()
+        first = sent_before or Sent(now, now, question.after_message_id)
         try:
-            first = job.sent_before or Sent(now, now, job.lane.last_message if job.lane else None)
             await self._journal.add({"i": index, "sent": now, "since": first.since, "after": first.after})
-            item = await sender.send(client, job.prompt, job.lane, job.sent_before)
+            record = await sender.send(client, replace(question, asked_at=now), sent_before)
         except (NotSentError, StopSendingError) as end:
-            if job.sent_before is None:
+            if sent_before is None:
                 self._journal.add({"i": index, "unsent": True})
-            self.budget.withdraw(again=job.counted)
-            if isinstance(end, StopSendingError):
-                self.stop(end.reason, end.error)
+            self.budget.withdraw(again=again)
+            if isinstance(end, NotSentError):
+                raise
+            self.stop(end.reason, end.error)
             raise NotSentError from end
-        self.budget.end(item.credits, charged=item.may_be_charged)
+        self.budget.end(record.credits, charged=record.may_be_charged)
         self._changed.set()
-        return item
+        return record
 
     async def _admitted(self, *, again: bool) -> None:
         while self.admits:
@@ -191,50 +310,52 @@ class Dispatcher:
             await self._changed.wait()
         raise NotSentError
 
-    async def _from_cache(self, prompt: Prompt) -> Item | None:
+    # -- around the sending
+
+    async def _from_cache(self, prompt: Prompt) -> PromptRecord | None:
         return None if self._cache is None else await asyncio.to_thread(self._cache.get, prompt)
 
-    async def _keep(self, prompt: Prompt, item: Item) -> None:
-        if self._cache is not None and self._outcome(item) is Outcome.ANSWERED:
+    async def _keep(self, prompt: Prompt, record: PromptRecord) -> None:
+        if self._cache is not None and self._outcome(record) is Outcome.ANSWERED:
             try:
-                await asyncio.to_thread(self._cache.put, prompt, item)
+                await asyncio.to_thread(self._cache.put, prompt, record)
             except ChatbaseError as error:
                 log.warning("An answer could not be kept for later runs: %s", error)
 
     async def _add_score(
-        self, prompt: Prompt, item: Item, client: AsyncChatbaseClient, sender: Sender
+        self, prompt: Prompt, record: PromptRecord, client: AsyncChatbaseClient, sender: Sender
     ) -> None:
-        if prompt.expect.min_score is None or item.outcome is not Outcome.ANSWERED or item.scored:
+        if prompt.expect.min_score is None or record.outcome is not Outcome.ANSWERED or record.scored:
             return
         try:
-            await sender.score(client, item)
+            await sender.score(client, record)
         except ChatbaseError as error:
-            item.scored = False
+            record.scored = False
             log.warning("The confidence of an answer could not be read: %s", error)
 
-    def _outcome(self, item: Item) -> Outcome:
-        if item.outcome is not Outcome.ANSWERED or self._schema is None:
-            return item.outcome
-        _, problem = self._schema.read(item.text or "")
+    def _outcome(self, record: PromptRecord) -> Outcome:
+        if record.outcome is not Outcome.ANSWERED or self._schema is None:
+            return record.outcome
+        _, problem = self._schema.read(record.text or "")
         return Outcome.ANSWERED if problem is None else Outcome.INVALID_OUTPUT
 
-    def _count(self, item: Item) -> None:
+    def _count(self, record: PromptRecord) -> None:
         progress = self.progress
         progress.done += 1
         progress.credits = self.budget.estimate
-        self._note_outage(item)
-        if self._outcome(item) not in FAILURES:
+        self._note_outage(record)
+        if self._outcome(record) not in FAILURES:
             return
         progress.failed += 1
         if self._settings.fail_fast:
             self.stop(StopReason.FAIL_FAST)
         most = self._settings.max_failure_rate
-        self._lasting_failures += item.final or self._round == ROUNDS - 1
+        self._lasting_failures += record.final or self._round == ROUNDS - 1
         if most is not None and Fraction(self._lasting_failures, self._intake.count) > most:
             self.stop(StopReason.FAILURE_RATE)
 
-    def _note_outage(self, item: Item) -> None:
-        passes = item.outcome in (Outcome.FAILED, Outcome.AMBIGUOUS) and not item.final
+    def _note_outage(self, record: PromptRecord) -> None:
+        passes = record.outcome in (Outcome.FAILED, Outcome.AMBIGUOUS) and not record.final
         self._failures_in_a_row = self._failures_in_a_row + 1 if passes else 0
         if self._failures_in_a_row >= max(LEAST_OUTAGE, 2 * self._settings.concurrency):
             self.stop(StopReason.OUTAGE)

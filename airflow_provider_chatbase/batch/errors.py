@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.files.errors import ChatbaseOutputBusyError, ChatbaseStorageError
+
+ChatbaseBatchStorageError = ChatbaseStorageError
+
+__all__ = [
+    "ChatbaseBatchError",
+    "ChatbaseBatchLimitError",
+    "ChatbaseBatchStorageError",
+    "ChatbaseExpectationsError",
+    "ChatbaseOutputBusyError",
+]
 
 
 class ChatbaseBatchError(ChatbaseError):
@@ -16,14 +27,6 @@ class ChatbaseBatchLimitError(ChatbaseBatchError):
 
 
 class ChatbaseExpectationsError(ChatbaseBatchError):
-    """Too many answers are not what was expected; asking again brings nothing new."""
+    """Too many answers are not what is expected; asking again brings nothing new."""
 
     permanent = True
-
-
-class ChatbaseOutputBusyError(ChatbaseBatchError):
-    """Another run writes to the same output."""
-
-
-class ChatbaseBatchStorageError(ChatbaseBatchError):
-    """The checkpoint or the results could not be read or written."""

@@ -1,11 +1,17 @@
-"""What an answer is expected to be. Pure."""
+"""What an answer is to be: what is expected of its text, and the schema of its JSON. Pure."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
 
 NAMES = ("contains", "not_contains", "regex", "min_score")
 
@@ -16,19 +22,12 @@ class WrongExpectationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """
-    What the answer to a prompt is expected to be.
+    """What the answer to a prompt is expected to be."""
 
-    :param contains: texts that it contains, whatever their case.
-    :param not_contains: texts that it does not contain, whatever their case.
-    :param regex: patterns that are found in it, in Python's syntax.
-    :param min_score: the least confidence, from 0 to 1.
-    """
-
-    contains: tuple[str, ...] = ()
+    contains: tuple[str, ...] = ()  # texts, whatever their case
     not_contains: tuple[str, ...] = ()
-    regex: tuple[str, ...] = ()
-    min_score: float | None = None
+    regex: tuple[str, ...] = ()  # patterns that are found in it, in Python's syntax
+    min_score: float | None = None  # the least confidence, from 0 to 1
 
     def __bool__(self) -> bool:
         """Return whether anything is expected."""
@@ -99,3 +98,43 @@ def _score(value: Any) -> float | None:
     if isinstance(value, bool) or not 0 <= score <= 1:
         raise WrongExpectationError(f"min_score must be a number from 0 to 1, not {value!r}")
     return score
+
+
+_FENCED = re.compile(r"\A\s*```\w*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+
+SCHEMA_PROBLEM_CHARS = 300
+
+
+class AnswerSchema:
+    """Reads answers as JSON, and checks them against a JSON schema."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._validator = _validator(schema)
+
+    def read(self, text: str) -> tuple[Any, str | None]:
+        """Read an answer; a fence of Markdown around the JSON is taken off."""
+        fenced = _FENCED.match(text)
+        try:
+            value = json.loads(fenced.group(1) if fenced else text)
+        except ValueError as error:
+            return None, f"The answer is no JSON: {error}"
+        wrong = next(iter(self._validator.iter_errors(value)), None)
+        if wrong is None:
+            return value, None
+        return None, f"The answer does not fit the schema at {wrong.json_path}: {wrong.message}"[
+            :SCHEMA_PROBLEM_CHARS
+        ]
+
+
+def _validator(schema: dict[str, Any]) -> Validator:
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+
+    cls = validator_for(schema)
+    try:
+        cls.check_schema(schema)
+    except SchemaError as error:
+        raise ChatbaseInputError(
+            f"json_schema is no JSON schema: {error.message}. Nothing was sent."
+        ) from error
+    return cls(schema)

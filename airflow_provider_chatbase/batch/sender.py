@@ -8,26 +8,37 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_chatbase.batch import failures
+from airflow_provider_chatbase.batch.budget import Progress
 from airflow_provider_chatbase.batch.checkpoint import Sent
-from airflow_provider_chatbase.batch.item import Item
-from airflow_provider_chatbase.batch.lanes import Lane
-from airflow_provider_chatbase.batch.outcomes import Outcome, StopReason
-from airflow_provider_chatbase.batch.progress import Progress
+from airflow_provider_chatbase.batch.outcome import (
+    IN_FLIGHT,
+    Outcome,
+    PromptRecord,
+    StopReason,
+    code_of,
+    outcome_of,
+    stop_reason,
+)
 from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, Request
 from airflow_provider_chatbase.client.answer import Answer
-from airflow_provider_chatbase.client.asking import Question, Rules, ask, tag_of
+from airflow_provider_chatbase.client.api import Api
+from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.request import ApiVersion, Steps
-from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_of
+from airflow_provider_chatbase.client.question import Question, tag_of
+from airflow_provider_chatbase.client.request import Steps
+from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_in
 
 _ASKS = ("chatWithAgent", "chat")
 
 
 class NotSentError(Exception):
     """A prompt that did not go, because no more are to be sent."""
+
+
+class InDoubtError(NotSentError):
+    """A prompt that did not go, because it is uncertain whether the output is still this run's."""
 
 
 class StopSendingError(Exception):
@@ -40,20 +51,13 @@ class StopSendingError(Exception):
 
 
 @dataclass(slots=True)
-class Trial:
-    """
-    What happens to a prompt while it is sent.
+class Delivery:
+    """What happens to a prompt on its way."""
 
-    :param attempts: how often it went out.
-    :param first_sent: when it first did, on a clock that only goes forward.
-    :param sent_at: when it last did, in seconds since the epoch.
-    :param fate_unknown: whether it is unknown what became of it.
-    """
-
-    attempts: int = 0
-    first_sent: float | None = None
-    sent_at: float | None = None
     fate_unknown: bool = False
+    sent_at: float | None = None  # when it last went out, in seconds since the epoch
+    attempts: int = 0
+    first_sent: float | None = None  # on a clock that only goes forward
 
     def goes_out(self) -> None:
         """Take note that it goes out."""
@@ -62,127 +66,133 @@ class Trial:
         if self.first_sent is None:
             self.first_sent = time.monotonic()
 
-    @property
-    def seconds(self) -> float:
-        """The seconds since it first went out."""
-        return 0.0 if self.first_sent is None else time.monotonic() - self.first_sent
+    def answered(self, answer: Answer) -> PromptRecord:
+        """Return what became of it, when it was answered."""
+        return self._record(
+            Outcome.ANSWERED,
+            text=answer.text,
+            conversation_id=answer.conversation_id,
+            message_id=answer.message_id,
+            user_message_id=answer.user_message_id,
+            credits=answer.credits,
+            recovered=answer.recovered,
+            final=True,
+        )
+
+    def failed(self, error: ChatbaseError) -> PromptRecord:
+        """Return what became of it, when it was not."""
+        outcome = outcome_of(error, fate_unknown=self.fate_unknown)
+        return self._record(
+            outcome,
+            text=getattr(error, "text", None) or None,
+            error_code=code_of(error),
+            error_message=str(error),
+            conversation_id=getattr(error, "conversation_id", None),
+            final=outcome == Outcome.FAILED and error.permanent,
+        )
+
+    def _record(self, outcome: Outcome, **known: Any) -> PromptRecord:
+        seconds = 0.0 if self.first_sent is None else round(time.monotonic() - self.first_sent, 3)
+        return PromptRecord(outcome, seconds=seconds, attempts=self.attempts, sent_at=self.sent_at, **known)
 
 
-_trial: ContextVar[Trial] = ContextVar("trial")
+_delivery: ContextVar[Delivery] = ContextVar("delivery")
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """
-    Whose questions to which agent.
-
-    :param agent_id: the agent.
-    :param version: the API version.
-    :param run: what makes the batch this one; part of each prompt's tag.
-    """
-
-    agent_id: str
-    version: ApiVersion
-    run: str
-
-    def question(self, prompt: Prompt, lane: Lane | None, sent_before: Sent | None) -> Question:
-        """Put a prompt into the client's terms."""
-        question = Question(
-            agent_id=self.agent_id,
-            message=prompt.message,
-            conversation_id=prompt.conversation_id,
-            user_id=prompt.user_id if self.version == "v2" else None,
-            tag=tag_of(self.run, prompt.index, prompt.id, prompt.message),
-        )
-        if lane is None:
-            return question
-        return lane.narrow(question, lane.last_message if sent_before is None else sent_before.after)
-
-
 class Sender:
     """Sends prompts."""
 
-    def __init__(
-        self, asker: Asker, settings: BatchSettings, progress: Progress, may_send: Callable[[], bool]
-    ) -> None:
-        self._asker = asker
-        self._settings = settings
-        self._progress = progress
-        self._may_send = may_send
+    agent_id: str
+    api: Api
+    key: str  # what makes the batch this one; part of each prompt's tag
+    settings: BatchSettings
+    progress: Progress
+    may_send: Callable[[], bool]
+    lock_held: Callable[[], bool]
 
     def before_send(self, request: Request[Any]) -> None:
         """Keep a prompt from going out when no more are to be sent; for the client."""
         if request.operation not in _ASKS:
             return
-        if not self._may_send():
+        if not self.may_send():
             raise NotSentError
-        trial = _trial.get()
-        trial.goes_out()
-        self._progress.repeats += trial.attempts > 1
+        if not self.lock_held():
+            raise InDoubtError
+        delivery = _delivery.get()
+        delivery.goes_out()
+        self.progress.repeats += delivery.attempts > 1
+
+    def question(self, prompt: Prompt, sent_before: Sent | None) -> Question:
+        """Put a prompt into the client's terms."""
+        return Question(
+            agent_id=self.agent_id,
+            message=prompt.message,
+            conversation_id=prompt.conversation_id,
+            user_id=prompt.user_id if self.api.keeps_messages else None,
+            tag=tag_of(self.key, prompt.index, prompt.id, prompt.message),
+            earlier_try_began=None if sent_before is None else sent_before.since,
+        )
 
     async def send(
-        self, client: AsyncChatbaseClient, prompt: Prompt, lane: Lane | None, sent_before: Sent | None
-    ) -> Item:
-        """Send a prompt."""
+        self, client: AsyncChatbaseClient, question: Question, sent_before: Sent | None
+    ) -> PromptRecord:
+        """Send a prompt, or look for it where an earlier process may have sent it."""
         if sent_before is not None and not self.may_resolve:
             return _given_up(sent_before)
-        trial = Trial(fate_unknown=sent_before is not None, sent_at=sent_before and sent_before.last)
-        _trial.set(trial)
-        steps = ask(self._asker.question(prompt, lane, sent_before), self._rules(sent_before))
+        delivery = Delivery(sent_before is not None, sent_before and sent_before.last)
+        _delivery.set(delivery)
         try:
-            answer = await client.run(_watched(steps, trial))
+            steps = ask(self.api, question, self._rules(sent_before))
+            answer = await client.run(_watched(steps, delivery))
         except ChatbaseError as error:
-            reason = failures.stop_reason(error)
-            if reason is not None and not trial.fate_unknown:
+            reason = stop_reason(error)
+            if reason is not None and not delivery.fate_unknown:
                 raise StopSendingError(reason, error) from error
-            return _failed(error, trial)
-        return _answered(answer, trial)
+            return delivery.failed(error)
+        return delivery.answered(answer)
 
-    async def score(self, client: AsyncChatbaseClient, item: Item) -> None:
+    async def score(self, client: AsyncChatbaseClient, record: PromptRecord) -> None:
         """Look up the confidence of an answer: ``getConversation``."""
-        item.scored = True
-        if self._asker.version == "v1" or item.conversation_id is None:
+        record.scored = True
+        if not self.api.keeps_messages or record.conversation_id is None:
             return
-        conversation = await client.send(get_conversation(self._asker.agent_id, item.conversation_id))
-        for message in messages_of(conversation):
+        conversation = await client.send(get_conversation(self.agent_id, record.conversation_id))
+        for message in messages_in(conversation):
             metadata = message.get("metadata")
-            if message.get("id") == item.message_id and isinstance(metadata, dict):
+            if message.get("id") == record.message_id and isinstance(metadata, dict):
                 score = metadata.get("score")
-                item.score = score if isinstance(score, int | float) else None
+                record.score = score if isinstance(score, int | float) else None
 
     @property
     def may_resolve(self) -> bool:
         """Whether a prompt whose fate is unknown may be looked for, or sent again."""
-        if self._settings.on_ambiguous == "retry":
+        if self.settings.on_ambiguous == "retry":
             return True
-        return self._settings.on_ambiguous == "reconcile" and self._asker.version == "v2"
+        return self.settings.on_ambiguous == "reconcile" and self.api.keeps_messages
 
     def _rules(self, sent_before: Sent | None) -> Rules:
-        patience = self._settings.patience
-        look_first = sent_before is not None and self._settings.on_ambiguous == "reconcile"
+        patience = self.settings.patience
         return Rules(
-            version=self._asker.version,
-            on_ambiguous=self._settings.on_ambiguous,
-            look_first=look_first,
-            not_before=time.time() if sent_before is None else sent_before.since,
+            on_ambiguous=self.settings.on_ambiguous,
             patience=patience,
-            patience_after_timeout=self._settings.patience_after_timeout,
+            patience_after_timeout=self.settings.patience_after_timeout,
             patience_at_first=max(0.0, sent_before.last + patience - time.time()) if sent_before else None,
         )
 
 
-def _watched(steps: Steps[Answer], trial: Trial) -> Steps[Answer]:
-    """Pass steps on, and tell the trial whether the fate of the prompt is known."""
+def _watched(steps: Steps[Answer], delivery: Delivery) -> Steps[Answer]:
+    """Pass steps on, and take note whether the fate of the prompt is known."""
     try:
         step = next(steps)
         while True:
             asks = isinstance(step, Request) and step.operation in _ASKS
             if asks:  # it is sent only when the one before is known not to have arrived
-                trial.fate_unknown = False
+                delivery.fate_unknown = False
             try:
                 result = yield step
             except ChatbaseError as error:
-                trial.fate_unknown = error.ambiguous if asks else trial.fate_unknown
+                delivery.fate_unknown = error.ambiguous if asks else delivery.fate_unknown
                 step = steps.throw(error)
             else:
                 step = steps.send(result)
@@ -191,41 +201,10 @@ def _watched(steps: Steps[Answer], trial: Trial) -> Steps[Answer]:
         return answer
 
 
-def _answered(answer: Answer, trial: Trial) -> Item:
-    return Item(
-        Outcome.ANSWERED,
-        text=answer.text,
-        conversation_id=answer.conversation_id,
-        message_id=answer.message_id,
-        user_message_id=answer.user_message_id,
-        credits=answer.credits,
-        seconds=round(trial.seconds, 3),
-        attempts=trial.attempts,
-        recovered=answer.recovered,
-        final=True,
-        sent_at=trial.sent_at,
-    )
-
-
-def _failed(error: ChatbaseError, trial: Trial) -> Item:
-    outcome = failures.outcome(error, fate_unknown=trial.fate_unknown)
-    return Item(
-        outcome,
-        text=getattr(error, "text", None) or None,
-        error_code=failures.code(error),
-        error_message=str(error),
-        conversation_id=getattr(error, "conversation_id", None),
-        seconds=round(trial.seconds, 3),
-        attempts=trial.attempts,
-        final=outcome == Outcome.FAILED and error.permanent,
-        sent_at=trial.sent_at,
-    )
-
-
-def _given_up(sent_before: Sent) -> Item:
-    return Item(
+def _given_up(sent_before: Sent) -> PromptRecord:
+    return PromptRecord(
         Outcome.AMBIGUOUS,
-        error_code="IN_FLIGHT",
+        error_code=IN_FLIGHT,
         error_message="An earlier process ended while this prompt was on its way. It is unknown whether it "
         "was answered and charged, and it is not sent again: API v1 has no way to look, or on_ambiguous is "
         "'fail'. on_ambiguous='retry' sends it again.",

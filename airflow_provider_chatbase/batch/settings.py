@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
-from airflow_provider_chatbase.batch.lock import LockTimes
 from airflow_provider_chatbase.client.asking import (
     ON_AMBIGUOUS,
     PATIENCE,
@@ -17,8 +16,8 @@ from airflow_provider_chatbase.client.asking import (
     OnAmbiguous,
 )
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-
-FileFormat = Literal["jsonl", "parquet"]
+from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Compression, FileFormat
+from airflow_provider_chatbase.files.lock import LockTimes
 
 GRACE = 3.0
 """Seconds for which answers on their way are waited for when the task is killed; Airflow waits 5 s."""
@@ -26,26 +25,7 @@ GRACE = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSettings:
-    """
-    How a batch is to run.
-
-    :param concurrency: how many prompts are on their way at one time.
-    :param on_ambiguous: what to do when it is unknown whether a prompt was answered.
-    :param max_items: how many prompts may be sent, over all attempts of the same run.
-    :param max_credits: how many credits may be spent, over all attempts of the same run.
-    :param max_failure_rate: the share of prompts that may fail, from 0 to 1.
-    :param fail_fast: stop at the first failure.
-    :param dedupe: send equal prompts once.
-    :param json_schema: what the answers are to be, as a JSON schema.
-    :param min_pass_rate: the share of the prompts with expectations whose answer has to meet them.
-    :param cache_ttl: how long an earlier answer may be used; ``None`` means for ever.
-    :param file_format: ``jsonl``, or ``parquet``.
-    :param patience: seconds after which a prompt that is not found counts as never arrived.
-    :param patience_after_timeout: the same, where the agent may still be writing its answer.
-    :param grace: seconds for which answers on their way are waited for when the task is killed.
-    :param seconds_between_reports: how often to report progress.
-    :param lock_times: the times of the output's lock.
-    """
+    """How a batch is to run; the operator says what each means to a user."""
 
     concurrency: int = 10
     on_ambiguous: OnAmbiguous = "reconcile"
@@ -56,10 +36,11 @@ class BatchSettings:
     dedupe: bool = False
     json_schema: Mapping[str, Any] | None = None
     min_pass_rate: Fraction | None = None
-    cache_ttl: timedelta | None = None
+    cache_ttl: timedelta | None = None  # ``None`` means for ever
     file_format: FileFormat = "jsonl"
-    patience: float = PATIENCE
-    patience_after_timeout: float = PATIENCE_AFTER_TIMEOUT
+    compression: Compression | None = None
+    patience: float = PATIENCE  # seconds after which a prompt that is not found counts as never arrived
+    patience_after_timeout: float = PATIENCE_AFTER_TIMEOUT  # where the agent may still be writing its answer
     grace: float = GRACE
     seconds_between_reports: float = 5.0
     lock_times: LockTimes = field(default_factory=LockTimes)
@@ -75,11 +56,13 @@ def read_settings(
     min_pass_rate: Any = None,
     cache_ttl: Any = None,
     file_format: Any = "jsonl",
+    compression: Any = None,
     **rest: Any,
 ) -> BatchSettings:
     """Check a user's arguments."""
     _require_one_of("on_ambiguous", on_ambiguous, ON_AMBIGUOUS)
-    _require_one_of("file_format", file_format, ("jsonl", "parquet"))
+    _require_one_of("file_format", file_format, FORMATS)
+    _require_one_of("compression", compression, tuple(SUFFIX))
     return BatchSettings(
         concurrency=_whole("concurrency", concurrency, least=1) or 1,
         on_ambiguous=on_ambiguous,
@@ -89,13 +72,14 @@ def read_settings(
         min_pass_rate=_share("min_pass_rate", min_pass_rate),
         cache_ttl=_duration(cache_ttl),
         file_format=file_format,
+        compression=compression,
         **rest,
     )
 
 
-def _require_one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
+def _require_one_of(name: str, value: Any, known: Sequence[Any]) -> None:
     if value not in known:
-        raise _wrong(name, value, f"one of {', '.join(known)}")
+        raise _wrong(name, value, f"one of {', '.join(map(str, known))}")
 
 
 def _whole(name: str, value: Any, *, least: int) -> int | None:

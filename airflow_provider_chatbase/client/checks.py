@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.client.request import JsonObject
 
 USER_ID = re.compile(r"[a-zA-Z0-9._-]{1,128}\Z")
 
@@ -73,52 +72,14 @@ def require_object(name: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-MAX_MESSAGES = 50
-MAX_CHARS = 50_000
-ROLES = ("user", "assistant")
-
-History = Sequence[Mapping[str, Any]]
-
-
-def read_history(history: Any) -> list[JsonObject]:
-    """Read the earlier messages of a conversation."""
-    found = history.get("history") if isinstance(history, Mapping) else history
-    if found is None:
-        return []
-    if isinstance(found, str) or not isinstance(found, Sequence):
-        raise ChatbaseInputError(
-            f"history must be a list of messages or an earlier result, not {type(found).__name__}. "
-            "Nothing was sent."
-        )
-    return [_message(number, message) for number, message in enumerate(found)]
-
-
-def trim_history(
-    history: list[JsonObject], max_messages: int = MAX_MESSAGES, max_chars: int = MAX_CHARS
-) -> list[JsonObject]:
-    """Keep the newest messages of a history, as many as both limits allow. No message is cut in two."""
-    require_count("max_history_messages", max_messages)
-    require_count("max_history_chars", max_chars)
-    kept: list[JsonObject] = []
-    chars = 0
-    for message in reversed(history):
-        chars += len(message["content"])
-        if len(kept) >= max_messages or chars > max_chars:
-            break
-        kept.append(message)
-    return kept[::-1]
-
-
-def chars_of(history: list[JsonObject]) -> int:
-    """Return how many characters the messages have together."""
-    return sum(len(message["content"]) for message in history)
-
-
-def _message(number: int, message: Any) -> JsonObject:
-    role = message.get("role") if isinstance(message, Mapping) else None
-    content = message.get("content") if isinstance(message, Mapping) else None
-    if role not in ROLES or not isinstance(content, str):
-        raise ChatbaseInputError(
-            f"history[{number}] must be {{'role': 'user' or 'assistant', 'content': text}}. Nothing was sent."
-        )
-    return {"role": role, "content": content}
+def timestamp(name: str, at: datetime | None, *, up: bool = False) -> str | None:
+    """Write a time to the millisecond, rounded outwards: what lies within it is never cut off."""
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        raise ChatbaseInputError(f"{name} has no time zone. Nothing was sent.")
+    utc = at.astimezone(UTC)
+    beyond = timedelta(microseconds=utc.microsecond % 1000)
+    utc += timedelta(milliseconds=1) - beyond if up and beyond else -beyond
+    precision = "milliseconds" if utc.microsecond else "seconds"
+    return utc.isoformat(timespec=precision).replace("+00:00", "Z")

@@ -1,43 +1,32 @@
-"""The two drivers, sync and async, that run the same requests under the same policy."""
+"""Runs requests and steps under one policy: one driver, over a transport that blocks or on an event loop."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-import httpx
-from tenacity import AsyncRetrying, Retrying
+from tenacity import AsyncRetrying
 
-from airflow_provider_chatbase.client import transport
-from airflow_provider_chatbase.client.errors import (
-    ChatbaseApiError,
-    ChatbaseError,
-    ChatbaseRateLimitError,
-)
-from airflow_provider_chatbase.client.paging import PageWalk, Walk
-from airflow_provider_chatbase.client.rate_limiter import shared_limiter, wait_to_go, wait_to_go_async
-from airflow_provider_chatbase.client.replies import Page, Reply, read_reply
+from airflow_provider_chatbase.client.api import Api
+from airflow_provider_chatbase.client.errors import ChatbaseApiError, ChatbaseError, ChatbaseRateLimitError
+from airflow_provider_chatbase.client.paging import PageWalk
+from airflow_provider_chatbase.client.rate_limiter import shared_limiter
+from airflow_provider_chatbase.client.replies import Page, read_reply
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, StreamReader
 from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
-from airflow_provider_chatbase.client.settings import ClientSettings, require_version
+from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.client.transport import (
+    AsyncTransport,
+    BlockingTransport,
+    OpenReply,
+    StreamBrokenError,
+)
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Whole(Generic[Result]):
-    """
-    The result of a reply that came as one document, although a stream was asked for.
-
-    :param result: what the request's reader made of it.
-    """
-
-    result: Result
+Taken = TypeVar("Taken")
 
 
 class Attempts(Generic[Result]):
@@ -49,17 +38,21 @@ class Attempts(Generic[Result]):
         hold: Callable[[ChatbaseError], float],
         request: Request[Result],
     ) -> None:
-        require_version(settings, request)
+        Api(settings.api_version).require(request)
         self.request = request
         self.limiter = shared_limiter(settings, request.host)
         self._hold = hold
         self._fate_unknown = False
         self._went_at = time.monotonic()
 
-    def read(self, reply: Reply) -> Result:
-        """Read a reply, and let the limiter learn from it."""
-        self.learn(reply.headers)
-        return read_reply(self.request, reply, time.time())
+    async def read(self, reply: OpenReply) -> Result:
+        """Read a reply to its end, and let the limiter learn from it."""
+        try:
+            whole = await reply.whole()
+        finally:
+            await reply.close()
+        self.learn(whole.headers)
+        return read_reply(self.request, whole, time.time())
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Let the limiter learn from the beginning of a reply."""
@@ -91,157 +84,41 @@ class Attempts(Generic[Result]):
         raise error
 
 
-class ChatbaseClient:
-    """Runs requests of the API, one at a time."""
-
-    def __init__(self, settings: ClientSettings, policy: RetryPolicy | None = None) -> None:
-        self.settings = settings
-        self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
-        self._http: httpx.Client = transport.open_client(settings)
-
-    def send(self, request: Request[Result]) -> Result:
-        """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
-        if request.stream is not None:
-            return self._send_streamed(request, request.stream())
-        attempts = Attempts(self.settings, self.policy.hold, request)
-
-        def attempt() -> Result:
-            wait_to_go(attempts.limiter)
-            with attempts.on_its_way():
-                return attempts.read(transport.send(self._http, self.settings, request))
-
-        try:
-            return Retrying(**retry_arguments(self.policy, request))(attempt)
-        except ChatbaseError as error:
-            return attempts.settled_by(error)
-
-    def stream(self, request: Request[Result], reader: StreamReader[Result]) -> Iterator[str]:
-        """
-        Send a request and return the texts of its reply as they arrive.
-
-        It is repeated where that is safe until the reply begins, and not after.
-        """
-        attempts = Attempts(self.settings, self.policy.hold, request)
-
-        def attempt() -> transport.StreamedReply | Whole[Result]:
-            wait_to_go(attempts.limiter)
-            with attempts.on_its_way():
-                return self._open_stream(request, attempts)
-
-        reply = Retrying(**retry_arguments(self.policy, request))(attempt)
-        if isinstance(reply, Whole):
-            yield reader.take_whole(reply.result)
-            return
-        try:
-            for piece in reply.pieces():
-                if text := reader.take(piece):
-                    yield text
-        except transport.StreamBrokenError as broken:
-            raise reader.interrupted(str(broken)) from broken
-        finally:
-            reply.close()
-
-    def run(self, steps: Steps[Result]) -> Result:
-        """Send the requests of several steps, one after the other."""
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    result = self._take(step)
-                except ChatbaseError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(result)
-        except StopIteration as end:
-            outcome: Result = end.value
-            return outcome
-
-    def pages(self, first: Request[Page]) -> Iterator[Page]:
-        """Walk over the pages of a listing."""
-        return self.follow(PageWalk(first))
-
-    def follow(self, walk: Walk) -> Iterator[Page]:
-        """Walk over the pages of a listing."""
-        while (request := walk.next_request()) is not None:
-            page = self.send(request)
-            walk.take(page)
-            yield page
-
-    def items(self, first: Request[Page]) -> Iterator[JsonObject]:
-        """Walk over the objects of a listing."""
-        for page in self.pages(first):
-            yield from page.items
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        """Return the client, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connections."""
-        self.close()
-
-    def _take(self, step: Request[Any] | Pause) -> Any:
-        if isinstance(step, Pause):
-            return time.sleep(step.seconds)
-        return self.send(step)
-
-    def _send_streamed(self, request: Request[Result], reader: StreamReader[Result]) -> Result:
-        for text in self.stream(request, reader):
-            if request.on_text is not None:
-                request.on_text(text)
-        return reader.result()
-
-    def _open_stream(
-        self, request: Request[Result], attempts: Attempts[Result]
-    ) -> transport.StreamedReply | Whole[Result]:
-        reply = transport.open_stream(self._http, self.settings, request)
-        if reply.streams:
-            attempts.learn(reply.headers)
-            return reply
-        try:
-            return Whole(attempts.read(reply.whole()))
-        finally:
-            reply.close()
-
-
-class AsyncChatbaseClient:
-    """Runs requests of the API on an event loop."""
+class Driver:
+    """Runs requests and steps over a transport: the one definition behind both clients."""
 
     def __init__(
         self,
         settings: ClientSettings,
-        policy: RetryPolicy | None = None,
+        policy: RetryPolicy | None,
+        transport: BlockingTransport | AsyncTransport,
         before_send: Callable[[Request[Any]], None] | None = None,
     ) -> None:
         self.settings = settings
         self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
+        self._transport = transport
         self._before_send = before_send or (lambda _: None)
-        self._http: transport.AsyncPools = transport.open_async_pools(settings)
+
+    @property
+    def api(self) -> Api:
+        """The verbs as the connection's API version answers them."""
+        return Api(self.settings.api_version)
 
     async def send(self, request: Request[Result]) -> Result:
         """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
         if request.stream is not None:
-            return await self._send_streamed(request, request.stream())
+            reader = request.stream()
+            async for text in self.stream(request, reader):
+                if request.on_text is not None:
+                    request.on_text(text)
+            return reader.result()
         attempts = Attempts(self.settings, self.policy.hold, request)
-
-        async def attempt() -> Result:
-            await wait_to_go_async(attempts.limiter)
-            with attempts.on_its_way():
-                self._before_send(request)
-                return attempts.read(await transport.send_async(self._http, self.settings, request))
-
         try:
-            return await AsyncRetrying(**retry_arguments(self.policy, request))(attempt)
+            return await self._attempt(attempts, attempts.read)
         except ChatbaseError as error:
             return attempts.settled_by(error)
 
-    async def stream(self, request: Request[Result], reader: StreamReader[Result]) -> AsyncIterator[str]:
+    async def stream(self, request: Request[Result], reader: StreamReader[Result]) -> AsyncGenerator[str]:
         """
         Send a request and return the texts of its reply as they arrive.
 
@@ -249,25 +126,24 @@ class AsyncChatbaseClient:
         """
         attempts = Attempts(self.settings, self.policy.hold, request)
 
-        async def attempt() -> transport.StreamedReply | Whole[Result]:
-            await wait_to_go_async(attempts.limiter)
-            with attempts.on_its_way():
-                self._before_send(request)
-                return await self._open_stream(request, attempts)
+        async def begin(reply: OpenReply) -> OpenReply | str:
+            if reply.streams:
+                attempts.learn(reply.headers)
+                return reply
+            return reader.take_whole(await attempts.read(reply))
 
-        retrying = AsyncRetrying(**retry_arguments(self.policy, request))
-        reply: transport.StreamedReply | Whole[Result] = await retrying(attempt)
-        if isinstance(reply, Whole):
-            yield reader.take_whole(reply.result)
+        reply = await self._attempt(attempts, begin)
+        if isinstance(reply, str):
+            yield reply
             return
         try:
-            async for piece in reply.pieces_async():
+            async for piece in reply.pieces():
                 if text := reader.take(piece):
                     yield text
-        except transport.StreamBrokenError as broken:
+        except StreamBrokenError as broken:
             raise reader.interrupted(str(broken)) from broken
         finally:
-            await reply.close_async()
+            await reply.close()
 
     async def run(self, steps: Steps[Result]) -> Result:
         """Send the requests of several steps, one after the other."""
@@ -284,19 +160,15 @@ class AsyncChatbaseClient:
             outcome: Result = end.value
             return outcome
 
-    async def pages(self, first: Request[Page]) -> AsyncIterator[Page]:
+    async def pages(self, first: Request[Page]) -> AsyncGenerator[Page]:
         """Walk over the pages of a listing."""
-        async for page in self.follow(PageWalk(first)):
-            yield page
-
-    async def follow(self, walk: Walk) -> AsyncIterator[Page]:
-        """Walk over the pages of a listing."""
+        walk = PageWalk(first)
         while (request := walk.next_request()) is not None:
             page = await self.send(request)
             walk.take(page)
             yield page
 
-    async def items(self, first: Request[Page]) -> AsyncIterator[JsonObject]:
+    async def items(self, first: Request[Page]) -> AsyncGenerator[JsonObject]:
         """Walk over the objects of a listing."""
         async for page in self.pages(first):
             for item in page.items:
@@ -304,7 +176,35 @@ class AsyncChatbaseClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await transport.close_async(self._http)
+        await self._transport.close()
+
+    async def _take(self, step: Request[Any] | Pause) -> Any:
+        return await (self._transport.sleep(step.seconds) if isinstance(step, Pause) else self.send(step))
+
+    async def _attempt(self, attempts: Attempts[Any], take: Callable[[OpenReply], Awaitable[Taken]]) -> Taken:
+        """Send a request, again where that is safe, until there is a reply that can be taken."""
+
+        async def attempt() -> Taken:
+            while (seconds := attempts.limiter.try_to_go()) > 0:
+                await self._transport.sleep(seconds)
+            with attempts.on_its_way():
+                self._before_send(attempts.request)
+                return await take(await self._transport.open(attempts.request))
+
+        arguments = retry_arguments(self.policy, attempts.request)
+        return await AsyncRetrying(sleep=self._transport.sleep, **arguments)(attempt)
+
+
+class AsyncChatbaseClient(Driver):
+    """Runs requests of the API on an event loop."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        policy: RetryPolicy | None = None,
+        before_send: Callable[[Request[Any]], None] | None = None,
+    ) -> None:
+        super().__init__(settings, policy, AsyncTransport(settings), before_send)
 
     async def __aenter__(self) -> Self:
         """Return the client, which is closed at the end of the block."""
@@ -316,25 +216,76 @@ class AsyncChatbaseClient:
         """Close the connections."""
         await self.close()
 
-    async def _take(self, step: Request[Any] | Pause) -> Any:
-        if isinstance(step, Pause):
-            return await asyncio.sleep(step.seconds)
-        return await self.send(step)
 
-    async def _send_streamed(self, request: Request[Result], reader: StreamReader[Result]) -> Result:
-        async for text in self.stream(request, reader):
-            if request.on_text is not None:
-                request.on_text(text)
-        return reader.result()
+class ChatbaseClient:
+    """
+    Runs requests of the API, one at a time.
 
-    async def _open_stream(
-        self, request: Request[Result], attempts: Attempts[Result]
-    ) -> transport.StreamedReply | Whole[Result]:
-        reply = await transport.open_stream_async(self._http, self.settings, request)
-        if reply.streams:
-            attempts.learn(reply.headers)
-            return reply
-        try:
-            return Whole(attempts.read(await reply.whole_async()))
-        finally:
-            await reply.close_async()
+    Each method is the driver's of that name. Over a blocking transport nothing in it waits for an event loop,
+    so it ends when it is begun, whether or not a loop is running.
+    """
+
+    def __init__(self, settings: ClientSettings, policy: RetryPolicy | None = None) -> None:
+        transport = BlockingTransport(settings)
+        self._driver = Driver(settings, policy, transport)
+        self._http = transport.client
+        self.settings, self.policy = settings, self._driver.policy
+
+    @property
+    def api(self) -> Api:
+        """The verbs as the connection's API version answers them."""
+        return Api(self.settings.api_version)
+
+    def send(self, request: Request[Result]) -> Result:
+        """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
+        return _ended(self._driver.send(request))
+
+    def stream(self, request: Request[Result], reader: StreamReader[Result]) -> Iterator[str]:
+        """Send a request and return the texts of its reply as they arrive."""
+        return _each(self._driver.stream(request, reader))
+
+    def run(self, steps: Steps[Result]) -> Result:
+        """Send the requests of several steps, one after the other."""
+        return _ended(self._driver.run(steps))
+
+    def pages(self, first: Request[Page]) -> Iterator[Page]:
+        """Walk over the pages of a listing."""
+        return _each(self._driver.pages(first))
+
+    def items(self, first: Request[Page]) -> Iterator[JsonObject]:
+        """Walk over the objects of a listing."""
+        return _each(self._driver.items(first))
+
+    def close(self) -> None:
+        """Close the connections."""
+        _ended(self._driver.close())
+
+    def __enter__(self) -> Self:
+        """Return the client, which is closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+
+def _ended(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine that does not wait."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    raise RuntimeError("A blocking transport waited for an event loop.")
+
+
+def _each(values: AsyncGenerator[Result]) -> Iterator[Result]:
+    try:
+        while True:
+            yield _ended(anext(values))
+    except StopAsyncIteration:
+        return
+    finally:
+        _ended(values.aclose())

@@ -40,36 +40,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-__all__ = [
-    "ChatbaseAmbiguousError",
-    "ChatbaseAnswerError",
-    "ChatbaseApiError",
-    "ChatbaseAuthenticationError",
-    "ChatbaseConfigurationError",
-    "ChatbaseConflictError",
-    "ChatbaseConnectionError",
-    "ChatbaseConnectionLostError",
-    "ChatbaseCreditsError",
-    "ChatbaseDamagedReplyError",
-    "ChatbaseError",
-    "ChatbaseInputError",
-    "ChatbaseInterruptedAnswerError",
-    "ChatbaseMaintenanceError",
-    "ChatbaseNotFoundError",
-    "ChatbasePagingError",
-    "ChatbasePermissionError",
-    "ChatbasePlanError",
-    "ChatbaseRateLimitError",
-    "ChatbaseReplyError",
-    "ChatbaseServerError",
-    "ChatbaseTimeoutError",
-    "ChatbaseToolCallError",
-    "ChatbaseUnansweredError",
-    "ChatbaseUnreachableError",
-    "ChatbaseUnsupportedError",
-    "ChatbaseValidationError",
-]
-
 
 class ChatbaseError(Exception):
     """

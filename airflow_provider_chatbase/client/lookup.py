@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
 from airflow_provider_chatbase.client.answer import Answer, message_parts, parts_text, pending_tool_calls
 from airflow_provider_chatbase.client.errors import ChatbaseNotFoundError
 from airflow_provider_chatbase.client.paging import PageWalk
+from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps
 from airflow_provider_chatbase.client.v2.conversations import (
     get_conversation,
     list_messages,
     list_user_conversations,
-    messages_of,
+    messages_in,
 )
 
 ANSWER_PATIENCE = 180.0
@@ -34,99 +33,55 @@ CLOCK_SKEW = 60.0
 """Seconds by which Chatbase's clock and ours may differ."""
 
 
-class Fate(StrEnum):
-    """What became of a message."""
-
-    NOT_FOUND = "not found"
-    UNANSWERED = "unanswered"
-    ANSWERED = "answered"
-
-
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """
-    What a look brought.
+class Unanswered:
+    """A message that arrived and has no answer."""
 
-    :param fate: what became of the message.
-    :param answer: the answer, where there is one.
-    :param conversation_id: the conversation that the message is in.
-    :param give_up_at: when to stop waiting for an answer, in seconds since the epoch.
-    """
-
-    fate: Fate
-    answer: Answer | None = None
-    conversation_id: str | None = None
-    give_up_at: float = float("-inf")
-
-
-NOTHING = Finding(Fate.NOT_FOUND)
-
-
-@dataclass(frozen=True, slots=True)
-class Sought:
-    """
-    A message whose fate is unknown.
-
-    :param agent_id: the agent it was sent to.
-    :param message: its text; ``None`` for the continuation after a tool's result.
-    :param user_id: the user id that it began its conversation with.
-    :param conversation_id: the conversation that it continued; ``None`` when it began one.
-    :param not_before: when it was sent at the earliest, in seconds since the epoch.
-    :param after_message_id: the last message of the conversation before it was sent, where that is known.
-    :param own_tag: whether nobody else uses the user id, so that what was begun with it can only be ours.
-    :param other_conversations: conversations of the same user that other messages are known to have begun.
-    :param other_messages: messages of the conversation that are known to be others.
-    """
-
-    agent_id: str
-    message: str | None
-    user_id: str | None
     conversation_id: str | None
-    not_before: float
-    after_message_id: str | None = None
-    own_tag: bool = False
-    other_conversations: frozenset[str] = frozenset()
-    other_messages: frozenset[str] = frozenset()
+    give_up_at: float  # when to stop waiting for one, in seconds since the epoch
 
 
-def look_until_sure(sought: Sought, patience: float, clock: Callable[[], float]) -> Steps[Finding]:
+Found = Answer | Unanswered | None
+"""What became of a message; ``None`` where it is not there."""
+
+
+def look_until_sure(question: Question, patience: float) -> Steps[Found]:
     """Look until the message is answered, or it is sure enough that it never arrived."""
-    began = clock()
+    began = time.time()
     pause = FIRST_PAUSE
     while True:
-        finding = yield from look(sought)
-        if finding.fate is Fate.ANSWERED:
-            return finding
-        arrived = finding.fate is Fate.UNANSWERED
-        give_up_at = min(finding.give_up_at, began + ANSWER_PATIENCE) if arrived else began + patience
-        left = give_up_at - clock()
+        found = yield from look(question)
+        if isinstance(found, Answer):
+            return found
+        give_up_at = began + patience if found is None else min(found.give_up_at, began + ANSWER_PATIENCE)
+        left = give_up_at - time.time()
         if left <= 0:
-            return finding
+            return found
         yield Pause(min(pause, left))
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def look(sought: Sought) -> Steps[Finding]:
+def look(question: Question) -> Steps[Found]:
     """Look once: ``listUserConversations``, ``getConversation``, ``listConversationMessages``."""
-    if sought.conversation_id is not None:
-        return (yield from _look_in(sought, sought.conversation_id))
-    if sought.user_id is None:
-        return NOTHING
-    return (yield from _look_among_conversations(sought, sought.user_id))
+    if question.conversation_id is not None:
+        return (yield from _look_in(question, question.conversation_id))
+    if question.begins_as is None:
+        return None
+    return (yield from _look_among_conversations(question, question.begins_as))
 
 
 def newest_message_id(agent_id: str, conversation_id: str) -> Steps[str | None]:
     """Return the id of a conversation's newest message: ``getConversation``."""
     conversation = yield get_conversation(agent_id, conversation_id)
-    messages = messages_of(conversation)
+    messages = messages_in(conversation)
     return messages[-1].get("id") if messages else None
 
 
-def _look_among_conversations(sought: Sought, user_id: str) -> Steps[Finding]:
+def _look_among_conversations(question: Question, user_id: str) -> Steps[Found]:
     """Look among those that a user began, since the message began one; an answered one goes first."""
-    best = NOTHING
-    earliest, others = sought.not_before - CLOCK_SKEW, sought.other_conversations
-    walk = PageWalk(list_user_conversations(sought.agent_id, user_id))
+    best: Found = None
+    earliest, others = question.not_before - CLOCK_SKEW, question.other_conversations
+    walk = PageWalk(list_user_conversations(question.agent_id, user_id))
     while (request := walk.next_request()) is not None:
         page = yield from _page_or_none(request)
         walk.take(page)
@@ -135,10 +90,10 @@ def _look_among_conversations(sought: Sought, user_id: str) -> Steps[Finding]:
                 return best  # the last active come first: the rest is older still
             if _time(conversation, "createdAt") < earliest or conversation.get("id") in others:
                 continue
-            finding = yield from _look_at_beginning(sought, conversation)
-            if finding.fate is Fate.ANSWERED:
-                return finding
-            best = finding if finding.fate is Fate.UNANSWERED else best
+            found = yield from _look_at_beginning(question, conversation)
+            if isinstance(found, Answer):
+                return found
+            best = found or best
     return best
 
 
@@ -153,76 +108,76 @@ def _page_or_none(request: Request[Page]) -> Steps[Page]:
     return found
 
 
-def _look_at_beginning(sought: Sought, conversation: JsonObject) -> Steps[Finding]:
+def _look_at_beginning(question: Question, conversation: JsonObject) -> Steps[Found]:
     """Look at the message that began a conversation; what follows is of others, who continued it."""
     pages: list[list[JsonObject]] = []
-    walk = PageWalk(list_messages(sought.agent_id, str(conversation.get("id"))))
+    walk = PageWalk(list_messages(question.agent_id, str(conversation.get("id"))))
     while (request := walk.next_request()) is not None:
         page = yield from _page_or_none(request)
         walk.take(page)
         pages.append(page.items)
     messages = [message for items in reversed(pages) for message in items]
     at = next((at for at, message in enumerate(messages) if message.get("role") == "user"), None)
-    if at is not None and (sought.own_tag or _is_same(sought, messages[at])):
-        return _finding(conversation, messages, at)
+    if at is not None and (question.has_own_tag or _is_same(question, messages[at])):
+        return _found(conversation, messages, at)
     # Under our own tag it can only be this message; it is not shown yet.
-    return _unanswered(conversation, conversation) if at is None and sought.own_tag else NOTHING
+    return _unanswered(conversation, conversation) if at is None and question.has_own_tag else None
 
 
-def _look_in(sought: Sought, conversation_id: str) -> Steps[Finding]:
+def _look_in(question: Question, conversation_id: str) -> Steps[Found]:
     try:
-        conversation = yield get_conversation(sought.agent_id, conversation_id)
+        conversation = yield get_conversation(question.agent_id, conversation_id)
     except ChatbaseNotFoundError:
-        return NOTHING
-    finding = find_in(sought, conversation, messages_of(conversation))
-    if finding.fate is Fate.NOT_FOUND:
+        return None
+    found = _find_in(question, conversation, messages_in(conversation))
+    if found is None:
         # Messages written since may have pushed it out of what the conversation carries.
-        page = yield list_messages(sought.agent_id, conversation_id)
-        finding = find_in(sought, conversation, page.items)
-    return finding
+        page = yield list_messages(question.agent_id, conversation_id)
+        found = _find_in(question, conversation, page.items)
+    return found
 
 
-def find_in(sought: Sought, conversation: JsonObject, messages: list[JsonObject]) -> Finding:
+def _find_in(question: Question, conversation: JsonObject, messages: list[JsonObject]) -> Found:
     """Look for a message and its answer in the conversation that it continued."""
-    if sought.message is None:
-        return _find_continuation(sought, conversation, messages)
-    known = _index_of(sought.after_message_id, messages)
+    if question.message is None:
+        return _find_continuation(question, conversation, messages)
+    known = _index_of(question.after_message_id, messages)
     for at in range(len(messages) - 1, -1 if known is None else known, -1):
-        if messages[at].get("id") in sought.other_messages:
+        if messages[at].get("id") in question.other_messages:
             continue
-        if messages[at].get("role") == "user" and _is_same(sought, messages[at]):
-            return _finding(conversation, messages, at)
-    return NOTHING
+        if messages[at].get("role") == "user" and _is_same(question, messages[at]):
+            return _found(conversation, messages, at)
+    return None
 
 
-def _find_continuation(sought: Sought, conversation: JsonObject, messages: list[JsonObject]) -> Finding:
+def _find_continuation(question: Question, conversation: JsonObject, messages: list[JsonObject]) -> Found:
     """Find what follows a tool's result: a message of its own, or more of the one with the tool's call."""
-    at = _index_of(sought.after_message_id, messages)
+    at = _index_of(question.after_message_id, messages)
     if at is None:
-        return NOTHING
+        return None
     rest = {**messages[at], "parts": _after_tools(message_parts(messages[at]))}
     replies = [rest, *_replies(messages, at)]
     if not _says_something(message_parts(replies[-1])):
-        return NOTHING
-    return Finding(Fate.ANSWERED, _answer(conversation, {}, replies), conversation.get("id"))
+        return None
+    return _answer(conversation, {}, replies)
 
 
-def _finding(conversation: JsonObject, messages: list[JsonObject], at: int) -> Finding:
+def _found(conversation: JsonObject, messages: list[JsonObject], at: int) -> Found:
     replies = _replies(messages, at)
     if not replies or not _says_something(message_parts(replies[-1])):
         return _unanswered(conversation, messages[at])
-    return Finding(Fate.ANSWERED, _answer(conversation, messages[at], replies), conversation.get("id"))
+    return _answer(conversation, messages[at], replies)
 
 
 def _replies(messages: list[JsonObject], at: int) -> list[JsonObject]:
     return list(takewhile(lambda message: message.get("role") != "user", messages[at + 1 :]))
 
 
-def _unanswered(conversation: JsonObject, question: JsonObject) -> Finding:
+def _unanswered(conversation: JsonObject, asked: JsonObject) -> Unanswered:
     """No answer comes where the agent is not to answer, nor long after the question."""
     silent = conversation.get("status") in SILENT
-    give_up_at = float("-inf") if silent else _time(question, "createdAt") + ANSWER_PATIENCE
-    return Finding(Fate.UNANSWERED, conversation_id=conversation.get("id"), give_up_at=give_up_at)
+    give_up_at = float("-inf") if silent else _time(asked, "createdAt") + ANSWER_PATIENCE
+    return Unanswered(conversation.get("id"), give_up_at)
 
 
 def _index_of(message_id: str | None, messages: list[JsonObject]) -> int | None:
@@ -230,9 +185,9 @@ def _index_of(message_id: str | None, messages: list[JsonObject]) -> int | None:
     return ids.index(message_id) if message_id is not None and message_id in ids else None
 
 
-def _is_same(sought: Sought, message: JsonObject) -> bool:
-    recent = _time(message, "createdAt") >= sought.not_before - CLOCK_SKEW
-    return recent and parts_text(message_parts(message)).split() == (sought.message or "").split()
+def _is_same(question: Question, message: JsonObject) -> bool:
+    recent = _time(message, "createdAt") >= question.not_before - CLOCK_SKEW
+    return recent and parts_text(message_parts(message)).split() == (question.message or "").split()
 
 
 def _says_something(parts: list[JsonObject]) -> bool:
@@ -244,7 +199,7 @@ def _after_tools(parts: list[JsonObject]) -> list[JsonObject]:
     return parts[tools[-1] + 1 :] if tools else []
 
 
-def _answer(conversation: JsonObject, question: JsonObject, replies: list[JsonObject]) -> Answer:
+def _answer(conversation: JsonObject, asked: JsonObject, replies: list[JsonObject]) -> Answer:
     parts = [part for reply in replies for part in message_parts(reply)]
     pending = pending_tool_calls(parts)
     waits_for_tools = bool(pending) or parts[-1].get("type") in TOOL_PARTS
@@ -252,7 +207,7 @@ def _answer(conversation: JsonObject, question: JsonObject, replies: list[JsonOb
         text=parts_text(message_parts(replies[-1])),
         conversation_id=conversation.get("id"),
         message_id=replies[-1].get("id"),
-        user_message_id=question.get("id"),
+        user_message_id=asked.get("id"),
         user_id=conversation.get("userId"),
         finish_reason="tool-calls" if waits_for_tools else "stop",
         tool_calls=pending,

@@ -7,7 +7,6 @@ down here.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
@@ -223,18 +222,6 @@ def shared_limiter(settings: ClientSettings, host: Host) -> RateLimiter:
     name = f"{host} {base} {sha256(settings.api_key.encode()).hexdigest()}"
     with _registry:
         return _limiters.setdefault(name, RateLimiter())
-
-
-def wait_to_go(limiter: RateLimiter) -> None:
-    """Wait until a request may go."""
-    while (seconds := limiter.try_to_go()) > 0:
-        time.sleep(seconds)
-
-
-async def wait_to_go_async(limiter: RateLimiter) -> None:
-    """Wait until a request may go, without blocking the event loop."""
-    while (seconds := limiter.try_to_go()) > 0:
-        await asyncio.sleep(seconds)
 
 
 def _whole(value: str | None) -> int | None:

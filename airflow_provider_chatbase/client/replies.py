@@ -20,17 +20,11 @@ from airflow_provider_chatbase.client.request import Json, JsonObject, Request
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """
-    One page of a listing.
-
-    :param items: the objects, as the API gave them.
-    :param cursor: where the next page starts; ``None`` on the last.
-    :param total: how many match in all, where the operation says so.
-    """
+    """One page of a listing, with its objects as the API gave them."""
 
     items: list[JsonObject]
-    cursor: str | None
-    total: int | None
+    cursor: str | None  # where the next page starts
+    total: int | None  # how many match in all, where the operation says so
 
 
 def bare_object(reply: Json) -> JsonObject:
@@ -104,16 +98,10 @@ class UnexpectedShapeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """
-    A reply as it came, without its HTTP library.
-
-    :param status: the HTTP status.
-    :param headers: the headers, with lower-case names.
-    :param content: the body.
-    """
+    """A reply as it came, without its HTTP library."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # with lower-case names
     content: bytes
 
     @property

@@ -31,16 +31,10 @@ UPLOAD_PATIENCE = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """
-    A multipart form. Its file is kept as bytes, so that every attempt sends the whole of it.
-
-    :param fields: the text fields.
-    :param filename: the file's name, with the ending that tells its format; ``None`` for no file.
-    :param content: the file's bytes.
-    """
+    """A multipart form. Its file is kept as bytes, so that every attempt sends the whole of it."""
 
     fields: Mapping[str, str]
-    filename: str | None = None
+    filename: str | None = None  # with the ending that tells its format
     content: bytes = field(default=b"", repr=False)
 
 
@@ -62,42 +56,25 @@ class StreamReader(Protocol[Streamed]):
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[Result]):
-    """
-    A call of the API, ready to be sent by a sync or an async client.
+    """A call of the API, ready to be sent by a sync or an async client."""
 
-    :param operation: the ``operationId`` in the API's description; names the call in logs and errors.
-    :param method: the HTTP method.
-    :param path: the path below the version, already quoted.
-    :param read: turns the reply's decoded JSON into the result.
-    :param version: the API version that has this operation.
-    :param host: ``main``, or ``files`` for uploads.
-    :param query: query parameters; ``None`` values are left out.
-    :param body: the JSON body, or ``None`` for no body.
-    :param form: a multipart form in place of a JSON body.
-    :param repeatable: whether doing it twice is the same as doing it once.
-    :param patience: seconds of silence to allow while waiting for the reply, where the operation
-        is known to be slow and the connection sets no timeout of its own.
-    :param means_done: error codes that say the wanted state is reached, with the result to return.
-    :param means_done_on_repeat: error codes that say so only after an attempt whose fate is unknown.
-    :param stream: makes a reader, where the reply is asked for as a stream.
-    :param on_text: told each text of a stream as it arrives.
-    """
-
-    operation: str
+    operation: str  # the ``operationId`` of the API's description
     method: Method
-    path: str
+    path: str  # below the version, already quoted
     read: Callable[[Json], Result]
-    version: ApiVersion = "v2"
+    version: ApiVersion = "v2"  # the API version that has it
     host: Host = "main"
-    query: Mapping[str, str | int | None] = field(default_factory=dict)
+    query: Mapping[str, str | int | None] = field(default_factory=dict)  # what is None is left out
     body: Json = field(default=None, repr=False)
     form: Form | None = field(default=None, repr=False)
-    repeatable: bool = True
-    patience: float | None = None
-    means_done: Mapping[str, Result] = field(default_factory=dict)
-    means_done_on_repeat: Mapping[str, Result] = field(default_factory=dict)
-    stream: Callable[[], StreamReader[Result]] | None = None
-    on_text: Callable[[str], None] | None = None
+    repeatable: bool = True  # whether doing it twice is the same as doing it once
+    patience: float | None = None  # seconds of silence to allow where it is known to be slow
+    means_done: Mapping[str, Result] = field(default_factory=dict)  # error codes that say it is so already
+    means_done_on_repeat: Mapping[str, Result] = field(
+        default_factory=dict
+    )  # … that say so only after an attempt of unknown fate
+    stream: Callable[[], StreamReader[Result]] | None = None  # where the reply is asked for as a stream
+    on_text: Callable[[str], None] | None = None  # told each text of it
 
     def with_query(self, **query: str | int | None) -> Self:
         """Return the same request with these query parameters added or replaced."""
@@ -113,11 +90,7 @@ def segment(name: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """
-    A wait between two requests.
-
-    :param seconds: how long.
-    """
+    """A wait between two requests."""
 
     seconds: float
 

@@ -20,21 +20,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """
-    When to repeat a request.
-
-    :param max_attempts: how often a request may be tried.
-    :param max_wait: seconds that one wait may last, whatever the reply asks for.
-    :param deadline: seconds after which no further attempt is begun.
-    :param first_wait: seconds of the first wait where the reply asks for none; doubled each time.
-    :param longest_backoff: seconds at which the doubling stops.
-    """
+    """When to repeat a request."""
 
     max_attempts: int = 8
-    max_wait: float = 60.0
-    deadline: float = 300.0
-    first_wait: float = 0.5
-    longest_backoff: float = 30.0
+    max_wait: float = 60.0  # seconds that one wait may last, whatever the reply asks for
+    deadline: float = 300.0  # seconds after which no further attempt is begun
+    first_wait: float = 0.5  # doubled each time, where the reply asks for none
+    longest_backoff: float = 30.0  # where the doubling stops
 
     def repeats(self, request: Request[Any], error: BaseException) -> bool:
         """

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, ChatbaseUnsupportedError
-from airflow_provider_chatbase.client.request import ApiVersion, Host, Request
+from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError
+from airflow_provider_chatbase.client.request import ApiVersion, Host
 
 DEFAULT_HOST = "https://www.chatbase.co"
 DEFAULT_FILES_HOST = "https://files.chatbase.co"
@@ -23,42 +22,25 @@ POOL_TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """
-    Seconds to wait for each stage of a request.
-
-    :param connect: for the connection to be made.
-    :param read: for the next bytes of the reply, and to get the next bytes of the request away.
-    :param pool: for a free connection of the pool.
-    """
+    """Seconds to wait for each stage of a request."""
 
     connect: float
-    read: float
-    pool: float = POOL_TIMEOUT
+    read: float  # for the next bytes of the reply, and to get those of the request away
+    pool: float = POOL_TIMEOUT  # for a free connection
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """
-    Everything that a client needs to know, checked.
-
-    :param api_key: the API key; never shown.
-    :param host: base URL of the API, without ``/api/…``.
-    :param files_host: base URL for uploads.
-    :param api_version: which API version to speak where both could.
-    :param timeout: seconds of silence allowed for any request; ``None`` leaves it to the operation.
-    :param max_attempts: how often a request may be tried.
-    :param proxy: URL of a proxy; ``None`` goes by the environment.
-    :param ca_bundle: path of a file with the certificates to trust; ``None`` trusts the usual ones.
-    """
+    """Everything that a client needs to know, checked."""
 
     api_key: str = field(repr=False)
     host: str = DEFAULT_HOST
     files_host: str = DEFAULT_FILES_HOST
     api_version: ApiVersion = "v2"
-    timeout: float | None = None
+    timeout: float | None = None  # seconds of silence for any request; None leaves it to the operation
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
-    proxy: str | None = field(default=None, repr=False)
-    ca_bundle: str | None = None
+    proxy: str | None = field(default=None, repr=False)  # None goes by the environment
+    ca_bundle: str | None = None  # path of a file with the certificates to trust
 
     def url(self, host: Host, version: ApiVersion, path: str) -> str:
         """Return the whole URL of a path."""
@@ -104,16 +86,6 @@ def is_loopback(hostname: str) -> bool:
         return ip_address(hostname).is_loopback
     except ValueError:
         return False
-
-
-def require_version(settings: ClientSettings, request: Request[Any]) -> None:
-    """Refuse an operation that the connection's API version does not have."""
-    if settings.api_version == "v1" and request.version == "v2":
-        raise ChatbaseUnsupportedError(
-            f"{request.operation} is an operation of API v2, and the connection speaks v1. "
-            "Set api_version to v2 in the connection, if the Chatbase plan has API v2. Nothing was sent.",
-            operation=request.operation,
-        )
 
 
 def _authority(url: str) -> str:

@@ -25,17 +25,11 @@ ON_TOOL_CALLS = ("fail", "return")
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """
-    What to do when an agent asks for tools.
+    """What to do when an agent asks for tools."""
 
-    :param handlers: what runs a tool, by the tool's name.
-    :param without_handler: ``fail``, or ``return`` the answer as it is, when a tool has no handler.
-    :param max_rounds: how often the agent may ask for tools before it has to answer.
-    """
-
-    handlers: ToolHandlers = field(default_factory=dict)
+    handlers: ToolHandlers = field(default_factory=dict)  # by the tools' names
     without_handler: OnToolCalls = "fail"
-    max_rounds: int = MAX_ROUNDS
+    max_rounds: int = MAX_ROUNDS  # before it has to answer
 
     def __post_init__(self) -> None:
         """Check what was given."""

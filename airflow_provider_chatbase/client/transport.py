@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, Generic, TypedDict, TypeVar
 
@@ -26,6 +28,7 @@ from airflow_provider_chatbase.client.request import Form, Request
 from airflow_provider_chatbase.client.settings import ClientSettings
 
 Client = TypeVar("Client")
+Piece = TypeVar("Piece")
 
 POOL_SIZE = 10
 
@@ -102,60 +105,69 @@ class _ClientArguments(TypedDict):
     limits: httpx.Limits
 
 
-def open_client(settings: ClientSettings) -> httpx.Client:
-    """Open a pool of connections for sync use."""
-    with _bad_settings():
-        return httpx.Client(**_client_arguments(settings))
+class BlockingTransport:
+    """Sends with calls that block: its coroutines never wait, and end at their first step."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        with _bad_settings():
+            self.client = httpx.Client(**_client_arguments(settings))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    async def open(self, request: Request[Any]) -> OpenReply:
+        """Send a request once, and leave the body of the reply to come."""
+        with _no_reply(self._settings, request):
+            response = self.client.send(_build(self.client, self._settings, request), stream=True)
+        return OpenReply(response, self._settings, request)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self.client.close()
 
 
-AsyncPools = Pools[httpx.AsyncClient]
+class AsyncTransport:
+    """Sends on an event loop."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        with _bad_settings():
+            self.pools = Pools(lambda: httpx.AsyncClient(**_client_arguments(settings)))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+    async def open(self, request: Request[Any]) -> OpenReply:
+        """Send a request once, and leave the body of the reply to come."""
+        with ExitStack() as place, _no_reply(self._settings, request):
+            client = place.enter_context(self.pools.client())
+            response = await client.send(_build(client, self._settings, request), stream=True)
+            return OpenReply(response, self._settings, request, place.pop_all().close)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in self.pools.clients():
+            await client.aclose()
 
 
-def open_async_pools(settings: ClientSettings) -> AsyncPools:
-    """Open pools of connections for async use."""
-    with _bad_settings():
-        return Pools(lambda: httpx.AsyncClient(**_client_arguments(settings)))
-
-
-@cache
-def load_async_backend() -> None:
-    """Import what httpx would import at the first async connection, on a thread without an event loop."""
-    anyio.run(anyio.sleep, 0)
-
-
-def send(client: httpx.Client, settings: ClientSettings, request: Request[Any]) -> Reply:
-    """Send a request once."""
-    with _no_reply(settings, request):
-        return _reply(client.send(_build(client, settings, request)))
-
-
-async def send_async(pools: AsyncPools, settings: ClientSettings, request: Request[Any]) -> Reply:
-    """Send a request once."""
-    with _no_reply(settings, request), pools.client() as client:
-        return _reply(await client.send(_build(client, settings, request)))
-
-
-async def close_async(pools: AsyncPools) -> None:
-    """Close all connections."""
-    for client in pools.clients():
-        await client.aclose()
-
-
-class StreamedReply:
-    """A reply whose body is still coming."""
+class OpenReply:
+    """A reply whose body is still to come, over a transport of either kind."""
 
     def __init__(
         self,
         response: httpx.Response,
         settings: ClientSettings,
         request: Request[Any],
-        release: Callable[[], None] = lambda: None,
+        release: Callable[[], None] | None = None,
     ) -> None:
         self._response = response
-        self._release = release
+        self._release = release  # gives back the place in a pool, on an event loop
         self._settings = settings
         self._request = request
-        self.headers = _headers(response)
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
 
     @property
     def streams(self) -> bool:
@@ -163,55 +175,38 @@ class StreamedReply:
         known = self._sends_events or (self._request.version == "v1" and "text/plain" in self._content_type)
         return known and 200 <= self._response.status_code < 300
 
-    def pieces(self) -> Iterator[str]:
+    async def pieces(self) -> AsyncIterator[str]:
         """
         Return the data of each server-sent event, or the chunks of a plain text, as they come.
 
         The end marker of server-sent events is not among them; a plain text has none.
         """
+        blocks, response = self._release is None, self._response
         with _broken():
-            if self._sends_events:
-                for event in EventSource(self._response).iter_sse():
-                    if event.data.strip() == END_MARKER:
-                        return
-                    yield event.data
-                raise StreamBrokenError(NO_END)
-            yield from self._response.iter_text()
+            if not self._sends_events:
+                async for text in _each(response.iter_text() if blocks else response.aiter_text()):
+                    yield text
+                return
+            source = EventSource(response)
+            async for event in _each(source.iter_sse() if blocks else source.aiter_sse()):
+                if event.data.strip() == END_MARKER:
+                    return
+                yield event.data
+            raise StreamBrokenError(NO_END)
 
-    async def pieces_async(self) -> AsyncIterator[str]:
-        """
-        Return the data of each server-sent event, or the chunks of a plain text, as they come.
-
-        The end marker of server-sent events is not among them; a plain text has none.
-        """
-        with _broken():
-            if self._sends_events:
-                async for event in EventSource(self._response).aiter_sse():
-                    if event.data.strip() == END_MARKER:
-                        return
-                    yield event.data
-                raise StreamBrokenError(NO_END)
-            async for text in self._response.aiter_text():
-                yield text
-
-    def whole(self) -> Reply:
-        """Read the rest of the body and return the reply."""
+    async def whole(self) -> Reply:
+        """Read the rest of the body, and return the reply."""
         with _no_reply(self._settings, self._request):
-            self._response.read()
-        return _reply(self._response)
+            if self._release is None:
+                self._response.read()
+            else:
+                await self._response.aread()
+        return Reply(self._response.status_code, self.headers, self._response.content)
 
-    async def whole_async(self) -> Reply:
-        """Read the rest of the body and return the reply."""
-        with _no_reply(self._settings, self._request):
-            await self._response.aread()
-        return _reply(self._response)
-
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connection, or give it back."""
-        self._response.close()
-
-    async def close_async(self) -> None:
-        """Close the connection, or give it back."""
+        if self._release is None:
+            return self._response.close()
         try:
             await self._response.aclose()
         finally:
@@ -226,28 +221,23 @@ class StreamedReply:
         return self.headers.get("content-type", "").lower()
 
 
+async def _each(values: Iterator[Piece] | AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+    if isinstance(values, AsyncIterator):
+        async for value in values:
+            yield value
+    else:
+        for value in values:
+            yield value
+
+
 class StreamBrokenError(Exception):
     """The connection broke while a body was coming; its reader knows what that means."""
 
 
-def open_stream(client: httpx.Client, settings: ClientSettings, request: Request[Any]) -> StreamedReply:
-    """Send a request once, and leave the body of the reply to come."""
-    with _no_reply(settings, request):
-        return StreamedReply(client.send(_build(client, settings, request), stream=True), settings, request)
-
-
-async def open_stream_async(
-    pools: AsyncPools, settings: ClientSettings, request: Request[Any]
-) -> StreamedReply:
-    """Send a request once, and leave the body of the reply to come."""
-    pool = pools.take()
-    try:
-        with _no_reply(settings, request):
-            response = await pool.client.send(_build(pool.client, settings, request), stream=True)
-    except BaseException:
-        pool.release()
-        raise
-    return StreamedReply(response, settings, request, pool.release)
+@cache
+def load_async_backend() -> None:
+    """Import what httpx would import at the first async connection, on a thread without an event loop."""
+    anyio.run(anyio.sleep, 0)
 
 
 def _client_arguments(settings: ClientSettings) -> _ClientArguments:
@@ -292,14 +282,6 @@ def _parts(form: Form) -> list[tuple[str, tuple[str | None, str | bytes]]]:
     if form.filename is not None:
         parts.append(("file", (form.filename, form.content)))
     return parts
-
-
-def _reply(response: httpx.Response) -> Reply:
-    return Reply(status=response.status_code, headers=_headers(response), content=response.content)
-
-
-def _headers(response: httpx.Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
 
 
 @contextmanager

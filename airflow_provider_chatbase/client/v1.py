@@ -2,82 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
+from typing import TypeVar
 
 from airflow_provider_chatbase.client.answer import Answer, TextStreamReader
 from airflow_provider_chatbase.client.checks import require_object, require_page_limit, require_text
-from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseNotFoundError
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseInputError,
+    ChatbaseNotFoundError,
+    ChatbaseUnsupportedError,
+)
 from airflow_provider_chatbase.client.replies import Page, UnexpectedShapeError, bare_object, listed
 from airflow_provider_chatbase.client.request import CHAT_PATIENCE, Json, JsonObject, Request, segment
 from airflow_provider_chatbase.client.v2.chat import OnText
 
+Result = TypeVar("Result")
+
 SHORTEST_NAME = 3
+PAGE = 100
+CONTACTS_PAGE = 1000
+
+_NAMES_IN_V2 = {"initial_messages": "initialMessages"}
+_SAME_NAMES = ("name", "instructions", "initialMessages", "visibility", "model", "temp", "styles")
+_IP_LIMITS = {"limit": "ipLimit", "timeframe": "ipLimitTimeframe", "message": "ipLimitMessage"}
 
 
-def list_chatbots() -> Request[list[JsonObject]]:
+def list_agents() -> Request[Page]:
     """List the account's agents with their training ``status``: ``getChatbots``. It has no pages."""
-    return Request(operation="getChatbots", method="GET", path="/get-chatbots", version="v1", read=_chatbots)
+    return _get_chatbots(_agents)
 
 
-def find_chatbot(chatbots: Iterable[JsonObject], agent_id: str) -> JsonObject:
-    """Find an agent in the list; v1 cannot get a single one."""
-    for chatbot in chatbots:
-        if chatbot.get("id") == agent_id:
-            return chatbot
-    raise ChatbaseNotFoundError(
-        f"Check agent_id: the account has no agent {agent_id!r}.", operation="getChatbots"
-    )
+def get_agent(agent_id: str) -> Request[JsonObject]:
+    """Find an agent in the list of all, since v1 cannot get a single one: ``getChatbots``."""
+
+    def find(reply: Json) -> JsonObject:
+        for agent in _agents(reply).items:
+            if agent.get("id") == agent_id:
+                return {**agent, **{v2: agent[v1] for v1, v2 in _NAMES_IN_V2.items() if v1 in agent}}
+        raise ChatbaseNotFoundError(
+            f"Check agent_id: the account has no agent {agent_id!r}.", operation="getChatbots"
+        )
+
+    return _get_chatbots(find)
 
 
-def create_chatbot(name: str, source_text: str | None = None) -> Request[str]:
+def create_agent(name: str, source_text: str | None = None) -> Request[JsonObject]:
     """Create an agent: ``createChatbot``. It is never repeated blindly."""
     return Request(
-        operation="createChatbot",
-        method="POST",
-        path="/create-chatbot",
+        "createChatbot",
+        "POST",
+        "/create-chatbot",
+        _agent_id,
         version="v1",
         body=_named(name, source_text),
-        read=_chatbot_id,
         repeatable=False,
     )
 
 
-def update_chatbot_data(agent_id: str, name: str, source_text: str | None = None) -> Request[str]:
+def replace_text(agent_id: str, name: str, source_text: str | None = None) -> Request[JsonObject]:
     """Rename an agent and replace all that it knows by one text: ``updateChatbotData``. It trains anew."""
     return Request(
-        operation="updateChatbotData",
-        method="POST",
-        path="/update-chatbot-data",
+        "updateChatbotData",
+        "POST",
+        "/update-chatbot-data",
+        _agent_id,
         version="v1",
         body={"chatbotId": require_text("agent_id", agent_id), **_named(name, source_text)},
-        read=_chatbot_id,
     )
 
 
-def update_chatbot_settings(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
-    """Change some of an agent's settings: ``updateChatbotSettings``."""
+def update_settings(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
+    """Change some of an agent's settings, in the words of v1: ``updateChatbotSettings``."""
     body = require_object("settings", settings)
     return Request(
-        operation="updateChatbotSettings",
-        method="POST",
-        path="/update-chatbot-settings",
+        "updateChatbotSettings",
+        "POST",
+        "/update-chatbot-settings",
+        bare_object,
         version="v1",
         body={"chatbotId": require_text("agent_id", agent_id), **body},
-        read=bare_object,
     )
 
 
-def delete_chatbot(agent_id: str) -> Request[JsonObject]:
+def delete_agent(agent_id: str) -> Request[JsonObject]:
     """Delete an agent with all its data, for good: ``deleteChatbot``."""
     return Request(
-        operation="deleteChatbot",
-        method="DELETE",
-        path="/delete-chatbot",
+        "deleteChatbot",
+        "DELETE",
+        "/delete-chatbot",
+        bare_object,
         version="v1",
         query={"chatbotId": require_text("agent_id", agent_id)},
-        read=bare_object,
     )
+
+
+def in_words_of_v1(settings: JsonObject) -> JsonObject:
+    """Put settings into the words of API v1, which has not all of them and resets none."""
+    translated: JsonObject = {}
+    missing: list[str] = []
+    for name, value in settings.items():
+        words = None if value is None else _words(name, value)
+        if words is None:
+            missing.append(f"{name} (reset)" if value is None else name)
+        else:
+            translated.update(words)
+    if missing:
+        raise ChatbaseUnsupportedError(
+            f"API v1 cannot set {', '.join(sorted(missing))}. Leave them out, or set api_version to v2 in "
+            "the connection. Nothing was sent.",
+            operation="updateChatbotSettings",
+        )
+    return translated
+
+
+def _words(name: str, value: Json) -> JsonObject | None:
+    if name in _SAME_NAMES:
+        return {name: value}
+    if name == "allowedDomains":
+        return {"domains": value, "onlyAllowOnAddedDomains": bool(value)}
+    if name == "suggestedMessages":
+        texts = [message.get("text") if isinstance(message, dict) else message for message in value]
+        return {name: texts} if all(isinstance(text, str) for text in texts) else None
+    if name == "ipRateLimits":
+        if set(value) - set(_IP_LIMITS):
+            raise ChatbaseInputError(
+                f"ipRateLimits has other fields than {', '.join(_IP_LIMITS)}. Nothing was sent."
+            )
+        return {_IP_LIMITS[each]: limit for each, limit in value.items()}
+    return None
+
+
+def _get_chatbots(read: Callable[[Json], Result]) -> Request[Result]:
+    return Request("getChatbots", "GET", "/get-chatbots", read, version="v1")
 
 
 def _named(name: str, source_text: str | None) -> JsonObject:
@@ -91,23 +148,24 @@ def _named(name: str, source_text: str | None) -> JsonObject:
     return body
 
 
-def _chatbots(reply: Json) -> list[JsonObject]:
+def _agents(reply: Json) -> Page:
     found = bare_object(reply).get("chatbots")
     if not isinstance(found, list):
         raise UnexpectedShapeError("a list of chatbots was promised, and did not come")
-    return [chatbot for chatbot in found if isinstance(chatbot, dict)]
+    agents = [agent for agent in found if isinstance(agent, dict)]
+    return Page(agents, None, len(agents))
 
 
-def _chatbot_id(reply: Json) -> str:
+def _agent_id(reply: Json) -> JsonObject:
     found = bare_object(reply).get("chatbotId")
     if not isinstance(found, str) or not found:
         raise UnexpectedShapeError("a chatbotId was promised, and did not come")
-    return found
+    return {"id": found}
 
 
 def send_message(
     agent_id: str,
-    message: str,
+    message: str | None,
     *,
     history: list[JsonObject],
     conversation_id: str | None = None,
@@ -138,12 +196,12 @@ def send_message(
         return make_answer(text)
 
     return Request(
-        operation="chat",
-        method="POST",
-        path="/chat",
+        "chat",
+        "POST",
+        "/chat",
+        read,
         version="v1",
         body={name: value for name, value in body.items() if value is not None},
-        read=read,
         repeatable=False,
         patience=CHAT_PATIENCE,
         stream=(lambda: TextStreamReader(make_answer)) if stream else None,
@@ -161,9 +219,6 @@ def _temperature(value: float | None) -> float | None:
     return value
 
 
-CONVERSATIONS_PAGE = 100
-
-
 def get_conversations(
     agent_id: str,
     *,
@@ -171,31 +226,18 @@ def get_conversations(
     last_day: date | None = None,
     sources: Sequence[str] = (),
     page: int = 1,
-    size: int = CONVERSATIONS_PAGE,
+    size: int = PAGE,
 ) -> Request[Page]:
     """List conversations of every channel, with their messages: ``getConversations``."""
+    query = {**_days(agent_id, first_day, last_day, page, size), "filteredSources": ",".join(sources) or None}
     return Request(
-        operation="getConversations",
-        method="GET",
-        path="/get-conversations",
+        "getConversations",
+        "GET",
+        "/get-conversations",
+        lambda reply: listed(bare_object(reply).get("data")),
         version="v1",
-        query={
-            "chatbotId": agent_id,
-            "startDate": first_day.isoformat() if first_day else None,
-            "endDate": last_day.isoformat() if last_day else None,
-            "filteredSources": ",".join(sources) or None,
-            "page": str(page),
-            "size": str(require_page_limit(size, CONVERSATIONS_PAGE)),
-        },
-        read=_conversations,
+        query=query,
     )
-
-
-def _conversations(reply: Json) -> Page:
-    return listed(bare_object(reply).get("data"))
-
-
-LEADS_PAGE = 100
 
 
 def get_leads(
@@ -204,46 +246,41 @@ def get_leads(
     first_day: date | None = None,
     last_day: date | None = None,
     page: int = 1,
-    size: int = LEADS_PAGE,
+    size: int = PAGE,
 ) -> Request[Page]:
     """List the leads that an agent collected: ``getLeads``."""
-    return Request(
-        operation="getLeads",
-        method="GET",
-        path="/get-leads",
-        version="v1",
-        query={
-            "chatbotId": agent_id,
-            "startDate": first_day.isoformat() if first_day else None,
-            "endDate": last_day.isoformat() if last_day else None,
-            "page": str(page),
-            "size": str(size),
-        },
-        read=_leads,
-    )
+    query = _days(agent_id, first_day, last_day, page, size)
+    return Request("getLeads", "GET", "/get-leads", _leads, version="v1", query=query)
+
+
+def _days(
+    agent_id: str, first: date | None, last: date | None, page: int, size: int
+) -> dict[str, str | int | None]:
+    return {
+        "chatbotId": agent_id,
+        "startDate": first.isoformat() if first else None,
+        "endDate": last.isoformat() if last else None,
+        "page": page,
+        "size": require_page_limit(size, PAGE),
+    }
 
 
 def _leads(reply: Json) -> Page:
     """Read a page of leads: ``collectedCustomers``, its ``data``, or ``data``, as the documents differ."""
     body = bare_object(reply)
     found = body["collectedCustomers"] if "collectedCustomers" in body else body.get("data")
-    if isinstance(found, dict):
-        found = found.get("data")
-    return listed(found)
-
-
-CONTACTS_PAGE = 1000
+    return listed(found.get("data") if isinstance(found, dict) else found)
 
 
 def list_contacts(agent_id: str, *, page: int = 1, size: int = CONTACTS_PAGE) -> Request[Page]:
     """List an agent's contacts: ``listContacts``."""
     return Request(
-        operation="listContacts",
-        method="GET",
-        path=f"/chatbots/{segment('agent_id', agent_id)}/contacts",
+        "listContacts",
+        "GET",
+        f"/chatbots/{segment('agent_id', agent_id)}/contacts",
+        _contacts,
         version="v1",
         query={"page": page, "per_page": size},
-        read=_contacts,
     )
 
 

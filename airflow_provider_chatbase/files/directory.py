@@ -8,6 +8,7 @@ import os
 import posixpath
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -127,7 +128,7 @@ class Directory:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a file of JSON."""
-        self.write(name, json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self.write(name, json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
 
     @contextmanager
     def replacing(self, name: str) -> Iterator[IO[bytes]]:
@@ -178,11 +179,16 @@ class Directory:
         for file in list(self.files(name)):
             self.remove(file)
 
-    def remove_leftovers(self, folder: str = "") -> None:
-        """Remove what a process that was killed was about to write."""
+    def remove_leftovers(self, folder: str = "", *, older_than: float = 0.0) -> None:
+        """Remove what a process that was killed was about to write; what is young may be another's."""
         for name in self.names(folder):
-            if name.startswith(TEMPORARY):
-                self.remove(posixpath.join(folder, name))
+            if not name.startswith(TEMPORARY):
+                continue
+            path = posixpath.join(folder, name)
+            with self.errors("read", path), suppress(FileNotFoundError):
+                age = time.time() - self.fs.modified(self.path(path)).timestamp()
+                if age >= older_than:
+                    self.remove(path)
 
     # -- errors
 

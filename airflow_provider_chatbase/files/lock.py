@@ -1,8 +1,8 @@
 """
 One run at a time works in a directory.
 
-Each run has a file of its own in the lock's folder, its claim, and renews it every few seconds. A run writes
-its claim first and lists the folder then; it begins when it sees no other. Of two runs at least one lists
+Each run has a file of its own there, its claim, and renews it every few seconds. A run writes
+its claim first and lists the claims then; it begins when it sees no other. Of two runs at least one lists
 after both have written, however slow the storage is, so it sees the other and does not begin. Nobody writes
 to the file of another, so a write that arrives late takes nothing away. All that is asked of the storage is
 that a listing shows what was written before it.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import posixpath
 import socket
 import threading
 import time
@@ -53,9 +54,9 @@ class LockTimes:
 class Lock:
     """The right to work in a directory; a context manager."""
 
-    def __init__(self, directory: Directory, folder: str, task: str, times: LockTimes | None = None) -> None:
+    def __init__(self, directory: Directory, name: str, task: str, times: LockTimes | None = None) -> None:
         self._directory = directory
-        self._folder = folder
+        self._folder, self._prefix = posixpath.split(f"{name}-")
         self._task = task
         self._times = times or LockTimes()
         self._owner = uuid.uuid4().hex
@@ -199,8 +200,10 @@ class Lock:
 
     def _others(self) -> dict[str, Claim]:
         """Return the claims of the others; an unreadable one is empty, and gives no sign of life."""
-        names = self._directory.names(self._folder)
-        owners = [name.removesuffix(CLAIM) for name in names if name.endswith(CLAIM) and name[0] != "."]
+        names = [name for name in self._directory.names(self._folder) if name.startswith(self._prefix)]
+        owners = [
+            name.removeprefix(self._prefix).removesuffix(CLAIM) for name in names if name.endswith(CLAIM)
+        ]
         if self._owner not in owners and not self._stepped_back:
             raise ChatbaseStorageError(
                 f"{self._place} does not show what was just written to it, so two runs could not be kept "
@@ -216,11 +219,11 @@ class Lock:
             return {}
 
     def _name(self, owner: str, suffix: str) -> str:
-        return f"{self._folder}/{owner}{suffix}"
+        return posixpath.join(self._folder, f"{self._prefix}{owner}{suffix}")
 
     @property
     def _place(self) -> str:
-        return f"{self._directory.url}/{self._folder}"
+        return posixpath.join(self._directory.url, self._folder)
 
     def _busy(self, claim: Claim) -> ChatbaseOutputBusyError:
         return ChatbaseOutputBusyError(

@@ -19,7 +19,7 @@ except ImportError as error:
     ) from error
 
 ROW_GROUP = 10_000
-_READ_AT_A_TIME = 500
+_WRITTEN_AT_A_TIME, _READ_AT_A_TIME = 1000, 500
 
 _TYPES = {
     "text": pa.string(),
@@ -97,7 +97,7 @@ class RowGroups:
     def write_row(self, row: Row) -> None:
         """Add a single row."""
         self._rows.append(self._table.cells(row))
-        if len(self._rows) >= ROW_GROUP:
+        if len(self._rows) >= _WRITTEN_AT_A_TIME:
             self._take_rows()
 
     def flush(self) -> None:
@@ -131,8 +131,8 @@ def read_rows(stream: IO[bytes], needed: str | None = None) -> Iterator[dict[str
     try:
         file = pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:
-        raise ChatbaseInputError(f"It is no Parquet file: {error}") from error
+        raise OSError(f"it is no Parquet file: {error}") from error
     if needed is not None and needed not in file.schema_arrow.names:
-        raise ChatbaseInputError(f"It has no column {needed!r}.")
+        raise OSError(f"it has no column {needed!r}.")
     for batch in file.iter_batches(batch_size=_READ_AT_A_TIME):
         yield from batch.to_pylist()

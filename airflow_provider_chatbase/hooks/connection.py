@@ -1,13 +1,29 @@
-"""From an Airflow connection to the client's settings. Pure: the same for sync and async."""
+"""An Airflow connection becomes a client: its fields, its form, its test."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
 
-from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.sdk import BaseHook
+from airflow.sdk.log import mask_secret
+from asgiref.sync import sync_to_async
+
+from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient, Request, RetryPolicy
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseConfigurationError,
+    ChatbaseError,
+    ChatbaseInputError,
+)
+from airflow_provider_chatbase.client.replies import Page
+from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import (
     DEFAULT_FILES_HOST,
     DEFAULT_HOST,
@@ -15,6 +31,144 @@ from airflow_provider_chatbase.client.settings import (
     ClientSettings,
     base_url,
 )
+from airflow_provider_chatbase.client.transport import load_async_backend
+from airflow_provider_chatbase.get_provider_info import (
+    EXTRA_FIELDS,
+    HIDDEN_FIELDS,
+    PLACEHOLDERS,
+    RELABELING,
+)
+
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
+
+FIELD_BY_TYPE = {"integer": "IntegerField", "number": "FloatField", "string": "StringField"}
+
+
+class ConnectedHook(BaseHook):
+    """
+    Reads an Airflow connection once, and keeps a client for it.
+
+    :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
+    """
+
+    conn_name_attr = "chatbase_conn_id"
+    default_conn_name = "chatbase_default"
+    conn_type = "chatbase"
+    hook_name = "Chatbase"
+
+    def __init__(self, chatbase_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.chatbase_conn_id = chatbase_conn_id
+
+    @cached_property
+    def connection(self) -> ChatbaseConnection:
+        """The client's settings and the default agent."""
+        found = self.get_connection(self.chatbase_conn_id)
+        return _masked(read_connection(found, found.extra_dejson))
+
+    @cached_property
+    def client(self) -> ChatbaseClient:
+        """The client, for calls that this hook has no method for."""
+        return ChatbaseClient(self.connection.settings)
+
+    def get_conn(self) -> ChatbaseClient:
+        """Return the client, under the name that Airflow gives it."""
+        return self.client
+
+    async def open_async_client(self, policy: RetryPolicy | None = None) -> AsyncChatbaseClient:
+        """
+        Return a new async client, for triggers and other code on an event loop; the caller closes it.
+
+        :param policy: when to repeat a request; by default as the connection says.
+        """
+        if "connection" not in self.__dict__:
+            found = await get_async_connection(self.chatbase_conn_id, hook=self)
+            connection = read_connection(found, await get_async_extra_dejson(found))
+            # The triggerer of Airflow 3.0 waits in mask_secret for its event loop, so it must not run there.
+            self.__dict__["connection"] = await sync_to_async(_masked)(connection)
+        # Certificates and modules take long to load; no event loop should stand still meanwhile.
+        return await asyncio.to_thread(_open_async_client, self.connection.settings, policy)
+
+    def agent_or_default(self, agent_id: str | None) -> str:
+        """
+        Return the agent that a call is for.
+
+        :param agent_id: what the caller gave; ``None`` or empty means the connection's default agent.
+        :raises ChatbaseInputError: when there is neither.
+        """
+        chosen = agent_id or self.connection.agent_id
+        if not chosen:
+            raise ChatbaseInputError(
+                "No agent was named. Give agent_id, or set agent_id in the extra of the connection "
+                f"{self.chatbase_conn_id!r}. Nothing was sent."
+            )
+        return chosen
+
+    def _send(
+        self,
+        operation: Callable[Concatenate[str, Rest], Request[Result]],
+        agent_id: str | None,
+        *args: Rest.args,
+        **kwargs: Rest.kwargs,
+    ) -> Result:
+        return self.client.send(operation(self.agent_or_default(agent_id), *args, **kwargs))
+
+    def _items(
+        self,
+        listing: Callable[Concatenate[str, Rest], Request[Page]],
+        agent_id: str | None,
+        *args: Rest.args,
+        **kwargs: Rest.kwargs,
+    ) -> Iterator[JsonObject]:
+        return self.client.items(listing(self.agent_or_default(agent_id), *args, **kwargs))
+
+    def close(self) -> None:
+        """Close the HTTP connections."""
+        if "client" in self.__dict__:
+            self.client.close()
+            del self.__dict__["client"]
+
+    def __enter__(self) -> Self:
+        """Return the hook, which is closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the HTTP connections."""
+        self.close()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Try the connection with a call that needs the key and costs nothing: ``listAgents``.
+
+        :return: whether it works, and what to tell the user.
+        """
+        policy = RetryPolicy(max_attempts=2, deadline=20.0)
+        try:
+            with ChatbaseClient(self.connection.settings, policy) as client:
+                return True, _try(client, self.connection.agent_id)
+        except ChatbaseError as error:
+            return False, str(error)
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the form's standard fields, for Airflow before 3.2."""
+        return {
+            "hidden_fields": HIDDEN_FIELDS,
+            "relabeling": RELABELING,
+            "placeholders": PLACEHOLDERS,
+        }
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's extra fields, for Airflow before 3.2; needs ``wtforms`` there."""
+        try:
+            import wtforms
+        except ImportError:
+            return {}
+        return {name: _widget(wtforms, spec) for name, spec in EXTRA_FIELDS.items()}
 
 
 class AirflowConnection(Protocol):
@@ -29,26 +183,14 @@ class AirflowConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChatbaseConnection:
-    """
-    A checked connection.
-
-    :param settings: what the client needs.
-    :param agent_id: the agent for calls that name none.
-    """
+    """A checked connection."""
 
     settings: ClientSettings = field(repr=False)
-    agent_id: str | None
+    agent_id: str | None  # for calls that name none
 
 
 def read_connection(connection: AirflowConnection, extra: Mapping[str, Any]) -> ChatbaseConnection:
-    """
-    Check a connection and read it.
-
-    :param connection: the Airflow connection.
-    :param extra: its decoded extra.
-    :return: the settings and the default agent.
-    :raises ChatbaseConfigurationError: when a field is missing or wrong; the message names it.
-    """
+    """Check a connection, whose decoded extra is given beside it, and read it."""
     host = _host(connection)
     files_host = _text(extra, "files_host")
     return ChatbaseConnection(
@@ -139,3 +281,40 @@ def _whole_number(extra: Mapping[str, Any], name: str) -> int | None:
 
 def _wrong(name: str, value: Any, wanted: str) -> ChatbaseConfigurationError:
     return ChatbaseConfigurationError(f"The connection's extra field {name} must be {wanted}, not {value!r}.")
+
+
+def _open_async_client(settings: ClientSettings, policy: RetryPolicy | None) -> AsyncChatbaseClient:
+    load_async_backend()
+    return AsyncChatbaseClient(settings, policy)
+
+
+def _masked(connection: ChatbaseConnection) -> ChatbaseConnection:
+    """Tell Airflow's logs what to hide; ``dag.test()`` does not do so by itself."""
+    mask_secret(connection.settings.api_key)
+    if connection.settings.proxy and (password := urlsplit(connection.settings.proxy).password):
+        mask_secret(password)
+    return connection
+
+
+def _try(client: ChatbaseClient, agent_id: str | None) -> str:
+    """Make an authenticated call that costs nothing, look for the default agent, and say what works."""
+    page = client.send(client.api.list_agents(limit=1))
+    name = client.send(client.api.get_agent(agent_id)).get("name") if agent_id else None
+    agents = page.total if page.total is not None else len(page.items)
+    count = "1 agent" if agents == 1 else f"{agents} agents"
+    default_agent = f" The default agent is {name!r}." if name else ""
+    version = client.settings.api_version
+    return f"Connected to {client.settings.host} (API {version}): the key sees {count}.{default_agent}"
+
+
+def _widget(wtforms: Any, spec: dict[str, Any]) -> Any:
+    kind = spec["schema"]["type"]
+    checks = [wtforms.validators.Optional()]
+    if "enum" in spec["schema"]:
+        checks.append(wtforms.validators.any_of(spec["schema"]["enum"]))
+    return getattr(wtforms, FIELD_BY_TYPE[kind if isinstance(kind, str) else kind[0]])(
+        spec["label"],
+        description=spec["description"],
+        default=spec["schema"].get("default"),
+        validators=checks,
+    )

@@ -1,26 +1,25 @@
-"""The hook's calls that talk to an agent."""
+"""The hook's calls that talk to an agent, and those on the conversations that come of it."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client import ChatbaseClient, Request
 from airflow_provider_chatbase.client.answer import Answer
-from airflow_provider_chatbase.client.asking import Question, Rules, ask, new_tag
-from airflow_provider_chatbase.client.checks import (
+from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.question import (
     MAX_CHARS,
     MAX_MESSAGES,
-    chars_of,
+    Question,
+    new_tag,
     read_history,
     trim_history,
 )
+from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.tools import ToolUse
 from airflow_provider_chatbase.client.v2 import chat, conversations
-from airflow_provider_chatbase.hooks.base import ConnectedHook, JsonObject
-
-log = logging.getLogger(__name__)
+from airflow_provider_chatbase.hooks.connection import ConnectedHook
 
 
 class StreamedMessage:
@@ -68,7 +67,7 @@ class StreamedMessage:
 
 
 class MessageCalls(ConnectedHook):
-    """Send messages, read conversations, rate, retry and pause."""
+    """Send messages, retry and rate answers, read and pause conversations."""
 
     def send_message(
         self,
@@ -91,7 +90,6 @@ class MessageCalls(ConnectedHook):
         Ask an agent and wait for the whole answer: ``chatWithAgent``, or ``chat`` of API v1.
 
         :param message: the question.
-        :param agent_id: the agent; by default the connection's.
         :param conversation_id: the conversation to continue; by default a new one.
         :param user_id: tags a new conversation; letters, digits, dots, underscores and hyphens. Without it,
             a tag of our own is sent, under which the message is found again.
@@ -126,8 +124,8 @@ class MessageCalls(ConnectedHook):
             max_history_chars=max_history_chars,
         )
         tools = ToolUse(tool_handlers or {}, on_tool_calls, max_tool_rounds)
-        version = self.connection.settings.api_version
-        return self.client.run(ask(question, Rules(version, on_ambiguous, tools=tools))).as_json()
+        answer = self.client.run(ask(self.client.api, question, Rules(on_ambiguous, tools=tools)))
+        return answer.as_json()
 
     def stream_message(
         self,
@@ -144,13 +142,8 @@ class MessageCalls(ConnectedHook):
 
         A stream that breaks is an error with the text so far; it is neither repeated nor looked for here.
 
-        :param message: the question.
-        :param agent_id: the agent; by default the connection's.
-        :param conversation_id: the conversation to continue; by default a new one.
-        :param user_id: tags a new conversation.
-        :param history: the earlier messages for API v1, or an earlier result to go on from, on both versions.
-        :param model: the model for this answer; API v1 only.
-        :param temperature: from 0 to 1, for this answer; API v1 only.
+        Its parameters are those of :meth:`send_message`.
+
         :return: iterate over it for the texts; then its ``answer`` is what :meth:`send_message` returns.
         """
         question = self.question(
@@ -163,7 +156,7 @@ class MessageCalls(ConnectedHook):
             temperature=temperature,
             stream=True,
         )
-        return StreamedMessage(self.client, question.request(self.connection.settings.api_version))
+        return StreamedMessage(self.client, self.client.api.send_message(question))
 
     def question(
         self,
@@ -177,18 +170,7 @@ class MessageCalls(ConnectedHook):
         max_history_chars: int = MAX_CHARS,
         **how: Any,
     ) -> Question:
-        """
-        Put a message together, with the history kept to its length.
-
-        :param message: the question.
-        :param agent_id: the agent; by default the connection's.
-        :param conversation_id: the conversation to continue; by default that of the earlier result.
-        :param user_id: tags a new conversation.
-        :param history: the earlier messages, or an earlier result.
-        :param max_history_messages: the newest earlier messages to send along.
-        :param max_history_chars: the characters they may have together.
-        :param how: further fields of :class:`~airflow_provider_chatbase.client.asking.Question`.
-        """
+        """Put a message together, with the history kept to its length; ``how`` are more of its fields."""
         earlier = history if isinstance(history, dict) else {}
         conversation_id = conversation_id or earlier.get("conversation_id") or None
         is_same = conversation_id == earlier.get("conversation_id")
@@ -198,7 +180,7 @@ class MessageCalls(ConnectedHook):
             conversation_id=conversation_id,
             after_message_id=earlier.get("message_id") if is_same else None,
             user_id=user_id or None,
-            history=_trimmed(read_history(history), max_history_messages, max_history_chars),
+            history=trim_history(read_history(history), max_history_messages, max_history_chars),
             **{"tag": new_tag(), **how},
         )
 
@@ -208,11 +190,9 @@ class MessageCalls(ConnectedHook):
 
         :param conversation_id: the conversation.
         :param message_id: the assistant's message.
-        :param agent_id: the agent; by default the connection's.
         :return: the new answer.
         """
-        request = chat.retry_message(self.agent_or_default(agent_id), conversation_id, message_id)
-        return self.client.send(request).checked().as_json()
+        return self._send(chat.retry_message, agent_id, conversation_id, message_id).checked().as_json()
 
     def set_feedback(
         self,
@@ -227,35 +207,27 @@ class MessageCalls(ConnectedHook):
         :param conversation_id: the conversation.
         :param message_id: the assistant's message.
         :param feedback: ``positive``, ``negative``, or ``None`` to take it back.
-        :param agent_id: the agent; by default the connection's.
         :return: the message.
         """
-        agent = self.agent_or_default(agent_id)
-        return self.client.send(conversations.set_feedback(agent, conversation_id, message_id, feedback))
+        return self._send(conversations.set_feedback, agent_id, conversation_id, message_id, feedback)
 
     def pause_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
         """
         Pause a conversation: messages are recorded, and the agent does not answer: ``updateConversation``.
 
         :param conversation_id: the conversation.
-        :param agent_id: the agent; by default the connection's.
         :return: ``{"id", "status"}``.
         """
-        return self.client.send(
-            conversations.set_paused(self.agent_or_default(agent_id), conversation_id, paused=True)
-        )
+        return self._send(conversations.set_paused, agent_id, conversation_id, paused=True)
 
     def resume_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
         """
         Let the agent answer in a paused conversation again: ``updateConversation``.
 
         :param conversation_id: the conversation.
-        :param agent_id: the agent; by default the connection's.
         :return: ``{"id", "status"}``.
         """
-        return self.client.send(
-            conversations.set_paused(self.agent_or_default(agent_id), conversation_id, paused=False)
-        )
+        return self._send(conversations.set_paused, agent_id, conversation_id, paused=False)
 
     def get_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
         """
@@ -263,35 +235,15 @@ class MessageCalls(ConnectedHook):
 
         :param conversation_id: a conversation that was created through the API; others are read with
             ``export_conversations``.
-        :param agent_id: the agent; by default the connection's.
         """
-        return self.client.send(
-            conversations.get_conversation(self.agent_or_default(agent_id), conversation_id)
-        )
+        return self._send(conversations.get_conversation, agent_id, conversation_id)
 
     def list_messages(self, conversation_id: str, agent_id: str | None = None) -> list[JsonObject]:
         """
         Return all messages of a conversation, oldest first: ``listConversationMessages``.
 
         :param conversation_id: a conversation that was created through the API.
-        :param agent_id: the agent; by default the connection's.
         """
         first = conversations.list_messages(self.agent_or_default(agent_id), conversation_id)
         pages = [page.items for page in self.client.pages(first)]
         return [message for page in reversed(pages) for message in page]
-
-
-def _trimmed(history: list[JsonObject], max_messages: int, max_chars: int) -> list[JsonObject]:
-    kept = trim_history(history, max_messages, max_chars)
-    if len(kept) < len(history):
-        log.info(
-            "History trimmed from %d messages (%d characters) to the newest %d (%d characters): at most %d "
-            "messages and %d characters are sent along.",
-            len(history),
-            chars_of(history),
-            len(kept),
-            chars_of(kept),
-            max_messages,
-            max_chars,
-        )
-    return kept

@@ -72,6 +72,18 @@ def defers(deferrable: bool | None) -> bool:
     return deferrable
 
 
+def read_given(path: str, conn_id: str | None, *, argument: str) -> bytes:
+    """Read a file that an argument names, on any storage that Airflow knows."""
+    from airflow_provider_chatbase.files.directory import open_file
+    from airflow_provider_chatbase.files.errors import ChatbaseOutputError
+
+    directory, name = open_file(path, conn_id, argument=argument)
+    content = directory.read(name)
+    if content is None:
+        raise ChatbaseOutputError(f"{argument} {path} cannot be read: there is no such file.")
+    return content
+
+
 class ChatbaseOperator(BaseOperator):
     """
     An operator with a connection to Chatbase and an agent.

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators._task import ChatbaseOperator, TrainingTask, earlier_try_began
+from airflow_provider_chatbase.operators._task import (
+    ChatbaseOperator,
+    TrainingTask,
+    earlier_try_began,
+    read_given,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_chatbase.client import ChatbaseClient
-    from airflow_provider_chatbase.sync.agent_creation import IfExists
+    from airflow_provider_chatbase.sync.agents import IfExists
 
 JsonObject = dict[str, Any]
 
@@ -79,7 +84,7 @@ class ChatbaseCreateAgentOperator(TrainingTask):
         :param context: the task's context.
         :return: the agent's id and what was done.
         """
-        from airflow_provider_chatbase.sync.agent_creation import NewAgent, create_agent
+        from airflow_provider_chatbase.sync.agents import NewAgent, create_agent
 
         with self.hook() as hook:
             settings = _declared_settings(self.settings, self.settings_path, self.storage_conn_id)
@@ -91,8 +96,7 @@ class ChatbaseCreateAgentOperator(TrainingTask):
                 if_exists=self.if_exists,
                 ours_since=earlier_try_began(context),
             )
-            version = hook.connection.settings.api_version
-            result = hook.client.run(create_agent(wanted, version))
+            result = hook.client.run(create_agent(hook.client.api, wanted))
             verb = "Created" if result["created"] else "Found"
             self.log.info("%s agent %s, %s.", verb, result["agent_id"], wanted.name)
             if result["not_applied"]:
@@ -164,22 +168,20 @@ class ChatbaseUpdateAgentOperator(TrainingTask):
         :raises ChatbaseDriftError: when a check finds other settings than declared.
         """
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
-        from airflow_provider_chatbase.sync.agent_settings import change, checked, compare
-        from airflow_provider_chatbase.sync.agent_text import replace_text
+        from airflow_provider_chatbase.sync.agents import change, compare
 
         with self.hook() as hook:
             if self.mode not in ("apply", "check") or self.on_drift not in ("fail", "report"):
                 raise ChatbaseInputError("mode must be apply or check, and on_drift fail or report.")
             if self.settings is None and not self.settings_path and not self.source_text:
                 raise ChatbaseInputError("Give settings or settings_path: there is nothing to change.")
-            wanted = checked(_declared_settings(self.settings, self.settings_path, self.storage_conn_id))
-            agent_id = hook.agent_or_default(self.agent_id)
-            version = hook.connection.settings.api_version
+            wanted = _declared_settings(self.settings, self.settings_path, self.storage_conn_id)
+            agent_id, api = hook.agent_or_default(self.agent_id), hook.client.api
             if self.mode == "check":
-                return self._judge(hook.client.run(compare(agent_id, wanted, version)))
+                return self._judge(hook.client.run(compare(api, agent_id, wanted)))
             if self.source_text:
-                hook.client.run(replace_text(agent_id, self.source_text, wanted.get("name"), version))
-            result = hook.client.run(change(agent_id, wanted, version))
+                hook.client.run(api.replace_text(agent_id, self.source_text, wanted.get("name")))
+            result = hook.client.run(change(api, agent_id, wanted))
             self._report(result)
             if not self.source_text or not self.wait_for_training:
                 return result
@@ -245,11 +247,12 @@ class ChatbaseCloneAgentOperator(TrainingTask):
         :param context: the task's context.
         :return: the copy's id.
         """
-        from airflow_provider_chatbase.sync.agent_creation import clone_agent
+        from airflow_provider_chatbase.sync.agents import clone_agent
 
         with self.hook() as hook:
             agent_id = hook.agent_or_default(self.agent_id)
-            result = hook.client.run(clone_agent(agent_id, self.name or None, earlier_try_began(context)))
+            steps = clone_agent(hook.client.api, agent_id, self.name or None, earlier_try_began(context))
+            result = hook.client.run(steps)
             self.log.info("Agent %s is a copy of %s.", result["agent_id"], agent_id)
             if not self.wait_for_training:
                 return result
@@ -301,25 +304,24 @@ def _declared_settings(
     settings: JsonObject | None, settings_path: str | None, storage_conn_id: str | None
 ) -> JsonObject:
     """Put the settings of a file and those given together; those given go before."""
-    from airflow_provider_chatbase.object_storage import locate
-    from airflow_provider_chatbase.sync.agent_file import parse_settings
-    from airflow_provider_chatbase.sync.agent_settings import checked
+    from airflow_provider_chatbase.client.v2.agents import checked_settings
+    from airflow_provider_chatbase.sync.agents import parse_settings
 
     in_file: JsonObject = {}
     if settings_path:
-        place = locate("settings_path", settings_path, storage_conn_id)
-        in_file = parse_settings(place.read(), place.url)
-    return checked({**in_file, **checked(settings or {})})
+        content = read_given(settings_path, storage_conn_id, argument="settings_path")
+        in_file = parse_settings(content, settings_path)
+    return checked_settings({**in_file, **checked_settings(settings or {})})
 
 
 def _await_all(
     operator: TrainingTask, client: ChatbaseClient, result: JsonObject, *, writes_text: bool
 ) -> JsonObject:
     """Wait for all sources of a new agent; one without sources has nothing to train."""
-    from airflow_provider_chatbase.sync.agent_creation import source_ids_of
+    from airflow_provider_chatbase.sync.agents import source_ids_of
 
     agent_id = result["agent_id"]
-    if client.settings.api_version == "v1":
+    if not client.api.has_sources:
         return operator.await_training(client, agent_id, None, result) if writes_text else result
     source_ids = client.run(source_ids_of(agent_id))
     return operator.await_training(client, agent_id, source_ids, result) if source_ids else result

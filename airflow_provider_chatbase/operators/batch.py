@@ -31,7 +31,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
     was killed asks only what is not answered; what was on its way is looked for first. A new DAG run asks
     anew, and so does a changed input, agent, or instructions, model or temperature of the agent.
 
-    Writes ``results.jsonl`` (or ``.parquet``), a row per prompt in the order of the input: ``id``,
+    Writes ``results.jsonl`` (or ``.csv``, ``.parquet``), a row per prompt in the order of the input: ``id``,
     ``message``, ``text``, ``outcome``, ``error_code``, ``error_message``, ``conversation_id``,
     ``message_id``, ``credits``, ``seconds``, ``attempts``, ``metadata``, ``recovered``; with a schema also
     ``parsed``, with expectations ``passed``, ``failed_expectations`` and ``score``, with a cache ``cached``,
@@ -65,7 +65,10 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         outcome ``invalid_output``, and their text is kept.
     :param min_pass_rate: the share of the prompts with expectations whose answers have to meet them, from 0
         to 1; with fewer the task fails.
-    :param file_format: ``jsonl``, or ``parquet`` with the extra ``[parquet]``.
+    :param file_format: ``jsonl``, ``csv``, or ``parquet`` with the extra ``[parquet]``. CSV and Parquet
+        always have all columns; ``metadata`` and ``parsed`` are JSON texts in them.
+    :param compression: ``gzip``, or ``zstd`` with the extra ``[zstd]``; by default none, and snappy for
+        Parquet.
     :param plan_only: send nothing; return the number of items and duplicates and an estimate of the credits.
     :param on_ambiguous: what to do when it is unknown whether a prompt was answered. ``reconcile`` looks for
         it, and sends again only what never arrived; API v1 cannot look, so there it stays ``ambiguous``.
@@ -101,7 +104,8 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         cache_ttl: timedelta | float | None = None,
         json_schema: dict[str, Any] | None = None,
         min_pass_rate: float | None = None,
-        file_format: Literal["jsonl", "parquet"] = "jsonl",
+        file_format: Literal["jsonl", "csv", "parquet"] = "jsonl",
+        compression: Literal["gzip", "zstd"] | None = None,
         plan_only: bool = False,
         on_ambiguous: Literal["reconcile", "retry", "fail"] = "reconcile",
         storage_conn_id: str | None = None,
@@ -123,6 +127,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         self.json_schema = json_schema
         self.min_pass_rate = min_pass_rate
         self.file_format = file_format
+        self.compression = compression
         self.plan_only = plan_only
         self.on_ambiguous = on_ambiguous
         self.storage_conn_id = storage_conn_id
@@ -152,25 +157,26 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
             self._batch.stop()
 
     def _ask_all(self, batch: Batch) -> dict[str, Any]:
-        from airflow_provider_chatbase.batch.tally import verdict
+        from airflow_provider_chatbase.batch.results import verdict
 
-        ended = batch.ask_all(self._given())
+        report = batch.ask_all(self._given())
         result = _bounded(
             {
-                **ended.manifest,
-                "output_path": batch.storage.url,
-                "manifest_path": f"{batch.storage.url}/_manifest.json",
+                **report.manifest,
+                "output_path": batch.output.url,
+                "manifest_path": f"{batch.output.url}/_manifest.json",
             }
         )
-        self.log.info("%s: %s", batch.storage.url, result)
-        if ended.error is not None:
-            raise ended.error
-        verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=self.on_limit == "fail")
+        self.log.info("%s: %s", batch.output.url, result)
+        if report.error is not None:
+            raise report.error
+        verdict(report.tally, report.stopped, batch.settings, fail_at_limit=self.on_limit == "fail")
         return result
 
     def _new_batch(self, hook: ChatbaseHook, context: Context) -> Batch:
         from airflow_provider_chatbase.batch.batch import Batch
         from airflow_provider_chatbase.batch.settings import read_settings
+        from airflow_provider_chatbase.files.directory import open_directory
 
         settings = read_settings(
             concurrency=self.concurrency,
@@ -181,6 +187,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
             min_pass_rate=self.min_pass_rate,
             cache_ttl=self.cache_ttl,
             file_format=self.file_format,
+            compression=self.compression,
             fail_fast=self.fail_fast,
             dedupe=self.dedupe,
             json_schema=self.json_schema,
@@ -189,27 +196,22 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
             connection=hook.connection.settings,
             agent_id=hook.agent_or_default(self.agent_id),
             run=str(task_identity(context) or ""),
-            storage=self._storage(self.output_path),
+            output=open_directory(self.output_path, self.storage_conn_id),
             settings=settings,
-            cache=self._storage(self.cache_path) if self.cache_path else None,
+            cache=open_directory(self.cache_path, self.storage_conn_id, argument="cache_path")
+            if self.cache_path
+            else None,
         )
 
-    def _storage(self, path: str) -> Any:
-        from airflow_provider_chatbase.batch.storage import Storage
-        from airflow_provider_chatbase.object_storage import open_directory
-
-        directory = open_directory(path, self.storage_conn_id)
-        return Storage(directory.fs, directory.root, directory.url)
-
     def _given(self) -> Iterable[Any]:
-        from airflow_provider_chatbase.batch.reading import read_file
+        from airflow_provider_chatbase.batch.prompts import read_file
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
+        from airflow_provider_chatbase.files.directory import open_file
 
         if (self.prompts is None) == (not self.prompts_path):
             raise ChatbaseInputError("Give either prompts or prompts_path. Nothing was sent.")
         if self.prompts_path:
-            file = self._storage(self.prompts_path)
-            return read_file(file.fs, file.root, file.url)
+            return read_file(*open_file(self.prompts_path, self.storage_conn_id, argument="prompts_path"))
         if isinstance(self.prompts, str | dict) or not isinstance(self.prompts, Iterable):
             raise ChatbaseInputError(
                 f"prompts must be a list of texts or objects, not {type(self.prompts).__name__}. "

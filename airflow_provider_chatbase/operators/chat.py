@@ -12,7 +12,8 @@ from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperato
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_chatbase.client.asking import Question, Rules
+    from airflow_provider_chatbase.client.asking import Rules
+    from airflow_provider_chatbase.client.question import Question
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
 __all__ = ["ChatbaseBatchPromptOperator", "ChatbaseSendMessageOperator"]
@@ -109,7 +110,7 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
 
         with self.hook() as hook:
             question = self._question(hook, context)
-            answer = hook.client.run(ask(question, self._rules(hook, context)))
+            answer = hook.client.run(ask(hook.client.api, question, self._rules()))
         self.log.info(
             "Answered with %d characters for %s credits: conversation %s, message %s, finish reason %s%s.",
             len(answer.text),
@@ -135,23 +136,20 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
             stream=self.stream,
             on_text=_Progress(self.log.info) if self.stream else None,
             tag=self._tag(hook, context),
+            earlier_try_began=earlier_try_began(context),
         )
 
-    def _rules(self, hook: ChatbaseHook, context: Context) -> Rules:
+    def _rules(self) -> Rules:
         from airflow_provider_chatbase.client.asking import Rules
         from airflow_provider_chatbase.client.tools import ToolUse
 
-        earlier_try = earlier_try_began(context)
         return Rules(
-            version=hook.connection.settings.api_version,
             on_ambiguous=self.on_ambiguous,
-            look_first=earlier_try is not None,
-            not_before=time.time() if earlier_try is None else earlier_try,
             tools=ToolUse(self.tool_handlers or {}, self.on_tool_calls, self.max_tool_rounds),
         )
 
     def _tag(self, hook: ChatbaseHook, context: Context) -> str:
-        from airflow_provider_chatbase.client.asking import new_tag, tag_of
+        from airflow_provider_chatbase.client.question import new_tag, tag_of
 
         identity = task_identity(context)
         if identity is None:

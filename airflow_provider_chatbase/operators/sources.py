@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators._task import TrainingTask
+from airflow_provider_chatbase.operators._task import TrainingTask, read_given
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_chatbase.client import ChatbaseClient
     from airflow_provider_chatbase.sync.declaration import Declaration
-    from airflow_provider_chatbase.sync.report import Report
+    from airflow_provider_chatbase.sync.report import SyncReport
     from airflow_provider_chatbase.sync.sync import SourceSync
 
 
@@ -40,7 +39,11 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
     :param globs: which files of the folder are meant; ``**`` stands for any folders.
     :param exclude: which are not.
     :param prune: delete sources of this owner that are no longer declared.
-    :param max_deletes: how many may be deleted; with more to delete, none is, and the task fails.
+    :param max_deletes: how many may be deleted: a whole number, or a share from 0.0 to 1.0 of the sources of
+        this sync, and of those of each pattern or list. One always may. With more to delete, none is, and the
+        task fails.
+    :param allow_empty: whether a folder, a pattern or a list of which nothing is left is meant so. Without
+        it, its sources are kept, and the task fails.
     :param dry_run: only report what would be done.
     :param mode: ``apply``, or ``check`` to change nothing and fail when the sources are not as declared.
     :param on_drift: what ``check`` does then: ``fail``, or ``report`` to return it.
@@ -77,7 +80,8 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         globs: Sequence[str] | str = "**/*",
         exclude: Sequence[str] | str = (),
         prune: bool = False,
-        max_deletes: int | None = None,
+        max_deletes: float = 0.3,
+        allow_empty: bool = False,
         dry_run: bool = False,
         mode: Literal["apply", "check"] = "apply",
         on_drift: Literal["fail", "report"] = "fail",
@@ -95,6 +99,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         self.exclude = exclude
         self.prune = prune
         self.max_deletes = max_deletes
+        self.allow_empty = allow_empty
         self.only_report = dry_run
         self.mode = mode
         self.on_drift = on_drift
@@ -134,7 +139,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
 
     def _check_arguments(self) -> None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
-        from airflow_provider_chatbase.sync.naming import require_owner
+        from airflow_provider_chatbase.sync.payloads import require_owner
 
         require_owner(self.owner)
         if not self.path and self.sources is None:
@@ -142,59 +147,66 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         if self.mode not in ("apply", "check") or self.on_drift not in ("fail", "report"):
             raise ChatbaseInputError("mode must be apply or check, and on_drift fail or report.")
         most = self.max_deletes
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
-            raise ChatbaseInputError(f"max_deletes must be a whole number from 0, not {most!r}.")
+        is_share = isinstance(most, float) and 0 <= most <= 1
+        if isinstance(most, bool) or not (is_share or (isinstance(most, int) and most >= 0)):
+            raise ChatbaseInputError(
+                f"max_deletes must be a whole number from 0, or a share from 0.0 to 1.0, not {most!r}."
+            )
         if self.upload_interval is not None and not self.upload_interval >= 0:
             raise ChatbaseInputError(f"upload_interval must be seconds from 0, not {self.upload_interval!r}.")
 
     def _declaration(self) -> Declaration:
-        from airflow_provider_chatbase.object_storage import locate
-        from airflow_provider_chatbase.sync.declaration import combine
-        from airflow_provider_chatbase.sync.folder import Folder, read_folder
-        from airflow_provider_chatbase.sync.records import parse_records, read_records
+        from airflow_provider_chatbase.files.directory import open_directory
+        from airflow_provider_chatbase.sync.declaration import (
+            combine,
+            parse_records,
+            read_folder,
+            read_records,
+        )
 
         parts = []
         if self.path:
-            place = locate("path", self.path, self.storage_conn_id)
-            globs, exclude = _patterns(self.globs), _patterns(self.exclude)
-            parts.append(read_folder(Folder(place.fs, place.path, place.url, globs, exclude)))
+            folder = open_directory(self.path, self.storage_conn_id, argument="path")
+            parts.append(read_folder(folder, _patterns(self.globs), _patterns(self.exclude)))
         if isinstance(self.sources, str):
-            place = locate("sources", self.sources, self.storage_conn_id)
-            parts.append(read_records(parse_records(place.read(), place.url)))
+            content = read_given(self.sources, self.storage_conn_id, argument="sources")
+            parts.append(read_records(parse_records(content, self.sources)))
         elif self.sources is not None:
             parts.append(read_records(self.sources))
         return combine(parts)
 
     def _sync(self, client: ChatbaseClient, agent_id: str) -> SourceSync:
-        from airflow_provider_chatbase.object_storage import locate
-        from airflow_provider_chatbase.sync.apply import Patience
-        from airflow_provider_chatbase.sync.links import LinkRecord
+        from airflow_provider_chatbase.files.directory import open_file
+        from airflow_provider_chatbase.sync.apply import SyncPatience
+        from airflow_provider_chatbase.sync.inventory import LinkRecord
         from airflow_provider_chatbase.sync.pace import UPLOAD_INTERVAL
-        from airflow_provider_chatbase.sync.plan import Options
+        from airflow_provider_chatbase.sync.plan import SyncOptions
         from airflow_provider_chatbase.sync.sync import SourceSync
 
         record = None
         if self.state_path:
-            place = locate("state_path", self.state_path, self.storage_conn_id)
-            record = LinkRecord(place.fs, place.path, place.url, agent_id, self.owner)
+            directory, name = open_file(self.state_path, self.storage_conn_id, argument="state_path")
+            record = LinkRecord(directory, name, agent_id, self.owner)
         return SourceSync(
             client,
             agent_id,
-            Options(self.owner, prune=self.prune, max_deletes=self.max_deletes),
+            SyncOptions(
+                self.owner, prune=self.prune, max_deletes=self.max_deletes, allow_empty=self.allow_empty
+            ),
             record,
             UPLOAD_INTERVAL if self.upload_interval is None else self.upload_interval,
-            Patience(busy=self.busy_timeout, poll=min(self.poll_interval, 5.0)),
+            SyncPatience(busy=self.busy_timeout, poll=min(self.poll_interval, 5.0)),
         )
 
-    def _show(self, report: Report) -> None:
-        from airflow_provider_chatbase.object_storage import locate
+    def _show(self, report: SyncReport) -> None:
+        from airflow_provider_chatbase.files.directory import open_file
 
         self.log.info("\n%s", report.as_markdown())
         if self.report_path:
-            place = locate("report_path", self.report_path, self.storage_conn_id)
-            place.write(json.dumps(report.as_json(), indent=1, ensure_ascii=False).encode())
+            directory, name = open_file(self.report_path, self.storage_conn_id, argument="report_path")
+            directory.write_json(name, report.as_json())
 
-    def _judge(self, report: Report) -> None:
+    def _judge(self, report: SyncReport) -> None:
         from airflow_provider_chatbase.sync.errors import ChatbaseSyncError
 
         failures = report.failures()
@@ -204,7 +216,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
                 mendable=report.mendable,
             )
 
-    def _judge_drift(self, report: Report) -> None:
+    def _judge_drift(self, report: SyncReport) -> None:
         from airflow_provider_chatbase.sync.errors import ChatbaseDriftError
 
         if self.mode == "check" and self.on_drift == "fail" and not report.plan.in_step:

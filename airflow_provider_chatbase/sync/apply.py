@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
@@ -14,16 +14,30 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseConfigurationError,
     ChatbaseConnectionError,
     ChatbaseError,
-    ChatbaseInputError,
     ChatbaseNotFoundError,
     ChatbasePermissionError,
 )
 from airflow_provider_chatbase.client.v2.sources import delete_source, get_source
-from airflow_provider_chatbase.sync.declaration import DeclaredSource
+from airflow_provider_chatbase.sync.declaration import Declaration
 from airflow_provider_chatbase.sync.inventory import DYING, TRAINING, list_all, take_inventory
-from airflow_provider_chatbase.sync.naming import key_in_name, source_name
-from airflow_provider_chatbase.sync.payloads import Kind, LinkPayload, Payload, link_key, rename
-from airflow_provider_chatbase.sync.plan import Create, Delete, Options, Plan, Update, make_plan
+from airflow_provider_chatbase.sync.payloads import (
+    Kind,
+    LinkPayload,
+    Payload,
+    key_in_name,
+    link_key,
+    rename,
+    source_name,
+)
+from airflow_provider_chatbase.sync.plan import (
+    Create,
+    Delete,
+    SyncOptions,
+    SyncPlan,
+    Update,
+    make_plan,
+    named,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.client import ChatbaseClient
@@ -35,6 +49,8 @@ log = logging.getLogger(__name__)
 ADOPTED = "adopted: somebody else made it"
 LOST_AND_FOUND = "found after its reply was lost"
 
+STORAGE_FULL = "SOURCE_SIZE_LIMIT_EXCEEDED"
+
 _CREATE_ATTEMPTS = 3
 _LOOKS_AFTER_DOUBT = 2
 _MOST_LOST_IN_A_ROW = 3
@@ -43,48 +59,34 @@ _HOPELESS = (ChatbaseAuthenticationError, ChatbasePermissionError, ChatbaseConfi
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """
-    What became of one action of a plan.
+class ActionResult:
+    """What became of one action of a plan."""
 
-    :param action: ``create``, ``update`` or ``delete``.
-    :param kind: the source's kind.
-    :param key: its key.
-    :param source_id: its id, where there is one.
-    :param note: what was special about it.
-    :param error: why it failed; ``None`` where it did not.
-    :param mendable: whether a failure may be gone at the next try.
-    :param in_doubt: whether a failure leaves open what became of it.
-    """
-
-    action: str
+    action: str  # create, update or delete
     kind: str
     key: str
     source_id: str | None = None
-    note: str = ""
-    error: str | None = None
-    mendable: bool = True
-    in_doubt: bool = False
+    note: str = ""  # what was special about it
+    error: str | None = None  # why it failed
+    mendable: bool = True  # whether a failure may be gone at the next try
+    in_doubt: bool = False  # whether a failure leaves open what became of it
+    code: str | None = None  # the API's error code
 
 
 @dataclass(slots=True)
-class Outcome:
-    """
-    What became of a plan.
+class SyncResult:
+    """What became of a plan."""
 
-    :param done: each action, failed ones too, in their order.
-    :param stopped: why the rest was not tried; empty if all was.
-    """
+    done: list[ActionResult] = field(default_factory=list)  # failed ones too, in their order
+    stopped: str = ""  # why the rest was not tried; empty if all was
+    withheld: str = ""  # why deletes of the plan were not done; empty if they were
 
-    done: list[Done] = field(default_factory=list)
-    stopped: str = ""
-
-    def of(self, action: str) -> list[Done]:
+    def of(self, action: str) -> list[ActionResult]:
         """Return the actions of one sort that worked."""
         return [each for each in self.done if each.action == action and each.error is None]
 
     @property
-    def failed(self) -> list[Done]:
+    def failed(self) -> list[ActionResult]:
         """The actions that did not work."""
         return [each for each in self.done if each.error is not None]
 
@@ -96,22 +98,17 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """
-    How long to wait for what Chatbase is busy with.
+class SyncPatience:
+    """How long to wait for what Chatbase is busy with."""
 
-    :param busy: seconds that a source may train before it can be written.
-    :param poll: seconds between looks at it.
-    :param doubt: seconds before looking again for a source that may or may not have been made.
-    :param sleep: waits so many seconds.
-    :param clock: monotonic seconds.
-    """
-
-    busy: float = 900.0
-    poll: float = 5.0
-    doubt: float = 2.0
+    busy: float = 900.0  # seconds that a source may train before it can be written
+    poll: float = 5.0  # seconds between looks at it
+    doubt: float = 2.0  # seconds before looking again for a source that may or may not have been made
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+
+
+Action = TypeVar("Action", Create, Update)
 
 
 class _StopError(Exception):
@@ -128,80 +125,105 @@ class PlanRunner:
         agent_id: str,
         owner: str,
         pacer: UploadPacer,
-        patience: Patience | None = None,
+        patience: SyncPatience | None = None,
     ) -> None:
         self._client = client
         self._uploads = uploads
         self._agent_id = agent_id
         self._owner = owner
         self._pacer = pacer
-        self._patience = patience or Patience()
-        self._outcome = Outcome()
+        self._patience = patience or SyncPatience()
+        self._result = SyncResult()
         self._in_doubt = False
+        self._makes_room = False
         self._lost_in_a_row = 0
 
-    def run(self, plan: Plan) -> Outcome:
+    def run(self, plan: SyncPlan) -> SyncResult:
         """
         Carry out a plan: first what is new or changed, then what is busy training, at last the deletes.
 
-        A failed action does not stop the others, unless it shows that none of them can work.
+        A failed action does not stop the others, unless it shows that none of them can work. What it may
+        replace is not deleted, except where only the storage is full: then that makes room for it.
         """
         try:
-            busy = self._write(plan)
-            for update in busy:
-                self._try("update", update.declared, lambda u=update: self._update_when_trained(u))  # type: ignore[misc]
+            self._write([*plan.updates, *plan.creates])
+            full = self._to_try_again(plan)
             self._delete(plan.deletes)
+            self._write(full)
             if self._in_doubt:
                 self._delete(self._duplicates())
         except _StopError as stop:
-            self._outcome.stopped = str(stop)
-        return self._outcome
+            self._result.stopped = str(stop)
+        return self._result
 
-    def _write(self, plan: Plan) -> list[Update]:
-        """Write all that can be written at once, uploads last since they have to wait; return the rest."""
+    def _write(self, actions: Iterable[Create | Update]) -> None:
+        """Write: uploads late since they have to wait, and last what trains and cannot be written yet."""
         busy: list[Update] = []
-        actions: list[Create | Update] = [*plan.updates, *plan.creates]
         for action in sorted(actions, key=lambda each: each.declared.kind == "file"):
             if isinstance(action, Create):
-                self._try("create", action.declared, lambda a=action: self._create(a.declared))  # type: ignore[misc]
+                self._try(action, self._create)
             elif action.declared.kind == "file" and action.existing.status in TRAINING:
                 busy.append(action)  # an upload that is refused counts, so it is better not tried
             else:
-                self._try("update", action.declared, lambda a=action: self._update(a, busy))  # type: ignore[misc]
-        return busy
+                self._try(action, lambda each: self._update(each, busy))
+        for update in busy:
+            self._try(update, self._update_when_trained)
 
-    def _try(self, action: str, declared: DeclaredSource, work: Callable[[], Done | None]) -> None:
+    def _to_try_again(self, plan: SyncPlan) -> list[Create | Update]:
+        """Take back the failures that the plan's deletes may mend, if there are no others."""
+        failed = self._result.failed
+        if not plan.deletes or any(each.code != STORAGE_FULL for each in failed):
+            return []
+        self._makes_room = bool(failed)
+        keys = {(each.kind, each.key) for each in failed}
+        self._result.done = [each for each in self._result.done if each.error is None]
+        actions: list[Create | Update] = [*plan.updates, *plan.creates]
+        return [each for each in actions if (each.declared.kind, each.declared.key) in keys]
+
+    def _try(self, action: Action, work: Callable[[Action], ActionResult | None]) -> None:
         """Do one action, and keep what became of it."""
+        declared = action.declared
         try:
-            done = work()
-        except OSError as error:
-            self._fail(action, declared.kind, declared.key, ChatbaseInputError(f"It cannot be read: {error}"))
+            done = work(action)
         except ChatbaseError as error:
-            self._fail(action, declared.kind, declared.key, error)
+            self._fail(
+                "create" if isinstance(action, Create) else "update", declared.kind, declared.key, error
+            )
         else:
             self._lost_in_a_row = 0
             if done is not None:
-                self._outcome.done.append(done)
+                self._result.done.append(done)
                 log.info("%s %s %s", _PAST[done.action], declared.kind, declared.key)
 
     def _fail(self, action: str, kind: str, key: str, error: ChatbaseError) -> None:
         lost = isinstance(error, ChatbaseConnectionError)
         self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
-        mendable = error.transient or (error.code or "").startswith("SOURCE_IS_")
-        self._outcome.done.append(
-            Done(action, kind, key, error=str(error), mendable=mendable, in_doubt=error.ambiguous)
+        code = error.code or ""
+        mendable = error.transient or code.startswith("SOURCE_IS_")
+        mendable = mendable or (code == STORAGE_FULL and self._makes_room)
+        self._result.done.append(
+            ActionResult(
+                action,
+                kind,
+                key,
+                error=str(error),
+                mendable=mendable,
+                in_doubt=error.ambiguous,
+                code=error.code,
+            )
         )
         log.warning("Could not %s %s %s: %s", action, kind, key, error)
-        if isinstance(error, _HOPELESS) or (error.code or "").startswith(_HOPELESS_CODES):
+        if isinstance(error, _HOPELESS) or code.startswith(_HOPELESS_CODES):
             raise _StopError(str(error)) from error
         if self._lost_in_a_row >= _MOST_LOST_IN_A_ROW:
             raise _StopError(f"{self._lost_in_a_row} in a row got no reply. {error}") from error
 
-    def _create(self, declared: DeclaredSource) -> Done:
+    def _create(self, action: Create | Update) -> ActionResult:
+        declared = action.declared
         payload = declared.load()
         name = str(source_name(self._owner, declared.key, payload.digest))
         source, note = self._create_once(declared.kind, payload, name)
-        return Done("create", declared.kind, declared.key, source["id"], note)
+        return ActionResult("create", declared.kind, declared.key, source["id"], note)
 
     def _create_once(self, kind: Kind, payload: Payload, name: str) -> tuple[JsonObject, str]:
         """Create a source; after a failure that leaves open whether it was made, look before trying again."""
@@ -232,7 +254,7 @@ class PlanRunner:
                     return source
         return None
 
-    def _update(self, update: Update, busy: list[Update]) -> Done | None:
+    def _update(self, update: Update, busy: list[Update]) -> ActionResult | None:
         """Write into a source; one that is being trained is put off."""
         try:
             return self._put(update)
@@ -242,13 +264,15 @@ class PlanRunner:
             busy.append(update)
             return None
 
-    def _update_when_trained(self, update: Update) -> Done:
+    def _update_when_trained(self, update: Update) -> ActionResult:
         """Wait until a source is trained and write into it."""
         deadline = self._patience.clock() + self._patience.busy
         while True:
             source = self._look_at(update.existing.source_id)
             if source is not None and self._is_written(update, source):
-                return Done("update", update.declared.kind, update.declared.key, source["id"], update.reason)
+                return ActionResult(
+                    "update", update.declared.kind, update.declared.key, source["id"], update.reason
+                )
             if source is None or source.get("status") not in TRAINING:
                 try:
                     return self._put(update)
@@ -273,7 +297,7 @@ class PlanRunner:
         name = source_name(self._owner, declared.key, declared.digest)
         return source.get("name") == str(name) and name.digest != update.existing.digest
 
-    def _put(self, update: Update) -> Done:
+    def _put(self, update: Update) -> ActionResult:
         declared, existing = update.declared, update.existing
         if update.name_only:
             name = str(source_name(self._owner, declared.key, declared.digest))
@@ -287,8 +311,8 @@ class PlanRunner:
         except ChatbaseApiError as error:
             if error.code not in ("SOURCE_PENDING_DELETION", "SOURCE_NOT_FOUND", "RESOURCE_NOT_FOUND"):
                 raise
-            return self._create(declared)
-        return Done("update", declared.kind, declared.key, source["id"], update.reason)
+            return self._create(update)
+        return ActionResult("update", declared.kind, declared.key, source["id"], update.reason)
 
     def _send(self, request: Request[JsonObject], kind: Kind) -> JsonObject:
         if kind != "file":
@@ -297,11 +321,15 @@ class PlanRunner:
             return self._uploads.send(request)
 
     def _delete(self, deletes: Iterable[Delete]) -> None:
-        unwritten = {key_in_name(self._owner, each.key) for each in self._outcome.failed}
+        failed = self._result.failed
+        unwritten = {key_in_name(self._owner, each.key) for each in failed}
         for delete in deletes:
             existing = delete.existing
-            if existing.key in unwritten:
-                log.info("Keeping %s %s: what replaces it was not written.", existing.kind, existing.key)
+            if failed and (delete.pruned or existing.key in unwritten):
+                log.info("Keeping %s %s: what may replace it was not written.", existing.kind, existing.key)
+                self._result.withheld = (
+                    f"{named(each.key for each in failed)} could not be written and may replace it"
+                )
                 continue
             try:
                 self._client.send(delete_source(self._agent_id, existing.source_id))
@@ -312,21 +340,21 @@ class PlanRunner:
                 self._fail("delete", existing.kind, existing.key, error)
                 continue
             self._lost_in_a_row = 0
-            self._outcome.done.append(
-                Done("delete", existing.kind, existing.key, existing.source_id, delete.reason)
+            self._result.done.append(
+                ActionResult("delete", existing.kind, existing.key, existing.source_id, delete.reason)
             )
             log.info("Deleted %s %s: %s", existing.kind, existing.key, delete.reason)
 
     def _duplicates(self) -> tuple[Delete, ...]:
         """Find what was made twice after all, because the first request was still on its way."""
-        from airflow_provider_chatbase.sync.declaration import Declaration
-
         try:
             sources = self._client.run(list_all(self._agent_id))
         except ChatbaseError as error:
             log.warning("Could not look for duplicates; the next run will: %s", error)
             return ()
-        return make_plan(Declaration(), take_inventory(sources, self._owner), Options(self._owner)).deletes
+        return make_plan(
+            Declaration(), take_inventory(sources, self._owner), SyncOptions(self._owner)
+        ).deletes
 
 
 class ChatbaseSourceBusyError(ChatbaseError):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chatbase.client.paging import PageWalk
 from airflow_provider_chatbase.client.v2.sources import list_sources
-from airflow_provider_chatbase.sync.errors import ChatbaseIncompleteListingError
-from airflow_provider_chatbase.sync.naming import read_name
-from airflow_provider_chatbase.sync.payloads import link_key
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError, ChatbaseIncompleteListingError
+from airflow_provider_chatbase.sync.payloads import link_key, read_name
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.client import Steps
@@ -24,42 +25,25 @@ _LISTINGS = 3
 
 @dataclass(frozen=True, slots=True)
 class ExistingSource:
-    """
-    A source that the agent has.
-
-    :param source_id: its id.
-    :param kind: its type.
-    :param key: our key in its name; for a link, what tells it from others.
-    :param digest: the beginning of its content's SHA-256, from its name; empty for a link.
-    :param status: its training status.
-    :param created_at: when it was made, as Chatbase writes it.
-    :param metadata: a link's type and options.
-    """
+    """A source that the agent has."""
 
     source_id: str
     kind: str
-    key: str
-    digest: str
+    key: str  # our key in its name; for a link, what tells it from others
+    digest: str  # the beginning of its content's SHA-256, from its name; empty for a link
     status: str
-    created_at: str
-    metadata: dict[str, Any] = field(default_factory=dict)
+    created_at: str  # as Chatbase writes it
+    metadata: dict[str, Any] = field(default_factory=dict)  # a link's type and options
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """
-    The sources of an agent.
+    """The sources of an agent."""
 
-    :param owned: those of our owner, by their names.
-    :param links: all links; whose they are, their names do not say.
-    :param foreign: how many others there are.
-    :param last_upload: when the newest file was made, of any owner; empty if there is none.
-    """
-
-    owned: tuple[ExistingSource, ...] = ()
-    links: tuple[ExistingSource, ...] = ()
-    foreign: int = 0
-    last_upload: str = ""
+    owned: tuple[ExistingSource, ...] = ()  # those of our owner, by their names
+    links: tuple[ExistingSource, ...] = ()  # all links; whose they are, their names do not say
+    foreign: int = 0  # how many others there are
+    last_upload: str = ""  # when the newest file was made, of any owner; empty if there is none
 
 
 def list_all(agent_id: str, types: Sequence[str] = ()) -> Steps[list[JsonObject]]:
@@ -123,3 +107,47 @@ def _existing(source: JsonObject, owner: str) -> ExistingSource | None:
         created_at=str(source.get("createdAt") or ""),
         metadata=metadata,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRecord:
+    """
+    A small file that remembers which links a sync made: unlike other sources they have no name to tell.
+
+    A link is written down before it is made, so that a run that was killed in between knows it for its own.
+    """
+
+    directory: Directory
+    name: str
+    agent_id: str
+    owner: str
+
+    @property
+    def url(self) -> str:
+        """Where it is, for messages."""
+        return f"{self.directory.url}/{self.name}"
+
+    def read(self) -> frozenset[str]:
+        """Return the keys of our links; none where there is no file yet."""
+        content = self.directory.read(self.name)
+        if content is None:
+            return frozenset()
+        try:
+            found = json.loads(content)
+            mine = found["agent_id"] == self.agent_id and found["owner"] == self.owner
+            links = frozenset(str(key) for key in found["links"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ChatbaseDeclarationError(
+                f"The record of links {self.url} cannot be read: {error!r}. Nothing was sent."
+            ) from error
+        if not mine:
+            raise ChatbaseDeclarationError(
+                f"The record of links {self.url} belongs to agent {found['agent_id']} and owner "
+                f"{found['owner']!r}. Give each task a state_path of its own. Nothing was sent."
+            )
+        return links
+
+    def write(self, keys: Iterable[str]) -> None:
+        """Replace the record."""
+        record = {"agent_id": self.agent_id, "owner": self.owner, "links": sorted(keys)}
+        self.directory.write_json(self.name, record)

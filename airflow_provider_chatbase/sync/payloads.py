@@ -1,9 +1,17 @@
-"""What is written into a source, by its kind: its digest, and the requests that write it."""
+"""
+What is written into a source, by its kind, and the name that it gets.
+
+``docs:guides/setup.md #3f2a9c1b7d40`` belongs to the owner ``docs``, holds what is declared under the key
+``guides/setup.md``, and was made from content whose SHA-256 begins with ``3f2a9c1b7d40``. So the next run
+needs no record of its own to see what has changed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -21,6 +29,14 @@ LINK_OPTIONS = {
     "includeOnlyPaths": "include_only_paths",
     "slowScraping": "slow_scraping",
 }
+
+NAME_LENGTH = 100
+"""The most that Chatbase takes for the name of a text, counted here in UTF-16 units, as browsers count."""
+
+DIGEST_LENGTH = 12
+_KEY_DIGEST_LENGTH = 10
+_OWNER = re.compile(r"[^\s:#](?:[^:#\x00-\x1f]{0,38}[^\s:#])?\Z")
+_OURS = re.compile(rf"(?P<owner>[^:]+):(?P<key>.+) #(?P<digest>[0-9a-f]{{{DIGEST_LENGTH}}})\Z", re.DOTALL)
 
 
 class Payload(Protocol):
@@ -42,11 +58,7 @@ class Payload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextPayload:
-    """
-    A text.
-
-    :param content: the text.
-    """
+    """A text."""
 
     content: str = field(repr=False)
 
@@ -57,7 +69,7 @@ class TextPayload:
 
     def check(self) -> None:
         """Raise ``ChatbaseInputError`` for an empty or too long text."""
-        self.create("any", "any")
+        sources.check_content(self.content)
 
     def create(self, agent_id: str, name: str) -> Request[JsonObject]:
         """Return the request for a new text source."""
@@ -70,12 +82,7 @@ class TextPayload:
 
 @dataclass(frozen=True, slots=True)
 class QnaPayload:
-    """
-    Questions with their answer.
-
-    :param questions: 1 to 50 ways to ask.
-    :param answer: the answer.
-    """
+    """Ways to ask, with the answer."""
 
     questions: tuple[str, ...]
     answer: str = field(repr=False)
@@ -87,7 +94,7 @@ class QnaPayload:
 
     def check(self) -> None:
         """Raise ``ChatbaseInputError`` for empty texts, and for too much of them."""
-        self.create("any", "any")
+        sources.check_qna(self.questions, self.answer)
         size = len(json.dumps([self.questions, self.answer]).encode())
         if size > QNA_BODY_SIZE:
             raise ChatbaseInputError(
@@ -106,14 +113,9 @@ class QnaPayload:
 
 @dataclass(frozen=True, slots=True)
 class FilePayload:
-    """
-    A file to upload.
+    """A file to upload."""
 
-    :param filename: its name without folders; the ending tells its format.
-    :param content: its bytes.
-    """
-
-    filename: str
+    filename: str  # without folders; the ending tells its format
     content: bytes = field(repr=False)
 
     @property
@@ -138,17 +140,11 @@ class FilePayload:
 
 @dataclass(frozen=True, slots=True)
 class LinkPayload:
-    """
-    A link. Its URL and type are its identity: neither can be changed, and it has no name of its own.
-
-    :param url: where to start.
-    :param link_type: ``individual``, ``sitemap`` or ``crawl``.
-    :param options: the options that are declared, by the API's names.
-    """
+    """A link. Its URL and type are its identity: neither can be changed, and it has no name of its own."""
 
     url: str
     link_type: str = "individual"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)  # those declared, by the API's names
 
     @property
     def digest(self) -> str:
@@ -157,10 +153,14 @@ class LinkPayload:
 
     def check(self) -> None:
         """Raise ``ChatbaseInputError`` for what is no URL of a web page, and for an unknown type."""
-        self.create("any", "")
+        sources.check_link(self.url, self.link_type)
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ChatbaseInputError(f"{self.url!r} is no http or https URL.")
+
+    def differs_from(self, metadata: Mapping[str, Any]) -> bool:
+        """Say whether a link has other options than declared, as far as both are told."""
+        return any(name in metadata and metadata[name] != value for name, value in self.options.items())
 
     def create(self, agent_id: str, name: str) -> Request[JsonObject]:  # noqa: ARG002 - it has none
         """Return the request for a new link source."""
@@ -184,3 +184,61 @@ def rename(agent_id: str, source_id: str, kind: Kind, name: str) -> Request[Json
     if kind == "file":
         return sources.update_file_source(agent_id, source_id, name=name)
     return sources.update_source(agent_id, source_id, {"name": name})
+
+
+@dataclass(frozen=True, slots=True)
+class SourceName:
+    """A name that a sync gave to a source."""
+
+    owner: str
+    key: str  # as it stands in the name; a long one is shortened
+    digest: str  # the first characters of the content's SHA-256
+
+    def __str__(self) -> str:
+        return f"{self.owner}:{self.key} #{self.digest}"
+
+
+def source_name(owner: str, key: str, digest: str) -> SourceName:
+    """Name a source."""
+    return SourceName(owner, key_in_name(owner, key), digest[:DIGEST_LENGTH])
+
+
+def read_name(name: str | None) -> SourceName | None:
+    """Read a source's name; ``None`` for one that no sync gave."""
+    found = _OURS.match(name or "")
+    return SourceName(**found.groupdict()) if found else None
+
+
+def key_in_name(owner: str, key: str) -> str:
+    """Return a key as it stands in a name: normalised, and shortened where the name would be too long."""
+    plain = normal_key(key)
+    room = NAME_LENGTH - utf16_length(owner) - len(": #") - DIGEST_LENGTH
+    if utf16_length(plain) <= room:
+        return plain
+    mark = "~" + hashlib.sha256(plain.encode()).hexdigest()[:_KEY_DIGEST_LENGTH]
+    while utf16_length(plain) > room - len(mark):
+        plain = plain[1:]  # it is the end that people know a file by
+    return plain + mark
+
+
+def normal_key(key: str) -> str:
+    """Return a key in the one form in which it is compared: NFC, and without control characters."""
+    return "".join(
+        f"%{ord(character):02X}" if unicodedata.category(character) == "Cc" else character
+        for character in unicodedata.normalize("NFC", key)
+    )
+
+
+def require_owner(owner: str) -> str:
+    """Check an owner's name."""
+    if not isinstance(owner, str) or not _OWNER.match(owner) or utf16_length(owner) > 40:
+        raise ChatbaseInputError(
+            f"owner {owner!r} must be 1 to 40 characters without a colon, a hash sign or a line break: it is "
+            "the beginning of the names of all sources that this task makes. Nothing was sent."
+        )
+    return owner
+
+
+def utf16_length(text: str) -> int:
+    """Count characters as a browser does."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2

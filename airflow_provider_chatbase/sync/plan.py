@@ -3,96 +3,64 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import floor
 
 from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSource, Problem
 from airflow_provider_chatbase.sync.inventory import TRAINING, ExistingSource, Inventory
-from airflow_provider_chatbase.sync.links import options_differ
-from airflow_provider_chatbase.sync.naming import DIGEST_LENGTH, key_in_name
+from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """
-    What a sync may do.
+class SyncOptions:
+    """What a sync may do."""
 
-    :param owner: whose sources it keeps.
-    :param prune: whether it deletes sources of the owner that are no longer declared.
-    :param max_deletes: how many it may delete; with more to delete it deletes none.
-    """
-
-    owner: str
-    prune: bool = False
-    max_deletes: int | None = None
+    owner: str  # whose sources it keeps
+    prune: bool = False  # whether it deletes sources of the owner that are no longer declared
+    max_deletes: float = 0.3  # a count, or as a float a share of what it keeps; with more it deletes none
+    allow_empty: bool = False  # whether a folder, pattern or list that declares nothing is meant so
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """
-    Make a source.
-
-    :param declared: what it holds.
-    """
+    """Make a source."""
 
     declared: DeclaredSource
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """
-    Write into a source that is there.
-
-    :param declared: what it is to hold.
-    :param existing: the source.
-    :param reason: why, in a few words.
-    :param name_only: whether its content is right already.
-    """
+    """Write into a source that is there."""
 
     declared: DeclaredSource
     existing: ExistingSource
-    reason: str
-    name_only: bool = False
+    reason: str  # in a few words
+    name_only: bool = False  # whether its content is right already
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """
-    Delete a source.
-
-    :param existing: the source.
-    :param reason: why, in a few words.
-    """
+    """Delete a source."""
 
     existing: ExistingSource
-    reason: str
+    reason: str  # in a few words
+    pruned: bool = True  # since it is no longer declared; what was renamed and changed may replace it
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """
-    All that has to be done, and what has not.
-
-    :param creates: sources to make.
-    :param updates: sources to change.
-    :param deletes: sources to delete.
-    :param unchanged: sources that are as declared.
-    :param kept: sources of the owner that are no longer declared, and stay.
-    :param problems: what is declared and cannot be written.
-    :param skipped: files of formats that are left out.
-    :param foreign: how many sources belong to somebody else.
-    :param withheld: why deletes that were asked for are not done; empty if they are.
-    """
+class SyncPlan:
+    """All that has to be done, and what has not."""
 
     creates: tuple[Create, ...] = ()
     updates: tuple[Update, ...] = ()
     deletes: tuple[Delete, ...] = ()
     unchanged: tuple[ExistingSource, ...] = ()
-    kept: tuple[ExistingSource, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    skipped: tuple[str, ...] = ()
-    foreign: int = 0
-    withheld: str = ""
+    kept: tuple[ExistingSource, ...] = ()  # those of the owner that are no longer declared, and stay
+    problems: tuple[Problem, ...] = ()  # what is declared and cannot be written
+    skipped: tuple[str, ...] = ()  # files of formats that are left out
+    foreign: int = 0  # how many sources belong to somebody else
+    withheld: str = ""  # why deletes that were asked for are not done; empty if they are
 
     @property
     def in_step(self) -> bool:
@@ -112,8 +80,8 @@ class _Draft:
 
 
 def make_plan(
-    declaration: Declaration, inventory: Inventory, options: Options, our_links: Iterable[str] = ()
-) -> Plan:
+    declaration: Declaration, inventory: Inventory, options: SyncOptions, our_links: Iterable[str] = ()
+) -> SyncPlan:
     """Compare what is declared with what is there."""
     draft = _Draft()
     _compare_named(declaration, inventory, options.owner, draft)
@@ -122,11 +90,11 @@ def make_plan(
         _find_renamed(draft)
     withheld = _reason_to_withhold(declaration, options, draft)
     gone = _prunable(draft.undeclared, declaration, options) if options.prune and not withheld else []
-    return Plan(
+    return SyncPlan(
         creates=tuple(draft.creates),
         updates=tuple(draft.updates),
         deletes=(
-            *(Delete(each, "a second source of the same key") for each in draft.duplicates),
+            *(Delete(each, "a second source of the same key", pruned=False) for each in draft.duplicates),
             *(Delete(each, "no longer declared") for each in gone),
         )
         if not withheld
@@ -185,10 +153,10 @@ def _compare_links(
         if declared.kind != "link":
             continue
         declared_keys.add(declared.key)
-        existing = there.get(declared.key)
+        existing, link = there.get(declared.key), declared.load()
         if existing is None:
             draft.creates.append(Create(declared))
-        elif options_differ(declared.load(), existing.metadata):
+        elif isinstance(link, LinkPayload) and link.differs_from(existing.metadata):
             draft.updates.append(Update(declared, existing, "the link's options changed"))
         elif existing.status == "failed":
             draft.updates.append(Update(declared, existing, "its training failed"))
@@ -211,23 +179,43 @@ def _find_renamed(draft: _Draft) -> None:
             draft.updates.append(Update(declared, existing, f"renamed from {existing.key}", name_only=True))
 
 
-def _reason_to_withhold(declaration: Declaration, options: Options, draft: _Draft) -> str:
+def _reason_to_withhold(declaration: Declaration, options: SyncOptions, draft: _Draft) -> str:
     if options.prune and not declaration.complete:
         return "what is declared could not be read as a whole, so what is missing may not be gone"
     gone = _prunable(draft.undeclared, declaration, options) if options.prune else []
-    if gone and not declaration.sources and options.max_deletes is None:
-        return (
-            f"nothing at all is declared, and all {len(gone)} sources of the owner would be deleted. If that "
-            "is meant, say so with max_deletes"
-        )
-    deletes = len(gone) + len(draft.duplicates)
-    if options.max_deletes is not None and deletes > options.max_deletes:
-        return f"{deletes} sources would be deleted, and max_deletes is {options.max_deletes}"
+    if gone and declaration.problems:
+        return f"{named(each.key for each in declaration.problems)} cannot be written and may replace it"
+    for each in declaration.inputs:
+        lost = [source for source in gone if each.may_own(source.kind, source.key)]
+        if lost and not each.count and not options.allow_empty:
+            return (
+                f"{each.name} declares nothing at all, and {len(lost)} sources would be deleted. If that is "
+                "meant, say so with allow_empty=True"
+            )
+    return _too_many(gone, declaration, options.max_deletes, draft)
+
+
+def _too_many(gone: Sequence[ExistingSource], declaration: Declaration, most: float, draft: _Draft) -> str:
+    """Say what is too much to delete: by count of all deletes; by share of the whole, and of each input."""
+    if isinstance(most, int):
+        deletes = len(gone) + len(draft.duplicates)
+        return f"{deletes} sources would be deleted, and max_deletes is {most}" if deletes > most else ""
+    owned = [*draft.unchanged, *draft.undeclared, *(update.existing for update in draft.updates)]
+    inputs: list[tuple[str, Callable[[str, str], bool]]] = [("this sync", lambda *_: True)]
+    inputs += [(each.name, each.may_own) for each in declaration.inputs]
+    for name, may_own in inputs:
+        lost = sum(may_own(each.kind, each.key) for each in gone)
+        of = sum(may_own(each.kind, each.key) for each in owned)
+        if lost > max(1, floor(most * of + 1e-9)):
+            return (
+                f"{lost} of the {of} sources of {name} would be deleted, and max_deletes is {most:.0%}. If "
+                "that is meant, raise it"
+            )
     return ""
 
 
 def _prunable(
-    undeclared: Iterable[ExistingSource], declaration: Declaration, options: Options
+    undeclared: Iterable[ExistingSource], declaration: Declaration, options: SyncOptions
 ) -> list[ExistingSource]:
     """Leave what is declared and cannot be written: the older version is better than none."""
     held = {problem.key for problem in declaration.problems}
@@ -235,6 +223,12 @@ def _prunable(
     return [each for each in undeclared if each.key not in held]
 
 
-def still_training(plan: Plan) -> list[str]:
+def named(keys: Iterable[str], most: int = 3) -> str:
+    """Name a few of many."""
+    found = list(keys)
+    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
+def still_training(plan: SyncPlan) -> list[str]:
     """Return the ids of sources that are as declared and are not live yet."""
     return [each.source_id for each in plan.unchanged if each.status in TRAINING]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_chatbase.sync.apply import Outcome
-from airflow_provider_chatbase.sync.plan import Plan
+from airflow_provider_chatbase.sync.apply import SyncResult
+from airflow_provider_chatbase.sync.plan import SyncPlan
 
 JsonObject = dict[str, Any]
 
@@ -20,26 +20,21 @@ TEXT_ROOM = 160
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """
-    A sync from beginning to end.
-
-    :param agent_id: the agent.
-    :param owner: whose sources.
-    :param plan: what was to be done.
-    :param outcome: what became of it; ``None`` where nothing was to be done but planning.
-    """
+class SyncReport:
+    """A sync from beginning to end."""
 
     agent_id: str
     owner: str
-    plan: Plan
-    outcome: Outcome | None = None
+    plan: SyncPlan
+    result: SyncResult | None = (
+        None  # what became of the plan; None where nothing was to be done but planning
+    )
 
     def sections(self) -> dict[str, list[tuple[str, str]]]:
         """Return names and reasons by what became of them."""
-        plan, outcome = self.plan, self.outcome
+        plan, result = self.plan, self.result
         problems = [(problem.key, problem.reason) for problem in plan.problems]
-        if outcome is None:
+        if result is None:
             written: dict[str, list[tuple[str, str]]] = {
                 "create": [(each.declared.key, each.declared.kind) for each in plan.creates],
                 "update": [(each.declared.key, each.reason) for each in plan.updates],
@@ -48,10 +43,10 @@ class Report:
             }
         else:
             written = {
-                "created": [(each.key, each.note or each.kind) for each in outcome.of("create")],
-                "updated": [(each.key, each.note) for each in outcome.of("update")],
-                "deleted": [(each.key, each.note) for each in outcome.of("delete")],
-                "failed": [*problems, *((each.key, each.error or "") for each in outcome.failed)],
+                "created": [(each.key, each.note or each.kind) for each in result.of("create")],
+                "updated": [(each.key, each.note) for each in result.of("update")],
+                "deleted": [(each.key, each.note) for each in result.of("delete")],
+                "failed": [*problems, *((each.key, each.error or "") for each in result.failed)],
             }
         return {
             **written,
@@ -62,7 +57,7 @@ class Report:
 
     def as_markdown(self) -> str:
         """Return the report for people."""
-        title = "Plan" if self.outcome is None else "Sync"
+        title = "Plan" if self.result is None else "Sync"
         lines = [f"## {title} of the sources of agent {self.agent_id}, owner {self.owner}", ""]
         sections = self.sections()
         lines += ["| what | sources |", "|---|---|"]
@@ -71,10 +66,10 @@ class Report:
         for name, entries in sections.items():
             if name not in ("unchanged", "skipped"):
                 lines += _section(name, entries)
-        if self.plan.withheld:
-            lines.append(f"**Nothing was deleted:** {self.plan.withheld}.")
-        if self.outcome is not None and self.outcome.stopped:
-            lines.append(f"**Stopped early:** {self.outcome.stopped}")
+        if self.withheld:
+            lines.append(f"**Nothing was deleted:** {self.withheld}.")
+        if self.result is not None and self.result.stopped:
+            lines.append(f"**Stopped early:** {self.result.stopped}")
         return "\n".join(lines).rstrip()
 
     def as_json(self) -> JsonObject:
@@ -82,15 +77,15 @@ class Report:
         return {
             "agent_id": self.agent_id,
             "owner": self.owner,
-            "dry_run": self.outcome is None,
+            "dry_run": self.result is None,
             **{
                 name: [{"key": key, "note": note} for key, note in entries]
                 for name, entries in self.sections().items()
             },
             "foreign": self.plan.foreign,
-            "withheld": self.plan.withheld,
-            "stopped": self.outcome.stopped if self.outcome is not None else "",
-            "source_ids": self.outcome.written_ids if self.outcome is not None else [],
+            "withheld": self.withheld,
+            "stopped": self.result.stopped if self.result is not None else "",
+            "source_ids": self.result.written_ids if self.result is not None else [],
         }
 
     def summary(self) -> JsonObject:
@@ -99,7 +94,7 @@ class Report:
         summary: JsonObject = {
             "agent_id": self.agent_id,
             "owner": self.owner,
-            "dry_run": self.outcome is None,
+            "dry_run": self.result is None,
             "in_step": self.plan.in_step,
             **{name: len(entries) for name, entries in sections.items()},
             "foreign": self.plan.foreign,
@@ -109,10 +104,10 @@ class Report:
                 if entries and name not in ("unchanged", "skipped", "kept")
             },
         }
-        if self.plan.withheld:
-            summary["withheld"] = _short(self.plan.withheld, TEXT_ROOM)
-        if self.outcome is not None and len(self.outcome.written_ids) <= MOST_IDS:
-            summary["source_ids"] = self.outcome.written_ids
+        if self.withheld:
+            summary["withheld"] = _short(self.withheld, TEXT_ROOM)
+        if self.result is not None and len(self.result.written_ids) <= MOST_IDS:
+            summary["source_ids"] = self.result.written_ids
         return summary
 
     def failures(self) -> str:
@@ -121,16 +116,21 @@ class Report:
         sentences = [f"{_short(key, 80)}: {why}" for key, why in failed[:10]]
         if len(failed) > 10:
             sentences.append(f"and {len(failed) - 10} more")
-        if self.plan.withheld:
-            sentences.append(f"Nothing was deleted: {self.plan.withheld}")
-        if self.outcome is not None and self.outcome.stopped:
+        if self.withheld:
+            sentences.append(f"Nothing was deleted: {self.withheld}")
+        if self.result is not None and self.result.stopped:
             sentences.append("The rest was not tried")
         return "; ".join(sentences)
 
     @property
+    def withheld(self) -> str:
+        """Why deletes that were asked for were not done; empty if they were."""
+        return self.plan.withheld or (self.result.withheld if self.result is not None else "")
+
+    @property
     def mendable(self) -> bool:
         """Whether another run may mend what failed, without anybody changing something."""
-        return self.outcome is not None and any(each.mendable for each in self.outcome.failed)
+        return self.result is not None and any(each.mendable for each in self.result.failed)
 
 
 def _section(name: str, entries: Sequence[tuple[str, str]]) -> Iterable[str]:

@@ -7,56 +7,45 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_chatbase.client import ChatbaseClient
-from airflow_provider_chatbase.client.errors import ChatbaseUnsupportedError
-from airflow_provider_chatbase.sync.apply import ADOPTED, Outcome, Patience, PlanRunner
-from airflow_provider_chatbase.sync.inventory import Inventory, list_all, take_inventory
+from airflow_provider_chatbase.sync.apply import ADOPTED, PlanRunner, SyncPatience, SyncResult
+from airflow_provider_chatbase.sync.inventory import Inventory, LinkRecord, list_all, take_inventory
 from airflow_provider_chatbase.sync.pace import UPLOAD_INTERVAL, UploadPacer
-from airflow_provider_chatbase.sync.plan import Options, Plan, make_plan, still_training
-from airflow_provider_chatbase.sync.report import Report
+from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, still_training
+from airflow_provider_chatbase.sync.report import SyncReport
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.sync.declaration import Declaration
-    from airflow_provider_chatbase.sync.links import LinkRecord
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSync:
-    """
-    Keeps the sources of an agent as declared.
-
-    :param client: the client.
-    :param agent_id: the agent.
-    :param options: what may be done.
-    :param record: remembers which links are ours; without it links are made and never deleted.
-    :param upload_interval: seconds between uploads.
-    :param patience: how long to wait for what Chatbase is busy with.
-    """
+    """Keeps the sources of an agent as declared."""
 
     client: ChatbaseClient
     agent_id: str
-    options: Options
-    record: LinkRecord | None = None
-    upload_interval: float = UPLOAD_INTERVAL
-    patience: Patience | None = None
+    options: SyncOptions
+    record: LinkRecord | None = None  # remembers which links are ours; without it none is deleted
+    upload_interval: float = UPLOAD_INTERVAL  # seconds between uploads
+    patience: SyncPatience | None = None
 
-    def plan(self, declaration: Declaration) -> tuple[Plan, Inventory]:
+    def plan(self, declaration: Declaration) -> tuple[SyncPlan, Inventory]:
         """Compare what is declared with what is there; changes nothing."""
-        if self.client.settings.api_version == "v1":
-            raise ChatbaseUnsupportedError(
-                "API v1 cannot list an agent's sources, so it cannot keep them in step. Set api_version to "
-                "v2 in the connection, or replace the whole text with source_text of "
-                "ChatbaseUpdateAgentOperator. Nothing was sent.",
+        if not self.client.api.has_sources:
+            raise self.client.api.unsupported(
+                "list an agent's sources, so it cannot keep them in step",
+                "Set api_version to v2 in the connection, or replace the whole text with source_text of "
+                "ChatbaseUpdateAgentOperator.",
                 operation="listSources",
             )
         inventory = take_inventory(self.client.run(list_all(self.agent_id)), self.options.owner)
         ours = self.record.read() if self.record is not None else frozenset()
         return make_plan(declaration, inventory, self.options, ours), inventory
 
-    def check(self, declaration: Declaration) -> Report:
+    def check(self, declaration: Declaration) -> SyncReport:
         """Report what would be done."""
-        return Report(self.agent_id, self.options.owner, self.plan(declaration)[0])
+        return SyncReport(self.agent_id, self.options.owner, self.plan(declaration)[0])
 
-    def apply(self, declaration: Declaration) -> Report:
+    def apply(self, declaration: Declaration) -> SyncReport:
         """Make the agent's sources as declared."""
         plan, inventory = self.plan(declaration)
         pacer = UploadPacer(self.client.settings.api_key, self.upload_interval)
@@ -64,9 +53,9 @@ class SourceSync:
         self._remember_links_to_come(plan)
         with self._open_upload_client() as uploads:
             runner = PlanRunner(self.client, uploads, self.agent_id, self.options.owner, pacer, self.patience)
-            outcome = runner.run(plan)
-        self._forget_links(outcome)
-        return Report(self.agent_id, self.options.owner, plan, outcome)
+            result = runner.run(plan)
+        self._forget_links(result)
+        return SyncReport(self.agent_id, self.options.owner, plan, result)
 
     def _open_upload_client(self) -> ChatbaseClient:
         """Open a client whose repeated attempts leave as much time between them as uploads have to."""
@@ -74,16 +63,16 @@ class SourceSync:
         policy = replace(self.client.policy, first_wait=wait, longest_backoff=max(wait, 30.0))
         return ChatbaseClient(self.client.settings, policy)
 
-    def _remember_links_to_come(self, plan: Plan) -> None:
+    def _remember_links_to_come(self, plan: SyncPlan) -> None:
         coming = {each.declared.key for each in plan.creates if each.declared.kind == "link"}
         if self.record is not None and coming:
             self.record.write(self.record.read() | coming)
 
-    def _forget_links(self, outcome: Outcome) -> None:
+    def _forget_links(self, result: SyncResult) -> None:
         """Forget those deleted, those that another had made, and those that were surely not made."""
         gone = {
             each.key
-            for each in outcome.done
+            for each in result.done
             if each.kind == "link"
             and (
                 (each.action == "delete" and each.error is None)
@@ -95,7 +84,7 @@ class SourceSync:
             self.record.write(self.record.read() - gone)
 
 
-def ids_to_wait_for(report: Report) -> list[str]:
+def ids_to_wait_for(report: SyncReport) -> list[str]:
     """Return the ids of declared sources that are not live yet: those written, and those still training."""
-    written = report.outcome.written_ids if report.outcome is not None else []
+    written = report.result.written_ids if report.result is not None else []
     return list(dict.fromkeys([*written, *still_training(report.plan)]))

@@ -12,18 +12,9 @@ from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.paging import PageWalk
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject, Request
-from airflow_provider_chatbase.client.v1 import find_chatbot, list_chatbots
-from airflow_provider_chatbase.client.v2.agents import get_agent, list_agents
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
-from airflow_provider_chatbase.training import (
-    FAILED,
-    POLL_POLICY,
-    Verdict,
-    judge_agent,
-    judge_sources,
-    name_failed,
-)
+from airflow_provider_chatbase.training import POLL_POLICY, Verdict, judge_and_name, judge_sources
 from airflow_provider_chatbase.triggers.shared_states import SharedStates, States
 
 CONNECTION_AGE = 60.0
@@ -45,7 +36,6 @@ class PollHub:
         self._read_at = float("-inf")
         self._clients: list[AsyncChatbaseClient] = []
         self._agents = SharedStates(self._list_agents, self._get_agent)
-        self._chatbots = SharedStates(self._list_chatbots, self._get_chatbot, few=0)
         self._sources: dict[str, SharedStates] = {}
         self.hook = ChatbaseHook(chatbase_conn_id)
         self.members = 0
@@ -75,7 +65,7 @@ class PollHub:
 
     async def close(self) -> None:
         """Stop what is under way, and close all clients."""
-        for states in (self._agents, self._chatbots, *self._sources.values()):
+        for states in (self._agents, *self._sources.values()):
             states.close()
         for client in self._clients:
             await client.close()
@@ -111,15 +101,11 @@ class PollHub:
         if source_ids is not None:
             return judge_sources(await states.get(source_ids, not_before))
         (state,) = await states.get([agent_id], not_before)
-        version = self.client.settings.api_version
-        verdict = judge_agent(state, version)
-        if verdict.outcome is FAILED and version == "v2":
-            return await self.client.run(name_failed(agent_id, verdict))
-        return verdict
+        return await self.client.run(judge_and_name(self.client.api, state))
 
     def _states(self, agent_id: str, source_ids: Sequence[str] | None) -> SharedStates:
         if source_ids is None:
-            return self._chatbots if self.client.settings.api_version == "v1" else self._agents
+            return self._agents
         if agent_id not in self._sources:
             self._sources[agent_id] = SharedStates(
                 lambda wanted: self._list(lambda: list_sources(agent_id, limit=PAGE), wanted),
@@ -128,18 +114,10 @@ class PollHub:
         return self._sources[agent_id]
 
     async def _list_agents(self, wanted: frozenset[str]) -> States:
-        return await self._list(lambda: list_agents(limit=PAGE), wanted)
+        return await self._list(lambda: self.client.api.list_agents(limit=PAGE), wanted)
 
     async def _get_agent(self, agent_id: str) -> JsonObject:
-        return await self.client.send(get_agent(agent_id))
-
-    async def _list_chatbots(self, wanted: frozenset[str]) -> States:
-        chatbots = await self.client.send(list_chatbots())
-        return {str(each.get("id")): _state(each) for each in chatbots if each.get("id") in wanted}
-
-    async def _get_chatbot(self, agent_id: str) -> JsonObject:
-        chatbots = await self.client.send(list_chatbots())
-        return find_chatbot(chatbots, agent_id)
+        return await self.client.send(self.client.api.get_agent(agent_id))
 
     async def _list(self, first: Callable[[], Request[Page]], wanted: frozenset[str]) -> States:
         """Read a listing until all wanted things are found, or single requests would be fewer."""

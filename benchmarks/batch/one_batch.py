@@ -11,10 +11,10 @@ import time
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chatbase.batch.batch import Batch
-from airflow_provider_chatbase.batch.reading import read_file
+from airflow_provider_chatbase.batch.prompts import read_file
 from airflow_provider_chatbase.batch.settings import read_settings
-from airflow_provider_chatbase.batch.storage import Storage
 from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.files.directory import Directory
 
 
 def main(url: str, key: str, agent_id: str, prompts: str, output: str, concurrency: str) -> None:
@@ -25,14 +25,15 @@ def main(url: str, key: str, agent_id: str, prompts: str, output: str, concurren
         connection=ClientSettings(api_key=key, host=url, files_host=url),
         agent_id=agent_id,
         run="benchmark",
-        storage=Storage(files, output, f"file://{output}"),
+        output=Directory(files, output, f"file://{output}"),
         settings=read_settings(concurrency=int(concurrency), seconds_between_reports=30.0),
     )
     began = time.monotonic()
-    ended = batch.ask_all(read_file(files, prompts, f"file://{prompts}"))
+    folder, _, name = prompts.rpartition("/")
+    report = batch.ask_all(read_file(Directory(files, folder, f"file://{folder}"), name))
     result = {
         "seconds": time.monotonic() - began,
-        "answered": ended.manifest["outcomes"]["answered"],
+        "answered": report.manifest["outcomes"]["answered"],
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     print(json.dumps(result))

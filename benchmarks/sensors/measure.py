@@ -117,7 +117,7 @@ async def _poll_alone(conn_id: str, agent_id: str, source_ids: list[str] | None,
     async with await ChatbaseHook(conn_id).open_async_client(POLL_POLICY) as client:
         while True:
             await asyncio.sleep(interval)
-            verdict = await client.run(poll_training(agent_id, source_ids))
+            verdict = await client.run(poll_training(client.api, agent_id, source_ids))
             if verdict.outcome is not TrainingOutcome.WAITING:
                 return
 

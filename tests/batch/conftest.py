@@ -9,14 +9,14 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chatbase.batch.batch import Batch
-from airflow_provider_chatbase.batch.lock import LockTimes
 from airflow_provider_chatbase.batch.settings import read_settings
-from airflow_provider_chatbase.batch.storage import Storage
 from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.lock import LockTimes
 from airflow_provider_chatbase.simulator import Simulator
 
-QUICK_LOCK = LockTimes(beat=0.1, stale=0.5, settle=0.05)
-PATIENT_LOCK = LockTimes(beat=0.1, stale=20.0, settle=0.05)
+QUICK_LOCK = LockTimes(beat=0.1, stale=0.5)
+PATIENT_LOCK = LockTimes(beat=0.1, stale=20.0)
 """For batches that are not about their lock: a busy machine may not give a sign of life for half a second."""
 
 
@@ -33,15 +33,15 @@ def simulator(start: Callable[..., Simulator]) -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def output(tmp_path: Path) -> Storage:
+def output(tmp_path: Path) -> Directory:
     return storage_of(tmp_path / "out")
 
 
-def storage_of(path: Path) -> Storage:
-    return Storage(LocalFileSystem(), str(path), f"file://{path}")
+def storage_of(path: Path) -> Directory:
+    return Directory(LocalFileSystem(), str(path), f"file://{path}")
 
 
-def new_batch(simulator: Simulator, output: Storage, *, run: str = "run-1", **given: Any) -> Batch:
+def new_batch(simulator: Simulator, output: Directory, *, run: str = "run-1", **given: Any) -> Batch:
     """Make a batch; patience is short, since the simulator shows everything at once."""
     names = ("agent_id", "cache", "api_key", "api_version", "max_attempts")
     own = {name: given.pop(name) for name in names if name in given}
@@ -56,7 +56,7 @@ def new_batch(simulator: Simulator, output: Storage, *, run: str = "run-1", **gi
         connection=connection,
         agent_id=own.get("agent_id", simulator.agent_id),
         run=run,
-        storage=output,
+        output=output,
         cache=own.get("cache"),
         settings=read_settings(
             **{"patience": 1.0, "patience_after_timeout": 1.0, "lock_times": PATIENT_LOCK, **given}
@@ -64,7 +64,7 @@ def new_batch(simulator: Simulator, output: Storage, *, run: str = "run-1", **gi
     )
 
 
-def rows_of(output: Storage) -> list[dict[str, Any]]:
+def rows_of(output: Directory) -> list[dict[str, Any]]:
     content = output.read("results.jsonl")
     assert content is not None
     return [json.loads(line) for line in content.splitlines()]

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_chatbase.batch.outcomes import StopReason
-from airflow_provider_chatbase.batch.storage import Storage
-from airflow_provider_chatbase.batch.tally import verdict
+from airflow_provider_chatbase.batch.outcome import StopReason
+from airflow_provider_chatbase.batch.results import verdict
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseNotFoundError
 from airflow_provider_chatbase.exceptions import (
     ChatbaseBatchError,
@@ -21,11 +20,12 @@ from airflow_provider_chatbase.exceptions import (
     ChatbaseExpectationsError,
     ChatbaseOutputError,
 )
+from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Fault, Simulator
 from tests.batch.conftest import new_batch, questions, rows_of, storage_of
 
 
-def test_rows_are_in_the_order_of_the_input(start: Callable[..., Simulator], output: Storage):
+def test_rows_are_in_the_order_of_the_input(start: Callable[..., Simulator], output: Directory):
     with start() as simulator:
         given = [{"id": f"q{n}", "message": f"[sim:answer] reply {n}", "n": n} for n in range(120)]
         ended = new_batch(simulator, output, concurrency=16).ask_all(given)
@@ -55,7 +55,7 @@ def test_rows_are_in_the_order_of_the_input(start: Callable[..., Simulator], out
         assert {row["attempts"] for row in rows} == {1}
 
 
-def test_one_bad_prompt_neither_sinks_the_batch_nor_hides(simulator: Simulator, output: Storage):
+def test_one_bad_prompt_neither_sinks_the_batch_nor_hides(simulator: Simulator, output: Directory):
     given = ["fine", "", "[sim:error] x", {"message": "y", "user_id": "a@b"}, "[sim:tool=x] y", "also fine"]
     ended = new_batch(simulator, output).ask_all(given)
     assert [(row["outcome"], row["error_code"]) for row in rows_of(output)] == [
@@ -70,7 +70,7 @@ def test_one_bad_prompt_neither_sinks_the_batch_nor_hides(simulator: Simulator, 
     verdict(ended.tally, ended.stopped, new_batch(simulator, output).settings, fail_at_limit=True)
 
 
-def test_finished_prompts_are_not_sent_again(simulator: Simulator, output: Storage):
+def test_finished_prompts_are_not_sent_again(simulator: Simulator, output: Directory):
     new_batch(simulator, output).ask_all(questions(20))
     before = rows_of(output)
     again = new_batch(simulator, output).ask_all(questions(20))
@@ -80,7 +80,7 @@ def test_finished_prompts_are_not_sent_again(simulator: Simulator, output: Stora
 
 
 @pytest.mark.parametrize("change", ["run", "input", "agent"])
-def test_another_run_input_or_agent_starts_anew(simulator: Simulator, output: Storage, change: str):
+def test_another_run_input_or_agent_starts_anew(simulator: Simulator, output: Directory, change: str):
     new_batch(simulator, output).ask_all(questions(5))
     if change == "agent":
         simulator.store.agents[simulator.agent_id].fields["instructions"] = "Be brief."
@@ -91,7 +91,7 @@ def test_another_run_input_or_agent_starts_anew(simulator: Simulator, output: St
     assert len(output.names("_checkpoint")) == 1  # that of the finished run is gone with its results
 
 
-def test_what_is_not_asked_does_not_count_as_changed(simulator: Simulator, output: Storage):
+def test_what_is_not_asked_does_not_count_as_changed(simulator: Simulator, output: Directory):
     new_batch(simulator, output).ask_all([{"message": "[sim:answer] yes", "team": "a"}])
     ended = new_batch(simulator, output, min_pass_rate=1).ask_all(
         [{"message": "[sim:answer] yes", "team": "b", "contains": "no"}]
@@ -101,7 +101,7 @@ def test_what_is_not_asked_does_not_count_as_changed(simulator: Simulator, outpu
     assert ended.tally.passed == 0
 
 
-def test_the_checkpoint_of_an_unfinished_run_is_kept(simulator: Simulator, output: Storage):
+def test_the_checkpoint_of_an_unfinished_run_is_kept(simulator: Simulator, output: Directory):
     new_batch(simulator, output, max_items=2).ask_all(questions(5))
     new_batch(simulator, output, run="run-2").ask_all(questions(5))
     new_batch(simulator, output).ask_all(questions(5))
@@ -122,7 +122,7 @@ def test_the_checkpoint_of_an_unfinished_run_is_kept(simulator: Simulator, outpu
     ],
     ids=lambda fault: f"{fault.kind}-{fault.status}",
 )
-def test_a_failure_on_the_way_is_paid_for_once(simulator: Simulator, output: Storage, fault: Fault):
+def test_a_failure_on_the_way_is_paid_for_once(simulator: Simulator, output: Directory, fault: Fault):
     simulator.faults.add(fault)
     new_batch(simulator, output, concurrency=20).ask_all(questions(40))
     rows = rows_of(output)
@@ -133,14 +133,14 @@ def test_a_failure_on_the_way_is_paid_for_once(simulator: Simulator, output: Sto
         assert (row["credits"] is None) == row["recovered"]
 
 
-def test_recovered_answers_have_an_unknown_cost(simulator: Simulator, output: Storage):
+def test_recovered_answers_have_an_unknown_cost(simulator: Simulator, output: Directory):
     simulator.faults.add(Fault(kind="reset_after", operation="chatWithAgent", times=2))
     manifest = new_batch(simulator, output).ask_all(["[sim:credits=2] a", *questions(9)]).manifest
     assert (manifest["recovered"], manifest["credits_unknown"]) == (2, 2)
     assert manifest["credits_estimated"] > manifest["credits"]
 
 
-def test_equal_messages_of_one_user_are_told_apart(start: Callable[..., Simulator], output: Storage):
+def test_equal_messages_of_one_user_are_told_apart(start: Callable[..., Simulator], output: Directory):
     with start() as simulator:
         simulator.faults.add(Fault(kind="reset_after", operation="chatWithAgent", probability=0.5))
         given = [{"message": "the same", "user_id": "customer-1"} for _ in range(8)]
@@ -151,7 +151,7 @@ def test_equal_messages_of_one_user_are_told_apart(start: Callable[..., Simulato
         assert any(row["recovered"] for row in rows)
 
 
-def test_equal_messages_in_one_conversation_are_told_apart(simulator: Simulator, output: Storage):
+def test_equal_messages_in_one_conversation_are_told_apart(simulator: Simulator, output: Directory):
     new_batch(simulator, output, run="first").ask_all(["hello"])
     conversation = rows_of(output)[0]["conversation_id"]
     simulator.faults.add(Fault(kind="reset_before", operation="chatWithAgent", probability=0.3))
@@ -166,7 +166,7 @@ def test_equal_messages_in_one_conversation_are_told_apart(simulator: Simulator,
 
 
 def test_an_earlier_message_of_a_conversation_is_found_behind_a_later_one(
-    start: Callable[..., Simulator], output: Storage
+    start: Callable[..., Simulator], output: Directory
 ):
     with start() as simulator:
         new_batch(simulator, output, run="first").ask_all(["hello"])
@@ -186,7 +186,7 @@ def test_an_earlier_message_of_a_conversation_is_found_behind_a_later_one(
 
 
 def test_what_fails_for_a_moment_is_tried_again_when_the_others_are_through(
-    simulator: Simulator, output: Storage
+    simulator: Simulator, output: Directory
 ):
     simulator.faults.add(Fault(kind="status", status=429, retry_after=0, operation="chatWithAgent", times=5))
     ended = new_batch(simulator, output, max_attempts=1, concurrency=2, max_failure_rate=0).ask_all(
@@ -198,7 +198,7 @@ def test_what_fails_for_a_moment_is_tried_again_when_the_others_are_through(
     assert ended.stopped is None
 
 
-def test_no_credits_left_stops_at_once_and_can_be_resumed(start: Callable[..., Simulator], output: Storage):
+def test_no_credits_left_stops_at_once_and_can_be_resumed(start: Callable[..., Simulator], output: Directory):
     with start(credit_balance=39) as simulator:
         ended = new_batch(simulator, output, concurrency=1).ask_all(questions(60))
         assert ended.stopped is StopReason.CREDITS_EXHAUSTED
@@ -219,19 +219,19 @@ def test_no_credits_left_stops_at_once_and_can_be_resumed(start: Callable[..., S
         assert simulator.prompts_charged == 60
 
 
-def test_a_refused_key_sends_nothing_and_leaves_no_results(simulator: Simulator, output: Storage):
+def test_a_refused_key_sends_nothing_and_leaves_no_results(simulator: Simulator, output: Directory):
     with pytest.raises(Exception, match="AUTH_INVALID_API_KEY"):
         new_batch(simulator, output, api_key="wrong").ask_all(questions(3))
     assert output.read("results.jsonl") is None
     assert output.read("_checkpoint/_lock.json") is None
 
 
-def test_an_unknown_agent_is_refused(simulator: Simulator, output: Storage):
+def test_an_unknown_agent_is_refused(simulator: Simulator, output: Directory):
     with pytest.raises(ChatbaseNotFoundError, match="AGENT_NOT_FOUND"):
         new_batch(simulator, output, agent_id="nobody").ask_all(questions(3))
 
 
-def test_a_key_that_is_revoked_meanwhile_stops_the_batch(simulator: Simulator, output: Storage):
+def test_a_key_that_is_revoked_meanwhile_stops_the_batch(simulator: Simulator, output: Directory):
     simulator.faults.add(Fault(kind="status", status=401, operation="chatWithAgent", skip=5))
     ended = new_batch(simulator, output, concurrency=1).ask_all(questions(20))
     assert ended.stopped is StopReason.REFUSED
@@ -240,7 +240,7 @@ def test_a_key_that_is_revoked_meanwhile_stops_the_batch(simulator: Simulator, o
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_max_credits_is_not_passed(start: Callable[..., Simulator], output: Storage, concurrency: int):
+def test_max_credits_is_not_passed(start: Callable[..., Simulator], output: Directory, concurrency: int):
     with start(credits_per_answer=0.25) as simulator:
         ended = new_batch(simulator, output, concurrency=concurrency, max_credits=2.5).ask_all(questions(40))
         assert simulator.credits_charged == 2.5
@@ -254,7 +254,7 @@ def test_max_credits_is_not_passed(start: Callable[..., Simulator], output: Stor
         assert simulator.prompts_charged == 40
 
 
-def test_max_items(simulator: Simulator, output: Storage):
+def test_max_items(simulator: Simulator, output: Directory):
     ended = new_batch(simulator, output, max_items=7).ask_all(questions(20))
     assert (ended.stopped, simulator.prompts_charged) == (StopReason.MAX_ITEMS, 7)
     assert new_batch(simulator, output, max_items=7).ask_all(questions(20)).tally.outcomes["answered"] == 7
@@ -263,7 +263,7 @@ def test_max_items(simulator: Simulator, output: Storage):
 
 
 @pytest.mark.parametrize(("most", "fails"), [(0.04, True), (0.05, False), (0.1, False), (0, True)])
-def test_max_failure_rate_at_its_edge(simulator: Simulator, output: Storage, most: float, fails: bool):
+def test_max_failure_rate_at_its_edge(simulator: Simulator, output: Directory, most: float, fails: bool):
     batch = new_batch(simulator, output, max_failure_rate=most)
     given = ["[sim:error] x" if n == 19 else f"q{n}" for n in range(20)]
     ended = batch.ask_all(given)
@@ -274,14 +274,14 @@ def test_max_failure_rate_at_its_edge(simulator: Simulator, output: Storage, mos
         verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=False)
 
 
-def test_a_failure_rate_that_is_certain_stops_the_batch(simulator: Simulator, output: Storage):
+def test_a_failure_rate_that_is_certain_stops_the_batch(simulator: Simulator, output: Directory):
     given = [f"[sim:error] {n}" for n in range(50)]
     ended = new_batch(simulator, output, concurrency=1, max_failure_rate=0.1).ask_all(given)
     assert ended.stopped is StopReason.FAILURE_RATE
     assert ended.tally.failed == 6
 
 
-def test_fail_fast(simulator: Simulator, output: Storage):
+def test_fail_fast(simulator: Simulator, output: Directory):
     batch = new_batch(simulator, output, concurrency=1, fail_fast=True)
     ended = batch.ask_all(["a", "[sim:error] b", "c"])
     assert [row["outcome"] for row in rows_of(output)] == ["answered", "failed", "not_sent"]
@@ -289,14 +289,14 @@ def test_fail_fast(simulator: Simulator, output: Storage):
         verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=False)
 
 
-def test_nothing_answered_is_no_success(simulator: Simulator, output: Storage):
+def test_nothing_answered_is_no_success(simulator: Simulator, output: Directory):
     batch = new_batch(simulator, output)
     ended = batch.ask_all(["[sim:error] a", ""])
     with pytest.raises(ChatbaseBatchError, match="Not one prompt was answered"):
         verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=False)
 
 
-def test_an_outage_ends_the_batch_before_it_uses_up_all_prompts(simulator: Simulator, output: Storage):
+def test_an_outage_ends_the_batch_before_it_uses_up_all_prompts(simulator: Simulator, output: Directory):
     simulator.faults.add(Fault(kind="status", status=429, retry_after=0, operation="chatWithAgent"))
     ended = new_batch(simulator, output, max_attempts=1).ask_all(questions(100))
     assert ended.stopped is StopReason.OUTAGE
@@ -306,14 +306,14 @@ def test_an_outage_ends_the_batch_before_it_uses_up_all_prompts(simulator: Simul
     assert [row["outcome"] for row in rows_of(output)] == ["answered"] * 100
 
 
-def test_no_prompts_give_empty_results(simulator: Simulator, output: Storage):
+def test_no_prompts_give_empty_results(simulator: Simulator, output: Directory):
     batch = new_batch(simulator, output, max_failure_rate=0, min_pass_rate=1)
     ended = batch.ask_all([])
     assert (ended.manifest["items"], output.read("results.jsonl")) == (0, b"")
     verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=True)
 
 
-def test_plan_sends_nothing_and_writes_nothing(simulator: Simulator, output: Storage):
+def test_plan_sends_nothing_and_writes_nothing(simulator: Simulator, output: Directory):
     simulator.store.agents[simulator.agent_id].fields["creditLimit"] = 500
     given = [*questions(10), "Question 1", ""]
     plan = new_batch(simulator, output, dedupe=True).plan(given)
@@ -335,14 +335,14 @@ def test_plan_sends_nothing_and_writes_nothing(simulator: Simulator, output: Sto
     assert not Path(output.root).exists()
 
 
-def test_a_plan_knows_what_is_answered_and_what_it_cost(start: Callable[..., Simulator], output: Storage):
+def test_a_plan_knows_what_is_answered_and_what_it_cost(start: Callable[..., Simulator], output: Directory):
     with start(credits_per_answer=2.5) as simulator:
         new_batch(simulator, output, max_items=4).ask_all(questions(10))
         plan = new_batch(simulator, output).plan(questions(10))
         assert (plan["answered_before"], plan["to_send"], plan["estimated_credits"]) == (4, 6, 15)
 
 
-def test_dedupe_sends_equal_prompts_once(simulator: Simulator, output: Storage):
+def test_dedupe_sends_equal_prompts_once(simulator: Simulator, output: Directory):
     given = [{"id": f"i{n}", "message": f"q{n % 3}", "n": n} for n in range(9)]
     given += [{"message": "q0", "user_id": "u"}, {"message": "[sim:error] x"}, {"message": "[sim:error] x"}]
     ended = new_batch(simulator, output, dedupe=True).ask_all(given)
@@ -355,7 +355,7 @@ def test_dedupe_sends_equal_prompts_once(simulator: Simulator, output: Storage):
     assert (ended.manifest["duplicates"], ended.manifest["credits"]) == (7, 4)
 
 
-def test_the_cache_answers_a_new_run(simulator: Simulator, output: Storage, tmp_path: Path):
+def test_the_cache_answers_a_new_run(simulator: Simulator, output: Directory, tmp_path: Path):
     cache = storage_of(tmp_path / "cache")
     new_batch(simulator, output, cache=cache).ask_all([*questions(5), "[sim:error] x"])
     ended = new_batch(simulator, output, cache=cache, run="run-2").ask_all([*questions(6), "[sim:error] x"])
@@ -367,7 +367,7 @@ def test_the_cache_answers_a_new_run(simulator: Simulator, output: Storage, tmp_
     assert (plan["cached"], plan["to_send"]) == (6, 1)
 
 
-def test_the_cache_knows_the_agent_and_its_age(simulator: Simulator, output: Storage, tmp_path: Path):
+def test_the_cache_knows_the_agent_and_its_age(simulator: Simulator, output: Directory, tmp_path: Path):
     cache = storage_of(tmp_path / "cache")
     new_batch(simulator, output, cache=cache).ask_all(questions(2))
     new_batch(simulator, output, cache=cache, run="run-2", cache_ttl=0).ask_all(questions(2))
@@ -377,7 +377,7 @@ def test_the_cache_knows_the_agent_and_its_age(simulator: Simulator, output: Sto
     assert simulator.prompts_charged == 6
 
 
-def test_structured_answers(simulator: Simulator, output: Storage):
+def test_structured_answers(simulator: Simulator, output: Directory):
     schema = {"type": "object", "properties": {"mood": {"enum": ["good", "bad"]}}, "required": ["mood"]}
     given = ['[sim:answer] {"mood": "good"}', '[sim:answer] {"mood": "odd"}', "[sim:answer] fine, thanks"]
     ended = new_batch(simulator, output, json_schema=schema).ask_all(given)
@@ -392,7 +392,7 @@ def test_structured_answers(simulator: Simulator, output: Storage):
     assert simulator.prompts_charged == 3
 
 
-def test_expectations_and_the_pass_rate(simulator: Simulator, output: Storage):
+def test_expectations_and_the_pass_rate(simulator: Simulator, output: Directory):
     given: list[Any] = [
         {"id": "good", "message": "[sim:answer] Monday 9:00", "contains": "monday", "min_score": 0.5},
         {"id": "bad", "message": "[sim:answer] no idea", "expect": {"contains": ["a9", "b9"], "regex": "x"}},
@@ -421,14 +421,14 @@ def test_expectations_and_the_pass_rate(simulator: Simulator, output: Storage):
     assert len(simulator.requests_for("getConversation")) == 2  # the score is read only where it is asked for
 
 
-def test_a_score_that_is_asked_for_later_is_read_and_nothing_sent(simulator: Simulator, output: Storage):
+def test_a_score_that_is_asked_for_later_is_read_and_nothing_sent(simulator: Simulator, output: Directory):
     new_batch(simulator, output).ask_all(["[sim:score=0.7] a"])
     new_batch(simulator, output).ask_all([{"message": "[sim:score=0.7] a", "min_score": 0.6}])
     assert simulator.prompts_charged == 1
     assert rows_of(output)[0]["passed"] is True
 
 
-def test_parquet(simulator: Simulator, output: Storage):
+def test_parquet(simulator: Simulator, output: Directory):
     parquet = pytest.importorskip("pyarrow.parquet")
     new_batch(simulator, output).ask_all(["x"])
     ended = new_batch(simulator, output, file_format="parquet").ask_all(
@@ -444,7 +444,7 @@ def test_parquet(simulator: Simulator, output: Storage):
     assert output.read("results.jsonl") is None
 
 
-def test_api_v1(simulator: Simulator, output: Storage, caplog: pytest.LogCaptureFixture):
+def test_api_v1(simulator: Simulator, output: Directory, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         ended = new_batch(simulator, output, api_version="v1").ask_all(
             [*questions(5), {"message": "x", "user_id": "u"}]
@@ -462,7 +462,7 @@ def test_api_v1(simulator: Simulator, output: Storage, caplog: pytest.LogCapture
     [("reconcile", "ambiguous", 1), ("fail", "ambiguous", 1), ("retry", "answered", 2)],
 )
 def test_on_api_v1_a_lost_reply_goes_by_on_ambiguous(
-    simulator: Simulator, output: Storage, on_ambiguous: str, outcome: str, charged: int
+    simulator: Simulator, output: Directory, on_ambiguous: str, outcome: str, charged: int
 ):
     simulator.faults.add(Fault(kind="reset_after", operation="chat", times=1))
     new_batch(simulator, output, api_version="v1", on_ambiguous=on_ambiguous).ask_all(["x"])
@@ -472,7 +472,9 @@ def test_on_api_v1_a_lost_reply_goes_by_on_ambiguous(
         assert simulator.prompts_charged == 1
 
 
-def test_a_look_that_fails_leaves_the_prompt_ambiguous_until_it_works(simulator: Simulator, output: Storage):
+def test_a_look_that_fails_leaves_the_prompt_ambiguous_until_it_works(
+    simulator: Simulator, output: Directory
+):
     simulator.faults.add(
         Fault(kind="reset_after", operation="chatWithAgent", times=1),
         Fault(kind="status", status=429, retry_after=0, operation="listUserConversations"),
@@ -485,7 +487,7 @@ def test_a_look_that_fails_leaves_the_prompt_ambiguous_until_it_works(simulator:
     assert simulator.prompts_charged == 2
 
 
-def test_being_told_to_end_keeps_what_is_answered(start: Callable[..., Simulator], output: Storage):
+def test_being_told_to_end_keeps_what_is_answered(start: Callable[..., Simulator], output: Directory):
     with start(latency={"chatWithAgent": 0.05}) as simulator:
         batch = new_batch(simulator, output, concurrency=4, grace=0.5)
         simulator.on_request = lambda request: (
@@ -502,7 +504,7 @@ def test_being_told_to_end_keeps_what_is_answered(start: Callable[..., Simulator
 
 
 def test_answers_that_take_too_long_for_the_end_are_found_later(
-    start: Callable[..., Simulator], output: Storage
+    start: Callable[..., Simulator], output: Directory
 ):
     with start(latency={"chatWithAgent": 1.0}) as simulator:
         batch = new_batch(simulator, output, concurrency=4, grace=0.1)
@@ -520,13 +522,13 @@ def test_answers_that_take_too_long_for_the_end_are_found_later(
 
 def test_an_output_below_a_file_is_refused_before_anything_is_sent(simulator: Simulator, tmp_path: Path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ChatbaseOutputError, match="cannot be used"):
+    with pytest.raises(ChatbaseOutputError, match="cannot be written"):
         new_batch(simulator, storage_of(tmp_path / "file" / "out")).ask_all(["x"])
     assert simulator.requests == []
 
 
 def test_a_full_disk_ends_the_batch_and_a_rerun_goes_on(
-    simulator: Simulator, output: Storage, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, output: Directory, monkeypatch: pytest.MonkeyPatch
 ):
     import errno
     import os
@@ -549,7 +551,7 @@ def test_a_full_disk_ends_the_batch_and_a_rerun_goes_on(
 
 
 def test_the_log_has_progress_and_no_content(
-    start: Callable[..., Simulator], output: Storage, caplog: pytest.LogCaptureFixture
+    start: Callable[..., Simulator], output: Directory, caplog: pytest.LogCaptureFixture
 ):
     with start(latency={"chatWithAgent": 0.05}) as simulator, caplog.at_level(logging.INFO):
         simulator.faults.add(Fault(kind="reset_after", operation="chatWithAgent", probability=0.2))
@@ -563,7 +565,9 @@ def test_the_log_has_progress_and_no_content(
     assert "HTTP Request: POST" not in text
 
 
-def test_results_are_whole_or_absent(simulator: Simulator, output: Storage, monkeypatch: pytest.MonkeyPatch):
+def test_results_are_whole_or_absent(
+    simulator: Simulator, output: Directory, monkeypatch: pytest.MonkeyPatch
+):
     new_batch(simulator, output).ask_all(questions(3))
     monkeypatch.setattr(
         "airflow_provider_chatbase.batch.batch.write_manifest",

@@ -3,7 +3,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from airflow_provider_chatbase.batch.budget import Admission, Budget
-from airflow_provider_chatbase.batch.outcomes import StopReason
+from airflow_provider_chatbase.batch.outcome import StopReason
 
 
 def _spend(budget: Budget, cost: float | None) -> None:

@@ -9,13 +9,10 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_provider_chatbase.batch import segments as segments_module
-from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Sent, encode
-from airflow_provider_chatbase.batch.item import Item
-from airflow_provider_chatbase.batch.journal import Journal
-from airflow_provider_chatbase.batch.outcomes import Outcome
-from airflow_provider_chatbase.batch.segments import SegmentLog
-from airflow_provider_chatbase.batch.storage import Storage
+from airflow_provider_chatbase.batch import checkpoint as checkpoint_module
+from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Journal, SegmentLog, Sent, encode
+from airflow_provider_chatbase.batch.outcome import Outcome, PromptRecord
+from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Simulator
 from tests.batch.conftest import new_batch, questions, rows_of, storage_of
 
@@ -23,28 +20,28 @@ FOLDER = "_checkpoint/x"
 
 
 @pytest.fixture
-def memory() -> Iterator[Storage]:
+def memory() -> Iterator[Directory]:
     fs = MemoryFileSystem()
     fs.store.clear()
-    yield Storage(fs, "/bucket/out", "memory://bucket/out")
+    yield Directory(fs, "/bucket/out", "memory://bucket/out")
     fs.store.clear()
 
 
 @pytest.fixture(params=["local", "memory"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path, memory: Storage) -> Storage:
+def storage(request: pytest.FixtureRequest, tmp_path: Path, memory: Directory) -> Directory:
     return storage_of(tmp_path / "out") if request.param == "local" else memory
 
 
 def _answered(text: str, cost: float = 1) -> dict[str, object]:
-    return Item(Outcome.ANSWERED, text=text, credits=cost, final=True).as_json()
+    return PromptRecord(Outcome.ANSWERED, text=text, credits=cost, final=True).as_json()
 
 
-def _opened(storage: Storage, count: int = 5) -> tuple[SegmentLog, Checkpoint]:
+def _opened(storage: Directory, count: int = 5) -> tuple[SegmentLog, Checkpoint]:
     segments = SegmentLog(storage, FOLDER)
     return segments, Checkpoint(segments, count)
 
 
-def test_what_was_written_is_known_to_the_next_process(storage: Storage):
+def test_what_was_written_is_known_to_the_next_process(storage: Directory):
     segments, _ = _opened(storage)
     segments.append(encode({"i": 0, "sent": 5.0, "since": 5.0}) + encode({"i": 1, "sent": 6.0, "since": 6.0}))
     segments.append(encode({"i": 0, "item": _answered("zero", 2.5)}))
@@ -52,15 +49,15 @@ def test_what_was_written_is_known_to_the_next_process(storage: Storage):
     _, later = _opened(storage)
     assert [later.is_final(n) for n in range(3)] == [True, False, False]
     assert [later.in_flight(n) for n in range(3)] == [None, Sent(6.0, 6.0), None]
-    assert later.item(0).text == "zero"
-    assert later.item(1).outcome == Outcome.AMBIGUOUS
-    assert later.item(2).outcome == Outcome.NOT_SENT
+    assert later.record(0).text == "zero"
+    assert later.record(1).outcome == Outcome.AMBIGUOUS
+    assert later.record(2).outcome == Outcome.NOT_SENT
     assert later.spent() == (2.5, 1)
     assert (later.sent_count(), later.resumed) == (2, 1)
 
 
-def test_a_full_segment_becomes_one_file(storage: Storage, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(segments_module, "SEGMENT_BYTES", 1000)
+def test_a_full_segment_becomes_one_file(storage: Directory, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checkpoint_module, "SEGMENT_BYTES", 1000)
     segments, checkpoint = _opened(storage, 50)
     for n in range(50):
         place = segments.append(encode({"i": n, "item": _answered(f"text {n}")}))
@@ -69,17 +66,17 @@ def test_a_full_segment_becomes_one_file(storage: Storage, monkeypatch: pytest.M
     names = storage.names(FOLDER)
     assert 5 < len(names) < 26
     assert not [name for name in names if "-" in name]
-    assert [checkpoint.item(n).text for n in range(50)] == [f"text {n}" for n in range(50)]
+    assert [checkpoint.record(n).text for n in range(50)] == [f"text {n}" for n in range(50)]
     _, later = _opened(storage, 50)
-    assert [later.item(n).text for n in (49, 0, 25)] == ["text 49", "text 0", "text 25"]
+    assert [later.record(n).text for n in (49, 0, 25)] == ["text 49", "text 0", "text 25"]
 
 
-def test_parts_whose_segment_was_made_do_not_count_twice(memory: Storage):
+def test_parts_whose_segment_was_made_do_not_count_twice(memory: Directory):
     memory.write(f"{FOLDER}/000001-0000.jsonl", encode({"i": 0, "item": _answered("part")}))
     memory.write(f"{FOLDER}/000001.jsonl", encode({"i": 0, "item": _answered("whole")}))
     memory.write(f"{FOLDER}/000002-0000.jsonl", encode({"i": 1, "item": _answered("one")}))
     _, checkpoint = _opened(memory)
-    assert (checkpoint.item(0).text, checkpoint.item(1).text) == ("whole", "one")
+    assert (checkpoint.record(0).text, checkpoint.record(1).text) == ("whole", "one")
     assert checkpoint.spent() == (2, 2)
 
 
@@ -91,14 +88,14 @@ def test_a_torn_end_is_passed_over(tmp_path: Path, cut: int):
     storage.write(f"{FOLDER}/000001.jsonl", sent + encode({"i": 0, "item": _answered("zero")}) + last[:-cut])
     segments, checkpoint = _opened(storage)
     assert not checkpoint.damaged
-    assert checkpoint.item(0).text == "zero"
+    assert checkpoint.record(0).text == "zero"
     assert checkpoint.in_flight(1) == Sent(1.0, 1.0)
     segments.append(encode({"i": 1, "item": _answered("again")}))  # after a torn line, in a file of its own
     _, later = _opened(storage)
-    assert later.item(1).text == "again"
+    assert later.record(1).text == "again"
 
 
-def test_damage_in_the_middle_makes_unknown_prompts_be_looked_for(simulator: Simulator, output: Storage):
+def test_damage_in_the_middle_makes_unknown_prompts_be_looked_for(simulator: Simulator, output: Directory):
     new_batch(simulator, output).ask_all(questions(6))
     folder = next(name for name in output.names("_checkpoint") if not name.startswith("_"))
     path = Path(output.path(f"_checkpoint/{folder}/000001.jsonl"))
@@ -111,7 +108,7 @@ def test_damage_in_the_middle_makes_unknown_prompts_be_looked_for(simulator: Sim
     assert simulator.prompts_charged == 6
 
 
-def test_on_an_object_store_a_batch_resumes(start: Callable[..., Simulator], memory: Storage):
+def test_on_an_object_store_a_batch_resumes(start: Callable[..., Simulator], memory: Directory):
     with start() as simulator:
         new_batch(simulator, memory, max_items=30).ask_all(questions(60))
         ended = new_batch(simulator, memory).ask_all(questions(60))
@@ -120,7 +117,7 @@ def test_on_an_object_store_a_batch_resumes(start: Callable[..., Simulator], mem
         assert [row["id"] for row in rows_of(memory)] == [str(n) for n in range(60)]
 
 
-def test_many_wait_for_one_write(storage: Storage, monkeypatch: pytest.MonkeyPatch):
+def test_many_wait_for_one_write(storage: Directory, monkeypatch: pytest.MonkeyPatch):
     segments, checkpoint = _opened(storage, 100)
     writes: list[int] = []
     real = segments.append

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_chatbase.batch.intake import Intake
-from airflow_provider_chatbase.batch.reading import read_file
+from airflow_provider_chatbase.batch.prompts import Intake, read_file
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.files.directory import Directory
 
 
 def _read(path: Path) -> list[Any]:
-    with Intake(read_file(LocalFileSystem(), str(path), f"file://{path}")) as intake:
+    with Intake(
+        read_file(Directory(LocalFileSystem(), str(path.parent), f"file://{path.parent}"), path.name)
+    ) as intake:
         return list(intake)
 
 
@@ -97,13 +99,13 @@ def test_the_digest_is_of_what_is_asked_only():
     assert digest("x") != digest("x", "x")
 
 
-def test_duplicates_and_lanes():
+def test_duplicates_and_queues():
     given = ["a", "b", "a", {"message": "a", "user_id": "u"}, {"message": "a", "user_id": "u"}, ""]
     given.append({"message": "a", "conversation_id": "c"})
     with Intake(given) as intake:
         prompts = list(intake)
         assert [intake.first_like(p)[0] for p in prompts] == [0, 1, 0, 3, 3, 5, 6]
-        assert [intake.shares_lane(p) for p in prompts] == [False, False, False, True, True, False, False]
+        assert [intake.shares_queue(p) for p in prompts] == [False, False, False, True, True, False, False]
         assert (intake.count, intake.invalid, intake.duplicates) == (7, 1, 2)
 
 
@@ -128,5 +130,5 @@ def test_memory_does_not_grow_with_the_prompts():
 def test_jsonl_rows_are_streamed(tmp_path: Path):
     path = tmp_path / "p.jsonl"
     path.write_text("".join(json.dumps(f"q{n}") + "\n" for n in range(5)))
-    stream = read_file(LocalFileSystem(), str(path), "u")
+    stream = read_file(Directory(LocalFileSystem(), str(tmp_path), "u"), path.name)
     assert next(iter(stream)) == "q0"

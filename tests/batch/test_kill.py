@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_chatbase.batch.storage import Storage
+from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Fault, Simulator
 from tests.batch.conftest import rows_of
 
@@ -34,7 +34,7 @@ STORM = [
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("seed", "faults"), [(1, QUIET), (2, STORM)], ids=["calm", "storm"])
-def test_every_prompt_is_answered_once_and_charged_once(output: Storage, seed: int, faults: list[Fault]):
+def test_every_prompt_is_answered_once_and_charged_once(output: Directory, seed: int, faults: list[Fault]):
     rng = random.Random(seed)
     latency = {"chatWithAgent": 0.05}
     with Simulator(conversations=3, latency=latency, rate_limit=1_000_000) as simulator:
@@ -56,7 +56,7 @@ def _next_kill(rng: random.Random, simulator: Simulator, killed_at: list[int]) -
     return rng.randint(1, PROMPTS // KILLS) if len(killed_at) < KILLS else None
 
 
-def _run(simulator: Simulator, output: Storage, kill_after: int | None) -> bool:
+def _run(simulator: Simulator, output: Directory, kill_after: int | None) -> bool:
     """Run the batch, kill it in the middle of a request, and say whether it was killed."""
     arguments = [simulator.url, simulator.api_key, simulator.agent_id, output.root, str(PROMPTS)]
     process = subprocess.Popen(
@@ -70,7 +70,8 @@ def _run(simulator: Simulator, output: Storage, kill_after: int | None) -> bool:
         nonlocal seen
         seen += 1
         if seen == kill_after:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
+            process.wait(200)  # meanwhile the server stands still: a slow death lets nothing through
 
     simulator.on_request = kill
     _, errors = process.communicate()

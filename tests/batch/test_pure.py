@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from airflow_provider_chatbase.batch import failures
-from airflow_provider_chatbase.batch.expectations import WrongExpectationError, read_expectations
-from airflow_provider_chatbase.batch.outcomes import Outcome, StopReason
-from airflow_provider_chatbase.batch.progress import Progress
-from airflow_provider_chatbase.batch.prompts import Unreadable, as_json, from_json, read_prompt
+from airflow_provider_chatbase.batch.budget import Progress
+from airflow_provider_chatbase.batch.expectations import (
+    AnswerSchema,
+    WrongExpectationError,
+    read_expectations,
+)
+from airflow_provider_chatbase.batch.outcome import Outcome, StopReason, outcome_of, stop_reason
+from airflow_provider_chatbase.batch.prompts import Prompt, Unreadable, read_prompt
 from airflow_provider_chatbase.batch.settings import read_settings
-from airflow_provider_chatbase.batch.structured import AnswerSchema
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 
@@ -53,7 +56,7 @@ def test_what_cannot_be_sent_says_why_and_stops_no_other(given: Any, why: str):
 
 def test_a_prompt_survives_the_disk():
     prompt = read_prompt(2, {"id": "a", "message": "ü\u2028", "expect": {"regex": ["x", "y"]}, "k": [1]})
-    assert from_json(as_json(prompt)) == prompt
+    assert Prompt.from_json(json.loads(json.dumps(prompt.as_json()))) == prompt
 
 
 def test_expectations_name_what_is_not_met():
@@ -139,7 +142,7 @@ def test_a_wrong_argument_is_named(wrong: dict[str, Any]):
     ],
 )
 def test_what_holds_for_every_prompt_stops_the_batch(error: errors.ChatbaseError, reason: StopReason | None):
-    assert failures.stop_reason(error) == reason
+    assert stop_reason(error) == reason
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def test_what_holds_for_every_prompt_stops_the_batch(error: errors.ChatbaseError
     ],
 )
 def test_outcomes(error: errors.ChatbaseError, unknown: bool, outcome: Outcome):
-    assert failures.outcome(error, fate_unknown=unknown) == outcome
+    assert outcome_of(error, fate_unknown=unknown) == outcome
 
 
 def test_progress_is_numbers_only():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from stand_in import KEY, StandIn
+from acting import KEY, Acting
 
 from airflow_provider_chatbase.client import (
     AsyncChatbaseClient,
@@ -21,6 +21,9 @@ from airflow_provider_chatbase.simulator import Simulator
 
 QUICK = RetryPolicy(max_attempts=4, first_wait=0.001, longest_backoff=0.01)
 """Four attempts, and hardly a wait between them."""
+
+TIMEOUT = 1.0
+"""Seconds of silence of the stand-in that the clients put up with."""
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -51,15 +54,15 @@ async def arun(requests: tuple[Request[Any], ...], settings: ClientSettings, pol
 
 
 @pytest.fixture
-def client(chatbase: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatbaseClient]:
+def client(chatbase: Acting, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatbaseClient]:
     monkeypatch.setattr(lookup, "FIRST_PAUSE", 0.02)
-    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=0.5)
+    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=TIMEOUT)
     with ChatbaseClient(settings, RetryPolicy(max_attempts=2, first_wait=0.01)) as opened:
         yield opened
 
 
 @pytest.fixture
-def client_v1(chatbase: StandIn) -> Iterator[ChatbaseClient]:
-    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=0.5, api_version="v1")
+def client_v1(chatbase: Acting) -> Iterator[ChatbaseClient]:
+    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=TIMEOUT, api_version="v1")
     with ChatbaseClient(settings, RetryPolicy(max_attempts=2, first_wait=0.01)) as opened:
         yield opened

@@ -364,3 +364,17 @@ def test_the_key_is_in_no_log_repr_or_traceback(simulator, send, read, caplog):
     shown = "".join(traceback.format_exception(raised.value)) + repr(raised.value.__dict__) + caplog.text
     assert "trying again" in caplog.text
     assert simulator.api_key not in shown
+
+
+def test_the_sync_client_works_where_an_event_loop_runs(simulator):
+    """As in a task that is a coroutine; and what it was reading is closed when nobody reads on."""
+    settings = ClientSettings(api_key=simulator.api_key, host=simulator.url)
+
+    async def task() -> int:
+        with ChatbaseClient(settings) as client:
+            pages = client.pages(conversations.export_conversations(simulator.agent_id, limit=7))
+            next(pages)
+            pages.close()
+            return len(list(client.items(agents.list_agents())))
+
+    assert asyncio.run(task()) == 1

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from airflow_provider_chatbase.client.transport import POOL_SIZE, Pools
+from airflow_provider_chatbase.client.errors import ChatbaseUnreachableError
+from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.client.transport import POOL_SIZE, AsyncTransport, Pools
+from airflow_provider_chatbase.client.v2.agents import get_agent
 
 
 @pytest.fixture
@@ -35,3 +40,29 @@ def test_a_place_is_given_back_when_the_block_fails(pools):
         with pytest.raises(RuntimeError), pools.client():
             raise RuntimeError
     assert len(pools.clients()) == 1
+
+
+def test_a_place_is_given_back_when_a_request_fails():
+    transport = AsyncTransport(ClientSettings(api_key="k", host="http://127.0.0.1:9"))
+
+    async def fail_often():
+        for _ in range(POOL_SIZE * 2):
+            with pytest.raises(ChatbaseUnreachableError):
+                await transport.open(get_agent("a1"))
+        await transport.close()
+
+    asyncio.run(fail_often())
+    assert len(transport.pools.clients()) == 1
+
+
+def test_a_place_is_given_back_with_the_reply(simulator):
+    transport = AsyncTransport(ClientSettings(api_key=simulator.api_key, host=simulator.url))
+
+    async def succeed_often():
+        for _ in range(POOL_SIZE * 2):
+            reply = await transport.open(get_agent(simulator.agent_id))
+            await reply.close()
+        await transport.close()
+
+    asyncio.run(succeed_often())
+    assert len(transport.pools.clients()) == 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_chatbase.client.checks import chars_of, read_history, trim_history
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.question import chars_of, read_history, trim_history
 
 TALK = [
     {"role": "user", "content": "One?"},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, ChatbaseUnsupportedError
 from airflow_provider_chatbase.client.request import Request
-from airflow_provider_chatbase.client.settings import ClientSettings, base_url, is_loopback, require_version
+from airflow_provider_chatbase.client.settings import ClientSettings, base_url, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -164,10 +165,9 @@ def test_secrets_are_not_shown():
 
 
 def test_a_connection_for_v1_refuses_v2_before_sending():
-    settings = ClientSettings(api_key="k", api_version="v1")
     request = Request(operation="cloneAgent", method="POST", path="/x", read=lambda reply: reply)
     with pytest.raises(ChatbaseUnsupportedError, match="cloneAgent is an operation of API v2") as raised:
-        require_version(settings, request)
+        Api("v1").require(request)
     assert raised.value.operation == "cloneAgent"
 
 
@@ -176,4 +176,4 @@ def test_a_connection_for_v1_refuses_v2_before_sending():
 )
 def test_other_versions_go_through(connection, operation):
     request = Request(operation="x", method="GET", path="/x", read=lambda reply: reply, version=operation)
-    require_version(ClientSettings(api_key="k", api_version=connection), request)
+    Api(connection).require(request)

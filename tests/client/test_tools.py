@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
-from stand_in import AGENT, TEXT, Act, events_of, sse
+from acting import AGENT, TEXT, Act, events_of, sse
 
-from airflow_provider_chatbase.client.asking import Question, Rules, ask
+from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
+from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.tools import ToolUse, run_tool
 
 WEATHER = ("weather", {"city": "Köln", "days": 2})
 
 
-def run(client, handlers, *, stream=False, without_handler="fail", max_rounds=10, **more):
+def run(client, handlers, *, again=False, stream=False, without_handler="fail", max_rounds=10, **more):
     tools = ToolUse(handlers, without_handler, max_rounds)
-    question = Question(AGENT, "Weather?", tag="tag", stream=stream)
-    return client.run(ask(question, Rules(tools=tools, patience=0.2, patience_after_timeout=0.2, **more)))
+    began = time.time() if again else None
+    question = Question(AGENT, "Weather?", tag="tag", stream=stream, earlier_try_began=began)
+    rules = Rules(tools=tools, patience=0.2, patience_after_timeout=0.2, **more)
+    return client.run(ask(client.api, question, rules))
 
 
 def outputs(chatbase):
@@ -75,7 +79,7 @@ GIVEN = WEATHER[1]
         (dict, GIVEN, GIVEN),
         (lambda: "now", {}, "now"),
     ],
-    ids=lambda v: getattr(v, "__name__", None) or str(v),
+    ids=lambda v: getattr(v, "__name__", None) or (type(v).__name__ if callable(v) else str(v)),
 )
 def test_a_handler_gets_names_or_one_argument(handler, given, returned):
     assert run_tool({"tool": handler}, {"id": "t", "name": "tool", "input": given}) == returned
@@ -237,7 +241,7 @@ class TestInterrupted:
     def test_a_crash_before_the_tool_ran(self, chatbase, client):
         self.first_try(chatbase, client)
         chatbase.acts = [Act()]
-        answer = run(client, {"weather": by_names}, look_first=True)
+        answer = run(client, {"weather": by_names}, again=True)
         assert (answer.text, answer.recovered, answer.tool_rounds) == (TEXT, False, 1)
         assert (outputs(chatbase), chatbase.charges) == (["Köln 2"], 2)
 
@@ -245,24 +249,24 @@ class TestInterrupted:
         """Found by what the conversation shows: the call has its result, and nothing came after it."""
         call = self.first_try(chatbase, client)
         [conversation] = chatbase.conversations.values()
-        conversation.messages[-1]["parts"].append(
-            {"type": "tool-result", "toolCallId": call["id"], "output": 1}
-        )
+        conversation.messages[-1].parts.append({"type": "tool-result", "toolCallId": call["id"], "output": 1})
         chatbase.acts = [Act()]
-        answer = run(client, {"weather": by_names}, look_first=True)
+        answer = run(client, {"weather": by_names}, again=True)
         assert (answer.text, outputs(chatbase), chatbase.charges) == (TEXT, [], 2)
 
     def test_the_same_where_the_conversation_does_not_show_the_result(self, chatbase, client):
-        self.first_try(chatbase, client)
-        chatbase.tool_result_status = 404
+        call = self.first_try(chatbase, client)
+        [conversation] = chatbase.conversations.values()
+        conversation.messages[-1].parts.append({"type": "tool-result", "toolCallId": call["id"], "output": 1})
+        chatbase.hides_tool_results = True
         chatbase.acts = [Act()]
-        assert run(client, {"weather": by_names}, look_first=True).text == TEXT
+        assert run(client, {"weather": by_names}, again=True).text == TEXT
         assert (len(chatbase.posts), chatbase.charges) == (2, 2)
 
     def test_a_crash_after_the_answer(self, chatbase, client):
         chatbase.acts = [Act(text="", tools=[WEATHER]), Act()]
         run(client, {"weather": by_names})
-        answer = run(client, {"weather": by_names}, look_first=True)
+        answer = run(client, {"weather": by_names}, again=True)
         assert (answer.text, answer.recovered, answer.tool_calls) == (TEXT, True, [])
         assert (len(chatbase.posts), chatbase.charges, len(chatbase.tool_results)) == (2, 2, 1)
 

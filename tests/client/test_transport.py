@@ -140,10 +140,10 @@ def test_many_clients_load_the_certificates_once(monkeypatch):
 
     async def open_many() -> None:
         for _ in range(20):
-            await transport.close_async(transport.open_async_pools(ClientSettings(**ONE_ATTEMPT)))
+            await transport.AsyncTransport(ClientSettings(**ONE_ATTEMPT)).close()
 
     asyncio.run(open_many())
-    transport.open_client(ClientSettings(**ONE_ATTEMPT)).close()
+    transport.BlockingTransport(ClientSettings(**ONE_ATTEMPT))
     assert len(loaded) == 1
 
 

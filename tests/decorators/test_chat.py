@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from stand_in import TEXT, StandIn
-from stand_in_plugin import fields_of
+from acting import TEXT, Acting, fields_of
 
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "chatbase_ask_daily.py"
 
 
 @pytest.fixture
-def run(run_dag, chatbase: StandIn):
+def run(run_dag, chatbase: Acting):
     from airflow.sdk import DAG
 
     def run(build, conf=None):

@@ -188,6 +188,31 @@ class TestExport:
         assert all(start.timestamp() <= each["createdAt"] <= end.timestamp() for each in exported)
 
 
+class TestTickets:
+    def test_all_of_them_the_last_changed_first(self, start_simulator, connect):
+        simulator = start_simulator(tickets=230)
+        connect(simulator)
+        listed = list(ChatbaseHook().list_tickets())
+        assert sorted(each["ticketNumber"] for each in listed) == list(range(1, 231))
+        assert [each["updatedAt"] for each in listed] == sorted(
+            (e["updatedAt"] for e in listed), reverse=True
+        )
+        assert len(simulator.requests_for("listTickets")) == 3
+
+    def test_filters_narrow_each_other_down(self, hook):
+        by_age = {"sortBy": "createdAt", "order": "asc"}
+        tickets = list(hook.list_tickets(filters=by_age))
+        after, before = (datetime.fromisoformat(tickets[at]["createdAt"]) for at in (5, 20))
+        wanted = [t["ticketNumber"] for t in tickets[5:21] if t["statusCategory"] in ("new", "closed")]
+        filters = {**by_age, "status": "new,closed"}
+        found = hook.list_tickets(created_after=after, created_before=before, filters=filters)
+        assert [each["ticketNumber"] for each in found] == wanted != []
+
+    def test_a_time_without_a_zone_is_refused(self, hook):
+        with pytest.raises(ChatbaseInputError, match="created_after has no time zone"):
+            hook.list_tickets(created_after=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
 class TestRequest:
     def test_any_operation(self, simulator, hook):
         summary = hook.request("GET", f"/agents/{simulator.agent_id}/sources/summary")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from stand_in import KEY, TEXT, Act, StandIn
+from acting import KEY, TEXT, Act, Acting
 
 from airflow_provider_chatbase.exceptions import (
     ChatbaseAnswerError,
@@ -26,13 +26,13 @@ TALK = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Y
 
 
 @pytest.fixture
-def hook(connected: StandIn) -> Iterator[ChatbaseHook]:
+def hook(connected: Acting) -> Iterator[ChatbaseHook]:
     with ChatbaseHook() as opened:
         yield opened
 
 
 @pytest.fixture
-def hook_v1(connected: StandIn) -> Iterator[ChatbaseHook]:
+def hook_v1(connected: Acting) -> Iterator[ChatbaseHook]:
     with ChatbaseHook("chatbase_v1") as opened:
         yield opened
 

@@ -141,9 +141,9 @@ def test_an_agent_whose_reply_was_lost_is_looked_for(start, kind):
 
 
 def test_an_agent_that_was_not_made_is_not_made_blindly(start, monkeypatch):
-    from airflow_provider_chatbase.sync import agent_creation
+    from airflow_provider_chatbase.sync import agents
 
-    monkeypatch.setattr(agent_creation, "PAUSES_BEFORE_LOOKING", (0.0, 0.0))
+    monkeypatch.setattr(agents, "PAUSES_BEFORE_LOOKING", (0.0, 0.0))
     simulator = start()
     simulator.faults.add(Fault(kind="reset_before", operation="createAgent", times=1))
     with pytest.raises(ChatbaseConnectionLostError):

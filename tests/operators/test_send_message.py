@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from stand_in import AGENT, KEY, TEXT, Act, StandIn, events_of, sse
-from stand_in_plugin import fields_of
+from acting import AGENT, KEY, TEXT, Act, Acting, events_of, fields_of, sse
 
 from airflow_provider_chatbase.exceptions import (
     ChatbaseAmbiguousError,
@@ -58,11 +57,11 @@ def run(operator, **how):
 
 
 @pytest.fixture
-def stand_in(connected: StandIn, impatient) -> StandIn:
+def acting(connected: Acting, impatient) -> Acting:
     return connected
 
 
-def test_returns_plain_json(stand_in):
+def test_returns_plain_json(acting):
     answer = run(operator())
     assert json.loads(json.dumps(answer)) == answer
     assert (answer["text"], answer["recovered"], answer["credits"]) == (TEXT, False, 1)
@@ -71,7 +70,7 @@ def test_returns_plain_json(stand_in):
 @pytest.mark.parametrize(
     "other", [{"run_id": "another"}, {"map_index": 1}, {"message": "Else?"}, {"agent_id": "agent-2"}], ids=str
 )
-def test_the_tag_is_the_same_for_the_same_task_instance_and_message(stand_in, other):
+def test_the_tag_is_the_same_for_the_same_task_instance_and_message(acting, other):
     def tag(message="Hello?", agent_id=AGENT, **how):
         made = operator(message, agent_id=agent_id)
         from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
@@ -85,52 +84,52 @@ def test_the_tag_is_the_same_for_the_same_task_instance_and_message(stand_in, ot
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("version", ["v2", "v1"])
-def test_both_versions_whole_and_streamed(stand_in, version, stream):
+def test_both_versions_whole_and_streamed(acting, version, stream):
     conn_id = "chatbase_default" if version == "v2" else "chatbase_v1"
     answer = run(operator(stream=stream, chatbase_conn_id=conn_id))
     assert answer["text"] == TEXT
-    [body] = stand_in.posts
+    [body] = acting.posts
     assert body["stream"] is stream
 
 
 class TestRetries:
-    def test_the_second_try_takes_the_answer_of_the_first(self, stand_in):
+    def test_the_second_try_takes_the_answer_of_the_first(self, acting):
         first = run(operator())
         second = run(operator(), try_number=2)
         assert second == {**first, "recovered": True, "credits": None}
-        assert (len(stand_in.posts), stand_in.charges) == (1, 1)
+        assert (len(acting.posts), acting.charges) == (1, 1)
 
-    def test_another_map_index_asks_anew(self, stand_in):
+    def test_another_map_index_asks_anew(self, acting):
         run(operator(), map_index=0)
         assert run(operator(), map_index=1, try_number=2)["recovered"] is False
-        assert stand_in.charges == 2
+        assert acting.charges == 2
 
-    def test_another_run_asks_anew(self, stand_in):
+    def test_another_run_asks_anew(self, acting):
         run(operator())
         run(operator(), run_id="later", try_number=2)
-        assert stand_in.charges == 2
+        assert acting.charges == 2
 
-    def test_a_continued_conversation_is_found_too(self, stand_in):
-        conversation = stand_in.begin("ann", ("user", "Hi"), ("assistant", "Hello"))
+    def test_a_continued_conversation_is_found_too(self, acting):
+        conversation = acting.begin("ann", ("user", "Hi"), ("assistant", "Hello"))
         began = datetime.now(UTC)
         first = run(operator(conversation_id=conversation.id), began=began)
         second = run(operator(conversation_id=conversation.id), began=began, try_number=2)
         assert (second["message_id"], second["recovered"]) == (first["message_id"], True)
-        assert stand_in.charges == 1
+        assert acting.charges == 1
 
-    def test_the_run_of_yesterday_that_said_the_same_is_another(self, stand_in):
-        stand_in.begin("ann", ("user", "Hello?"), ("assistant", "Old."), age=86_400)
+    def test_the_run_of_yesterday_that_said_the_same_is_another(self, acting):
+        acting.begin("ann", ("user", "Hello?"), ("assistant", "Old."), age=86_400)
         assert run(operator(user_id="ann"), try_number=2)["text"] == TEXT
-        assert stand_in.charges == 1
+        assert acting.charges == 1
 
-    def test_a_cleared_run_finds_what_it_sent_before(self, stand_in):
+    def test_a_cleared_run_finds_what_it_sent_before(self, acting):
         """Clearing a finished run makes it begin anew; when it was due stays as it was."""
-        stand_in.begin("ann", ("user", "Hello?"), ("assistant", "Paid."), age=3600)
+        acting.begin("ann", ("user", "Hello?"), ("assistant", "Paid."), age=3600)
         due = datetime.now(UTC) - timedelta(hours=2)
         answer = run(operator(user_id="ann"), try_number=2, due=due, cleared=1)
-        assert (answer["text"], answer["recovered"], stand_in.posts) == ("Paid.", True, [])
+        assert (answer["text"], answer["recovered"], acting.posts) == ("Paid.", True, [])
 
-    def test_version_1_warns_that_it_cannot_look(self, stand_in, caplog):
+    def test_version_1_warns_that_it_cannot_look(self, acting, caplog):
         run(operator(chatbase_conn_id="chatbase_v1"), try_number=2)
         assert "API v1 has no way to look" in caplog.text
 
@@ -163,13 +162,13 @@ FAILED = Act(
     ],
     ids=lambda v: v.__name__ if isinstance(v, type) else str(v)[:60],
 )
-def test_what_airflow_tries_again(stand_in, monkeypatch, act, arguments, error, permanent):
+def test_what_airflow_tries_again(acting, monkeypatch, act, arguments, error, permanent):
     from airflow.providers.common.compat.sdk import AirflowFailException
 
     from airflow_provider_chatbase.client import lookup
 
     monkeypatch.setattr(lookup, "ANSWER_PATIENCE", 0.1)
-    stand_in.acts = [Act(**vars(act)) for _ in range(9)] if act else []
+    acting.acts = [Act(**vars(act)) for _ in range(9)] if act else []
     with pytest.raises(ChatbaseError) as raised:
         run(operator(**arguments))
     assert isinstance(raised.value, AirflowFailException) is permanent
@@ -178,16 +177,16 @@ def test_what_airflow_tries_again(stand_in, monkeypatch, act, arguments, error, 
     assert KEY not in str(raised.value)
 
 
-def test_the_text_so_far_can_be_had_from_the_error(stand_in):
+def test_the_text_so_far_can_be_had_from_the_error(acting):
     events = events_of({"id": "m", "parts": [{"type": "text", "text": TEXT}]}, "stop", {})
     broken = sse([*events[:5], {"type": "error", "errorText": "overloaded"}])
-    stand_in.acts = [Act(body=broken, content_type="text/event-stream")]
+    acting.acts = [Act(body=broken, content_type="text/event-stream")]
     with pytest.raises(ChatbasePermanentError, match="overloaded") as raised:
         run(operator(stream=True))
     assert raised.value.__cause__.text == TEXT[:6]
 
 
-def test_progress_is_logged_without_what_is_said(stand_in, caplog, monkeypatch):
+def test_progress_is_logged_without_what_is_said(acting, caplog, monkeypatch):
     from airflow_provider_chatbase.operators import chat
 
     monkeypatch.setattr(chat, "SECONDS_BETWEEN_REPORTS", 0.0)
@@ -201,32 +200,30 @@ def test_progress_is_logged_without_what_is_said(stand_in, caplog, monkeypatch):
         assert content not in caplog.text
 
 
-def test_tools(stand_in):
-    stand_in.acts = [Act(text="", tools=[("weather", {"city": "Ulm"})]), Act()]
+def test_tools(acting):
+    acting.acts = [Act(text="", tools=[("weather", {"city": "Ulm"})]), Act()]
     answer = run(operator(tool_handlers={"weather": lambda city: f"Sun in {city}"}))
     assert (answer["text"], answer["credits"], answer["tool_rounds"]) == (TEXT, 2, 1)
-    assert stand_in.tool_results[0]["output"] == "Sun in Ulm"
+    assert acting.tool_results[0]["output"] == "Sun in Ulm"
 
 
-def test_tools_may_be_left_to_the_caller(stand_in):
-    stand_in.acts = [Act(text="", tools=[("weather", {"city": "Ulm"})])]
+def test_tools_may_be_left_to_the_caller(acting):
+    acting.acts = [Act(text="", tools=[("weather", {"city": "Ulm"})])]
     [call] = run(operator(on_tool_calls="return"))["tool_calls"]
     assert (call["name"], call["input"]) == ("weather", {"city": "Ulm"})
 
 
 class TestInAirflow:
-    def run(self, run_dag, stand_in, build, conf=None, **extra):
+    def run(self, run_dag, acting, build, conf=None, **extra):
         from airflow.sdk import DAG
 
         with DAG("chat", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
             build()
         versions = {"chatbase_default": "v2", "chatbase_v1": "v1"}
-        connections = {
-            conn_id: fields_of(stand_in, version, **extra) for conn_id, version in versions.items()
-        }
+        connections = {conn_id: fields_of(acting, version, **extra) for conn_id, version in versions.items()}
         return run_dag(dag, conf=conf, connections=connections)
 
-    def test_every_template_field(self, run_dag, stand_in):
+    def test_every_template_field(self, run_dag, acting):
         from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
 
         def build():
@@ -249,14 +246,14 @@ class TestInAirflow:
             )
 
         conf = {"topic": "Hours", "agent": AGENT, "user": "ann", "conn": "chatbase_default", "model": "gpt-5"}
-        finished = self.run(run_dag, stand_in, build, conf=conf)
+        finished = self.run(run_dag, acting, build, conf=conf)
         assert finished.state == "success"
-        v2, v1 = sorted(stand_in.posts, key=lambda body: "chatbotId" in body)
+        v2, v1 = sorted(acting.posts, key=lambda body: "chatbotId" in body)
         assert v2 == {"message": "Hours?", "userId": "ann", "stream": False}
         assert v1["messages"] == [{"role": "user", "content": "Hours!"}, {"role": "user", "content": "Hi"}]
         assert (v1["model"], v1["conversationId"]) == ("gpt-5", "c-ann")
 
-    def test_mapped_messages_and_a_conversation_through_xcom(self, run_dag, stand_in):
+    def test_mapped_messages_and_a_conversation_through_xcom(self, run_dag, acting):
         from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
 
         def build():
@@ -267,24 +264,24 @@ class TestInAirflow:
             then = ChatbaseSendMessageOperator(task_id="then", message="Two?", history=first.output)
             mapped >> first >> then
 
-        finished = self.run(run_dag, stand_in, build)
+        finished = self.run(run_dag, acting, build)
         assert finished.state == "success"
         assert [answer["text"] for answer in finished.xcoms["each"]] == [TEXT] * 3
-        assert len({body["userId"] for body in stand_in.posts if body["message"] in "ab"}) == 3
+        assert len({body["userId"] for body in acting.posts if body["message"] in "ab"}) == 3
         assert finished.xcoms["then"]["conversation_id"] == finished.xcoms["first"]["conversation_id"]
         assert json.loads(json.dumps(finished.xcoms)) == finished.xcoms
 
-    def test_a_retry_finds_the_answer_that_is_paid_for(self, run_dag, stand_in):
+    def test_a_retry_finds_the_answer_that_is_paid_for(self, run_dag, acting):
         """The first try loses the reply and may not look; the second looks first."""
         from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
 
-        stand_in.acts = [Act(silent=True)]
-        stand_in.look_status, stand_in.look_failures = 500, 2
+        acting.acts = [Act(silent=True)]
+        acting.look_status, acting.look_failures = 500, 2
 
         def build():
             ChatbaseSendMessageOperator(task_id="ask", message="Hello?", retries=1, retry_delay=timedelta(0))
 
-        finished = self.run(run_dag, stand_in, build, max_attempts=2)
+        finished = self.run(run_dag, acting, build, max_attempts=2)
         assert finished.state == "success"
         assert finished.xcoms["ask"]["recovered"] is True
-        assert (len(stand_in.posts), stand_in.charges) == (1, 1)
+        assert (len(acting.posts), acting.charges) == (1, 1)

@@ -121,6 +121,9 @@ def test_too_many_deletes_fail_the_task_and_delete_nothing(start, docs):
         ({"sources": "/no/such/file.jsonl"}, "cannot be read"),
         ({"sources": [], "mode": "look"}, "mode"),
         ({"sources": [], "max_deletes": -1}, "max_deletes"),
+        ({"sources": [], "max_deletes": 1.5}, "max_deletes"),
+        ({"sources": [], "max_deletes": True}, "max_deletes"),
+        ({"sources": [], "max_deletes": None}, "max_deletes"),
         ({"sources": [], "upload_interval": -1.0}, "upload_interval"),
     ],
 )

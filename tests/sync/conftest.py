@@ -11,17 +11,16 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chatbase.client import ChatbaseClient, ClientSettings, RetryPolicy
+from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Simulator
-from airflow_provider_chatbase.sync.apply import Patience
-from airflow_provider_chatbase.sync.declaration import Declaration, combine
-from airflow_provider_chatbase.sync.folder import Folder, read_folder
-from airflow_provider_chatbase.sync.links import LinkRecord
-from airflow_provider_chatbase.sync.plan import Options
-from airflow_provider_chatbase.sync.records import read_records
-from airflow_provider_chatbase.sync.report import Report
+from airflow_provider_chatbase.sync.apply import SyncPatience
+from airflow_provider_chatbase.sync.declaration import Declaration, combine, read_folder, read_records
+from airflow_provider_chatbase.sync.inventory import LinkRecord
+from airflow_provider_chatbase.sync.plan import SyncOptions
+from airflow_provider_chatbase.sync.report import SyncReport
 from airflow_provider_chatbase.sync.sync import SourceSync
 
-QUICK = Patience(busy=5.0, poll=0.02, doubt=0.05)
+QUICK = SyncPatience(busy=5.0, poll=0.02, doubt=0.05)
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -42,17 +41,22 @@ class Desk:
 
     def declare(self, records: Sequence[Any] = (), **folder: Any) -> Declaration:
         root = str(self.folder)
-        return combine([read_folder(Folder(LocalFileSystem(), root, root, **folder)), read_records(records)])
+        return combine(
+            [read_folder(Directory(LocalFileSystem(), root, root), **folder), read_records(records)]
+        )
 
-    def sync(self, records: Sequence[Any] = (), *, owner: str = "docs", **options: Any) -> Report:
+    def sync(self, records: Sequence[Any] = (), *, owner: str = "docs", **options: Any) -> SyncReport:
         return self.syncer(owner=owner, **options).apply(self.declare(records))
 
     def syncer(
-        self, *, owner: str = "docs", record: bool = False, patience: Patience = QUICK, **options: Any
+        self, *, owner: str = "docs", record: bool = False, patience: SyncPatience = QUICK, **options: Any
     ) -> SourceSync:
-        path = str(self.folder.parent / "links.json")
-        remembered = LinkRecord(LocalFileSystem(), path, path, self.agent_id, owner) if record else None
-        return SourceSync(self.client, self.agent_id, Options(owner, **options), remembered, 0.0, patience)
+        parent = str(self.folder.parent)
+        directory = Directory(LocalFileSystem(), parent, parent)
+        remembered = LinkRecord(directory, "links.json", self.agent_id, owner) if record else None
+        return SourceSync(
+            self.client, self.agent_id, SyncOptions(owner, **options), remembered, 0.0, patience
+        )
 
     def settle(self) -> None:
         """Let everything be trained."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chatbase.client import ChatbaseClient, ClientSettings
-from airflow_provider_chatbase.sync.declaration import combine
-from airflow_provider_chatbase.sync.folder import Folder, read_folder
-from airflow_provider_chatbase.sync.links import LinkRecord
-from airflow_provider_chatbase.sync.plan import Options
-from airflow_provider_chatbase.sync.records import read_records
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.sync.declaration import combine, read_folder, read_records
+from airflow_provider_chatbase.sync.inventory import LinkRecord
+from airflow_provider_chatbase.sync.plan import SyncOptions
 from airflow_provider_chatbase.sync.sync import SourceSync
 
 
@@ -22,13 +22,13 @@ def main(url: str, agent_id: str, folder: str, record: str) -> int:
         sync = SourceSync(
             client,
             agent_id,
-            Options("docs", prune=True),
-            LinkRecord(fs, record, record, agent_id, "docs"),
+            SyncOptions("docs", prune=True, max_deletes=1000),
+            LinkRecord(Directory(fs, str(Path(record).parent), record), Path(record).name, agent_id, "docs"),
             upload_interval=0.0,
         )
-        report = sync.apply(combine([read_folder(Folder(fs, folder, folder)), read_records(links)]))
+        report = sync.apply(combine([read_folder(Directory(fs, folder, folder)), read_records(links)]))
     print(report.as_markdown())
-    return len(report.outcome.failed)
+    return len(report.result.failed)
 
 
 if __name__ == "__main__":

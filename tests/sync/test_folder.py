@@ -3,12 +3,13 @@ from __future__ import annotations
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.sync.declaration import read_folder
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
-from airflow_provider_chatbase.sync.folder import Folder, read_folder
 
 
-def folder(root, fs=None, **patterns):
-    return Folder(fs or LocalFileSystem(), str(root), f"file://{root}", **patterns)
+def read(root, fs=None, **patterns):
+    return read_folder(Directory(fs or LocalFileSystem(), str(root), f"file://{root}"), **patterns)
 
 
 def keys(declaration):
@@ -25,7 +26,7 @@ def docs(tmp_path):
 
 
 def test_files_of_all_levels_but_hidden_ones(docs):
-    found = read_folder(folder(docs))
+    found = read(docs)
     assert keys(found) == ["a.md", "sub/b.txt", "sub/deep/c.PDF"]
     assert [source.kind for source in found.sources] == ["text", "file", "file"]
     assert found.skipped == ("picture.png",)
@@ -42,7 +43,7 @@ def test_files_of_all_levels_but_hidden_ones(docs):
     ],
 )
 def test_patterns(docs, patterns, expected):
-    assert keys(read_folder(folder(docs, **patterns))) == expected
+    assert keys(read(docs, **patterns)) == expected
 
 
 class BrokenFileSystem(LocalFileSystem):
@@ -67,11 +68,11 @@ class BrokenFileSystem(LocalFileSystem):
 
 def test_a_folder_below_that_cannot_be_listed_is_not_taken_for_empty(docs):
     with pytest.raises(ChatbaseDeclarationError, match="Permission denied"):
-        read_folder(folder(docs, BrokenFileSystem("list")))
+        read(docs, BrokenFileSystem("list"))
 
 
 def test_a_file_that_cannot_be_read_makes_the_declaration_incomplete(docs):
-    found = read_folder(folder(docs, BrokenFileSystem("read")))
+    found = read(docs, BrokenFileSystem("read"))
     assert keys(found) == ["a.md", "sub/deep/c.PDF"]
     assert [problem.key for problem in found.problems] == ["sub/b.txt"]
     assert not found.complete
@@ -79,13 +80,13 @@ def test_a_file_that_cannot_be_read_makes_the_declaration_incomplete(docs):
 
 def test_a_file_that_is_too_big_is_a_problem_of_its_own(docs):
     (docs / "big.txt").write_bytes(b"x" * (20 * 1024 * 1024 + 1))
-    found = read_folder(folder(docs))
+    found = read(docs)
     assert [problem.key for problem in found.problems] == ["big.txt"]
     assert found.complete
 
 
 def test_what_is_loaded_is_what_is_there_then(docs):
-    found = read_folder(folder(docs))
+    found = read(docs)
     (docs / "a.md").write_text("newer")
     payload = found.sources[0].load()
     assert payload.content == "newer"

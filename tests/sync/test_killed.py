@@ -13,6 +13,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("syncing.py")
 OLD, NEW = 24, 24
+PATIENCE = 200
 
 
 def start(desk):
@@ -31,11 +32,12 @@ def kill_after(desk, process, writes):
         if request.method != "GET":
             count += 1
             if count == writes:
+                gone.set()  # before it is gone, or whoever waits for that may look here too early
                 process.kill()
-                gone.set()
+                process.wait(PATIENCE)  # meanwhile the server stands still: a slow death lets nothing through
 
     desk.simulator.on_request = watch
-    process.wait(60)
+    process.wait(PATIENCE)
     desk.simulator.on_request = None
     return gone.is_set()
 
@@ -46,7 +48,7 @@ def test_kills_at_random_moments_leave_no_duplicate_and_no_leftover(desk, seed):
     chance = random.Random(seed)
     for number in range(OLD):
         desk.write(f"old {number}.{chance.choice(['md', 'txt'])}", f"old text {number}")
-    assert start(desk).wait(60) == 0
+    assert start(desk).wait(PATIENCE) == 0
     for path in sorted(desk.folder.iterdir()):
         fate = chance.choice(["stay", "edit", "rename", "remove"])
         if fate == "edit":
@@ -62,7 +64,7 @@ def test_kills_at_random_moments_leave_no_duplicate_and_no_leftover(desk, seed):
     while killed < 6 and kill_after(desk, start(desk), chance.randint(1, 9)):
         killed += 1
     last = start(desk)
-    output, _ = last.communicate(timeout=60)
+    output, _ = last.communicate(timeout=PATIENCE)
 
     assert last.returncode == 0, output
     assert killed >= 3
@@ -74,5 +76,5 @@ def test_kills_at_random_moments_leave_no_duplicate_and_no_leftover(desk, seed):
     assert len(desk.ours) == len(expected)
     assert len(desk.links()) == 4
     desk.simulator.reset_log()
-    assert start(desk).wait(60) == 0
+    assert start(desk).wait(PATIENCE) == 0
     assert desk.writes == []

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.sync.naming import (
+from airflow_provider_chatbase.sync.payloads import (
     NAME_LENGTH,
     read_name,
     require_owner,

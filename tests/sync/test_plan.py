@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSource, Problem, combine
 from airflow_provider_chatbase.sync.inventory import ExistingSource, Inventory
-from airflow_provider_chatbase.sync.naming import DIGEST_LENGTH, key_in_name
-from airflow_provider_chatbase.sync.payloads import TextPayload
-from airflow_provider_chatbase.sync.plan import Options, make_plan
+from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, TextPayload, key_in_name
+from airflow_provider_chatbase.sync.plan import SyncOptions, make_plan
 
 
 def declared(key, content="text", kind="text"):
@@ -29,7 +28,7 @@ def plan(sources, there, *, problems=(), complete=True, **options):
     return make_plan(
         Declaration(tuple(sources), tuple(problems), complete),
         Inventory(tuple(there)),
-        Options("docs", **options),
+        SyncOptions("docs", **options),
     )
 
 
@@ -91,7 +90,7 @@ contents = st.dictionaries(st.text(min_size=1, max_size=120), st.sampled_from(["
 def test_a_plan_carried_out_leaves_nothing_to_do(wanted, there, prune):
     declaration = combine([Declaration(tuple(declared(key, text) for key, text in wanted.items()))])
     inventory = [existing(key, text, source_id=f"{n}") for n, (key, text) in enumerate(there.items())]
-    options = Options("docs", prune=prune, max_deletes=100)
+    options = SyncOptions("docs", prune=prune, max_deletes=100)
     first = make_plan(declaration, Inventory(tuple(inventory)), options)
     gone = {each.existing.source_id for each in [*first.deletes, *first.updates]}
     after = [each for each in inventory if each.source_id not in gone]

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_chatbase.sync.declaration import parse_records, read_records
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
 from airflow_provider_chatbase.sync.html_text import html_to_text
-from airflow_provider_chatbase.sync.records import parse_records, read_records
 
 
 def test_kinds_are_told_by_their_fields():

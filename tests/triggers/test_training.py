@@ -135,7 +135,7 @@ def test_a_cancelled_trigger_closes_its_connections(simulator, monkeypatch):
             await super().close()
             closed.append(all(client.is_closed for client in self._http.clients()))
 
-    monkeypatch.setattr("airflow_provider_chatbase.hooks.base.AsyncChatbaseClient", Watched)
+    monkeypatch.setattr("airflow_provider_chatbase.hooks.connection.AsyncChatbaseClient", Watched)
     simulator.faults.add(Fault(kind="slow", seconds=30))
 
     async def cancel() -> None:

@@ -27,90 +27,78 @@ NULLABLE_SETTINGS = frozenset(
 FIXED_SETTINGS = frozenset({"name", "instructions", "model", "temp", "visibility", "initialMessages"})
 """Settings that always have a value. Settings in neither set pass through as they are."""
 
+SET_AT_CREATION = ("instructions", "model", "temp", "visibility")
+STYLES, AUTO_RETRAIN = "styles", "autoRetrain"
+"""Settings that have an operation of their own."""
+
 
 def list_agents(*, limit: int = 100) -> Request[Page]:
     """List the workspace's agents: ``listAgents``."""
-    return Request(
-        operation="listAgents",
-        method="GET",
-        path="/agents",
-        query={"limit": require_page_limit(limit, 100)},
-        read=page,
-    )
+    return Request("listAgents", "GET", "/agents", page, query={"limit": require_page_limit(limit, 100)})
 
 
 def get_agent(agent_id: str) -> Request[JsonObject]:
     """Get an agent with its settings and training status: ``getAgent``."""
-    return Request(operation="getAgent", method="GET", path=_path(agent_id), read=identified)
+    return Request("getAgent", "GET", _path(agent_id), identified)
 
 
 def create_agent(settings: JsonObject) -> Request[JsonObject]:
     """Create an agent: ``createAgent``. Creating twice makes two agents, so it is never repeated blindly."""
     body = require_object("settings", settings)
     require_text("settings['name']", body.get("name"), longest=NAME_LENGTH)
-    return Request(
-        operation="createAgent",
-        method="POST",
-        path="/agents",
-        body=body,
-        read=identified,
-        repeatable=False,
-    )
+    return Request("createAgent", "POST", "/agents", identified, body=body, repeatable=False)
 
 
 def update_agent(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
     """Change some of an agent's settings: ``updateAgent``."""
-    return Request(
-        operation="updateAgent",
-        method="PUT",
-        path=_path(agent_id),
-        body=checked_settings(settings),
-        read=success,
-    )
+    return Request("updateAgent", "PUT", _path(agent_id), success, body=checked_settings(settings))
+
+
+def update_settings(agent_id: str, settings: JsonObject) -> list[Request[JsonObject]]:
+    """Change some of an agent's settings, also those that have an operation of their own."""
+    plain = {name: value for name, value in settings.items() if name not in (STYLES, AUTO_RETRAIN)}
+    requests = [update_agent(agent_id, plain)] if plain else []
+    if STYLES in settings:
+        requests.append(update_styles(agent_id, settings[STYLES]))
+    if AUTO_RETRAIN in settings:
+        requests.append(update_auto_retrain(agent_id, settings[AUTO_RETRAIN]))
+    return requests
 
 
 def update_styles(agent_id: str, styles: JsonObject) -> Request[JsonObject]:
     """Change how an agent's chat looks: ``updateAgentStyles``."""
     return Request(
-        operation="updateAgentStyles",
-        method="PUT",
-        path=f"{_path(agent_id)}/styles",
-        body={"styles": require_object("styles", styles)},
-        read=success,
+        "updateAgentStyles",
+        "PUT",
+        f"{_path(agent_id)}/styles",
+        success,
+        body={STYLES: require_object(STYLES, styles)},
     )
 
 
 def update_auto_retrain(agent_id: str, enabled: bool) -> Request[JsonObject]:
     """Let an agent refresh its sources every 7 days, or not: ``updateAgentAutoRetrain``."""
-    if not isinstance(enabled, bool):
-        raise ChatbaseInputError(f"autoRetrain must be true or false, not {enabled!r}. Nothing was sent.")
     return Request(
-        operation="updateAgentAutoRetrain",
-        method="PUT",
-        path=f"{_path(agent_id)}/auto-retrain",
-        body={"enabled": enabled},
-        read=success,
+        "updateAgentAutoRetrain",
+        "PUT",
+        f"{_path(agent_id)}/auto-retrain",
+        success,
+        body={"enabled": _bool(AUTO_RETRAIN, enabled)},
     )
 
 
 def clone_agent(agent_id: str) -> Request[JsonObject]:
     """Copy an agent with its sources, except Notion pages: ``cloneAgent``. Never repeated blindly."""
-    return Request(
-        operation="cloneAgent",
-        method="POST",
-        path=f"{_path(agent_id)}/clone",
-        read=identified,
-        repeatable=False,
-    )
+    return Request("cloneAgent", "POST", f"{_path(agent_id)}/clone", identified, repeatable=False)
 
 
 def delete_agent(agent_id: str) -> Request[JsonObject]:
     """Delete an agent with its sources and integrations, for good: ``deleteAgent``."""
     return Request(
-        operation="deleteAgent",
-        method="DELETE",
-        path=_path(agent_id),
-        read=success,
+        "deleteAgent",
+        "DELETE",
+        _path(agent_id),
+        success,
         means_done_on_repeat={"AGENT_NOT_FOUND": {"success": True}},
     )
 
@@ -131,7 +119,17 @@ def checked_settings(settings: Json) -> JsonObject:
             )
     if "name" in body:
         require_text("settings['name']", body["name"], longest=NAME_LENGTH)
+    if STYLES in body:
+        require_object(STYLES, body[STYLES])
+    if AUTO_RETRAIN in body:
+        _bool(AUTO_RETRAIN, body[AUTO_RETRAIN])
     return body
+
+
+def _bool(name: str, value: Json) -> bool:
+    if not isinstance(value, bool):
+        raise ChatbaseInputError(f"{name} must be true or false, not {value!r}. Nothing was sent.")
+    return value
 
 
 def _path(agent_id: str) -> str:

@@ -20,7 +20,7 @@ OnText = Callable[[str], None]
 
 def send_message(
     agent_id: str,
-    message: str,
+    message: str | None,
     *,
     conversation_id: str | None = None,
     user_id: str | None = None,
@@ -76,11 +76,11 @@ def submit_tool_result(
             "Nothing was sent."
         )
     return Request(
-        operation="submitToolResult",
-        method="POST",
-        path=f"{_conversation(agent_id, conversation_id)}/tool-result",
+        "submitToolResult",
+        "POST",
+        f"{_conversation(agent_id, conversation_id)}/tool-result",
+        data_object,
         body={"toolCallId": require_text("tool_call_id", tool_call_id), "output": output},
-        read=data_object,
         means_done_on_repeat={"RESOURCE_TOOL_CALL_NOT_FOUND": {"success": True}},
     )
 
@@ -89,11 +89,11 @@ def _answered(
     operation: str, path: str, body: JsonObject, *, stream: bool, on_text: OnText | None
 ) -> Request[Answer]:
     return Request(
-        operation=operation,
-        method="POST",
-        path=path,
+        operation,
+        "POST",
+        path,
+        read_answer,
         body={**body, "stream": stream},  # the API's default is to stream
-        read=read_answer,
         repeatable=False,
         patience=CHAT_PATIENCE,
         stream=EventStreamReader if stream else None,

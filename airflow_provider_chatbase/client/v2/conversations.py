@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-from airflow_provider_chatbase.client.checks import require_page_limit, require_user_id
+from airflow_provider_chatbase.client.checks import require_page_limit, require_user_id, timestamp
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.replies import Page, data_object, page
 from airflow_provider_chatbase.client.request import Json, JsonObject, Request, segment
@@ -26,18 +26,18 @@ def export_conversations(
 ) -> Request[Page]:
     """Export conversations of every channel, newest first, with their messages: ``exportConversations``."""
     return Request(
-        operation="exportConversations",
-        method="GET",
-        path=f"/agents/{segment('agent_id', agent_id)}/conversations/export",
+        "exportConversations",
+        "GET",
+        f"/agents/{segment('agent_id', agent_id)}/conversations/export",
+        page,
         query={
             "limit": require_page_limit(limit, EXPORT_PAGE),
-            "startDate": _timestamp("start", start),
-            "endDate": _timestamp("end", end, up=True),
+            "startDate": timestamp("start", start),
+            "endDate": timestamp("end", end, up=True),
             "conversationId": conversation_id,
             "source": ",".join(sources) or None,
             "include": "summary" if summary else None,
         },
-        read=page,
     )
 
 
@@ -60,45 +60,27 @@ def search_conversations(
     The API looks only at conversations created since the 1st of the month twelve months back.
     """
     return Request(
-        operation="searchConversations",
-        method="GET",
-        path=f"/agents/{segment('agent_id', agent_id)}/conversations/search",
+        "searchConversations",
+        "GET",
+        f"/agents/{segment('agent_id', agent_id)}/conversations/search",
+        page,
         query={
             "limit": require_page_limit(limit, SEARCH_PAGE),
             "query": query or None,
-            "startDate": _timestamp("start", start),
-            "endDate": _timestamp("end", end, up=True),
-            "updatedAfter": _timestamp("updated_after", updated_after),
-            "updatedBefore": _timestamp("updated_before", updated_before, up=True),
+            "startDate": timestamp("start", start),
+            "endDate": timestamp("end", end, up=True),
+            "updatedAfter": timestamp("updated_after", updated_after),
+            "updatedBefore": timestamp("updated_before", updated_before, up=True),
             "source": ",".join(sources) or None,
             "userId": ",".join(user_ids) or None,
             **(filters or {}),
         },
-        read=page,
     )
-
-
-def _timestamp(name: str, at: datetime | None, *, up: bool = False) -> str | None:
-    """Write a time to the millisecond, rounded outwards: what lies within it is never cut off."""
-    if at is None:
-        return None
-    if at.tzinfo is None:
-        raise ChatbaseInputError(f"{name} has no time zone. Nothing was sent.")
-    utc = at.astimezone(UTC)
-    beyond = timedelta(microseconds=utc.microsecond % 1000)
-    utc += timedelta(milliseconds=1) - beyond if up and beyond else -beyond
-    precision = "milliseconds" if utc.microsecond else "seconds"
-    return utc.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def get_conversation(agent_id: str, conversation_id: str) -> Request[JsonObject]:
     """Get a conversation with its newest messages, oldest of them first: ``getConversation``."""
-    return Request(
-        operation="getConversation",
-        method="GET",
-        path=_conversation(agent_id, conversation_id),
-        read=data_object,
-    )
+    return Request("getConversation", "GET", _conversation(agent_id, conversation_id), data_object)
 
 
 def list_messages(agent_id: str, conversation_id: str, *, limit: int = 100) -> Request[Page]:
@@ -108,33 +90,33 @@ def list_messages(agent_id: str, conversation_id: str, *, limit: int = 100) -> R
     The pages go backward from the newest; within a page the oldest comes first.
     """
     return Request(
-        operation="listConversationMessages",
-        method="GET",
-        path=f"{_conversation(agent_id, conversation_id)}/messages",
+        "listConversationMessages",
+        "GET",
+        f"{_conversation(agent_id, conversation_id)}/messages",
+        page,
         query={"limit": require_page_limit(limit, 100)},
-        read=page,
     )
 
 
 def list_user_conversations(agent_id: str, user_id: str, *, limit: int = 100) -> Request[Page]:
     """List the conversations of a user, the last active first: ``listUserConversations``."""
     return Request(
-        operation="listUserConversations",
-        method="GET",
-        path=f"/agents/{segment('agent_id', agent_id)}/users/{require_user_id(user_id)}/conversations",
+        "listUserConversations",
+        "GET",
+        f"/agents/{segment('agent_id', agent_id)}/users/{require_user_id(user_id)}/conversations",
+        page,
         query={"limit": require_page_limit(limit, 100)},
-        read=page,
     )
 
 
 def set_paused(agent_id: str, conversation_id: str, *, paused: bool) -> Request[JsonObject]:
     """Pause a conversation, so that the agent does not answer in it, or resume it: ``updateConversation``."""
     return Request(
-        operation="updateConversation",
-        method="PATCH",
-        path=_conversation(agent_id, conversation_id),
+        "updateConversation",
+        "PATCH",
+        _conversation(agent_id, conversation_id),
+        data_object,
         body={"paused": bool(paused)},
-        read=data_object,
     )
 
 
@@ -147,15 +129,15 @@ def set_feedback(
             f"feedback must be 'positive', 'negative' or None, not {feedback!r}. Nothing was sent."
         )
     return Request(
-        operation="updateMessageFeedback",
-        method="PATCH",
-        path=f"{_message(agent_id, conversation_id, message_id)}/feedback",
+        "updateMessageFeedback",
+        "PATCH",
+        f"{_message(agent_id, conversation_id, message_id)}/feedback",
+        data_object,
         body={"feedback": feedback},
-        read=data_object,
     )
 
 
-def messages_of(conversation: JsonObject) -> list[JsonObject]:
+def messages_in(conversation: JsonObject) -> list[JsonObject]:
     """Return the messages that a conversation carries."""
     messages: Json = conversation.get("messages")
     return [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []

@@ -20,29 +20,22 @@ def list_sources(
 ) -> Request[Page]:
     """List an agent's sources: ``listSources``."""
     return Request(
-        operation="listSources",
-        method="GET",
-        path=sources_path(agent_id),
+        "listSources",
+        "GET",
+        sources_path(agent_id),
+        page,
         query={"limit": require_page_limit(limit, 100), "type": ",".join(types) or None, "name": name},
-        read=page,
     )
 
 
 def get_source(agent_id: str, source_id: str) -> Request[JsonObject]:
     """Get a source with its training status: ``getSource``."""
-    return Request(
-        operation="getSource", method="GET", path=source_path(agent_id, source_id), read=identified
-    )
+    return Request("getSource", "GET", source_path(agent_id, source_id), identified)
 
 
 def get_summary(agent_id: str) -> Request[JsonObject]:
     """Count an agent's sources by type, with their sizes in bytes: ``getSourcesSummary``."""
-    return Request(
-        operation="getSourcesSummary",
-        method="GET",
-        path=f"{sources_path(agent_id)}/summary",
-        read=bare_object,
-    )
+    return Request("getSourcesSummary", "GET", f"{sources_path(agent_id)}/summary", bare_object)
 
 
 def create_text_source(agent_id: str, name: str, content: str) -> Request[JsonObject]:
@@ -52,22 +45,15 @@ def create_text_source(agent_id: str, name: str, content: str) -> Request[JsonOb
         {
             "type": "text",
             "name": require_text("name", name, longest=TEXT_NAME_LENGTH),
-            "content": require_text("content", content, longest=TEXT_CONTENT_LENGTH),
+            "content": check_content(content),
         },
     )
 
 
 def create_qna_source(agent_id: str, name: str, questions: Sequence[str], answer: str) -> Request[JsonObject]:
     """Give an agent questions with their answer: ``createSource``. Never repeated blindly."""
-    return _create(
-        agent_id,
-        {
-            "type": "qna",
-            "name": require_text("name", name),
-            "questions": _questions(questions),
-            "answer": require_text("answer", answer),
-        },
-    )
+    checked = check_qna(questions, answer)
+    return _create(agent_id, {"type": "qna", "name": require_text("name", name), **checked})
 
 
 def create_link_source(
@@ -80,11 +66,8 @@ def create_link_source(
     slow_scraping: bool = False,
 ) -> Request[JsonObject]:
     """Let an agent read web pages: ``createSource``. Never repeated blindly."""
-    if link_type not in LINK_TYPES:
-        raise ChatbaseInputError(
-            f"link_type must be one of {', '.join(LINK_TYPES)}, not {link_type!r}. Nothing was sent."
-        )
-    body: JsonObject = {"type": "link", "url": require_text("url", url), "linkType": link_type}
+    check_link(url, link_type)
+    body: JsonObject = {"type": "link", "url": url, "linkType": link_type}
     if exclude_paths:
         body["excludePaths"] = list(exclude_paths)
     if include_only_paths:
@@ -102,40 +85,27 @@ def update_source(agent_id: str, source_id: str, changes: JsonObject) -> Request
     if "name" in body:
         require_text("changes['name']", body["name"])
     if "content" in body:
-        require_text("changes['content']", body["content"], longest=TEXT_CONTENT_LENGTH)
+        check_content(body["content"], "changes['content']")
     if "questions" in body:
         body["questions"] = _questions(body["questions"])
-    return Request(
-        operation="updateSource",
-        method="PUT",
-        path=source_path(agent_id, source_id),
-        body=body,
-        read=identified,
-    )
+    return Request("updateSource", "PUT", source_path(agent_id, source_id), identified, body=body)
 
 
 def delete_source(agent_id: str, source_id: str) -> Request[JsonObject]:
     """Delete a source, for good: ``deleteSource``."""
     gone = {"id": source_id, "status": "deleted"}
     return Request(
-        operation="deleteSource",
-        method="DELETE",
-        path=source_path(agent_id, source_id),
-        read=identified,
+        "deleteSource",
+        "DELETE",
+        source_path(agent_id, source_id),
+        identified,
         means_done={"SOURCE_ALREADY_PENDING_DELETION": {"id": source_id, "status": "toBeDeleted"}},
         means_done_on_repeat={"SOURCE_NOT_FOUND": gone, "RESOURCE_NOT_FOUND": gone},
     )
 
 
 def _create(agent_id: str, body: JsonObject) -> Request[JsonObject]:
-    return Request(
-        operation="createSource",
-        method="POST",
-        path=sources_path(agent_id),
-        body=body,
-        read=identified,
-        repeatable=False,
-    )
+    return Request("createSource", "POST", sources_path(agent_id), identified, body=body, repeatable=False)
 
 
 def _questions(questions: Sequence[str]) -> list[str]:
@@ -144,6 +114,25 @@ def _questions(questions: Sequence[str]) -> list[str]:
             f"questions must be a list of 1 to {MOST_QUESTIONS} questions. Nothing was sent."
         )
     return [require_text("a question", question) for question in questions]
+
+
+def check_content(content: str, name: str = "content") -> str:
+    """Refuse what Chatbase does not take for a text."""
+    return require_text(name, content, longest=TEXT_CONTENT_LENGTH)
+
+
+def check_qna(questions: Sequence[str], answer: str) -> JsonObject:
+    """Refuse what Chatbase does not take for questions and their answer."""
+    return {"questions": _questions(questions), "answer": require_text("answer", answer)}
+
+
+def check_link(url: str, link_type: str) -> None:
+    """Refuse what Chatbase does not take for a link."""
+    if link_type not in LINK_TYPES:
+        raise ChatbaseInputError(
+            f"link_type must be one of {', '.join(LINK_TYPES)}, not {link_type!r}. Nothing was sent."
+        )
+    require_text("url", url)
 
 
 def sources_path(agent_id: str) -> str:
@@ -166,12 +155,12 @@ def create_file_source(agent_id: str, name: str, filename: str, content: bytes) 
     """Give an agent a file to learn: ``createFileSource``. Never repeated blindly."""
     check_file(filename, len(content))
     return Request(
-        operation="createFileSource",
-        method="POST",
-        path=sources_path(agent_id),
+        "createFileSource",
+        "POST",
+        sources_path(agent_id),
+        identified,
         host="files",
         form=Form({"name": require_text("name", name)}, filename, content),
-        read=identified,
         repeatable=False,
         patience=UPLOAD_PATIENCE,
     )
@@ -191,12 +180,12 @@ def update_file_source(
     if filename is not None:
         check_file(filename, len(content))
     return Request(
-        operation="updateFileSource",
-        method="PUT",
-        path=source_path(agent_id, source_id),
+        "updateFileSource",
+        "PUT",
+        source_path(agent_id, source_id),
+        identified,
         host="files",
         form=Form({} if name is None else {"name": require_text("name", name)}, filename, content),
-        read=identified,
         patience=UPLOAD_PATIENCE,
     )
 

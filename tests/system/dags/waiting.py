@@ -8,7 +8,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_chatbase.sensors.training import ChatbaseTrainingSensor
 
-STUCK = {"source_ids": "{{ dag_run.conf['stuck'] }}", "timeout": 9}
+STUCK = {"source_ids": "{{ dag_run.conf['stuck'] }}", "timeout": 20}
 FAILING = {"source_ids": "{{ dag_run.conf['failing'] }}"}
 
 # Airflow may take a task for lost whose trigger fires before the scheduler has seen it deferred, and retry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_chatbase.settings_diff import changes, differing, is_met
+from airflow_provider_chatbase.sync.agents import differing, is_met
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,3 @@ def test_differing_leaves_out_what_is_so_already():
 
 def test_what_the_agent_does_not_show_differs_even_if_nothing_is_wanted():
     assert differing({"brandNew": None}, {}) == {"brandNew": None}
-
-
-def test_changes_are_what_the_agent_shows():
-    before, after = {"temp": 0.5, "name": "N"}, {"temp": 0, "name": "N"}
-    assert changes(["temp", "name", "brandNew"], before, after) == {"temp": {"from": 0.5, "to": 0}}

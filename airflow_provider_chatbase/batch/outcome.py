@@ -1,0 +1,160 @@
+"""What became of a prompt, from the reply or the error to what is kept of it; and what ends a batch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseAmbiguousError,
+    ChatbaseAnswerError,
+    ChatbaseAuthenticationError,
+    ChatbaseConfigurationError,
+    ChatbaseConnectionLostError,
+    ChatbaseCreditsError,
+    ChatbaseError,
+    ChatbaseInputError,
+    ChatbaseInterruptedAnswerError,
+    ChatbasePlanError,
+    ChatbaseReplyError,
+    ChatbaseTimeoutError,
+    ChatbaseToolCallError,
+    ChatbaseUnansweredError,
+    ChatbaseUnreachableError,
+)
+
+
+class Outcome(StrEnum):
+    """What became of one prompt."""
+
+    ANSWERED = "answered"
+    INVALID_OUTPUT = "invalid_output"
+    """Answered, but not with the JSON that was asked for."""
+    FAILED = "failed"
+    """Refused, or the agent failed; what went wrong stands in the row."""
+    UNANSWERED = "unanswered"
+    """The prompt arrived at Chatbase, and there is no answer to it."""
+    AMBIGUOUS = "ambiguous"
+    """It is unknown whether it was answered and charged."""
+    NOT_SENT = "not_sent"
+
+
+FAILURES = frozenset({Outcome.INVALID_OUTPUT, Outcome.FAILED, Outcome.UNANSWERED, Outcome.AMBIGUOUS})
+"""What counts for ``max_failure_rate`` and ``fail_fast``."""
+
+
+class StopReason(StrEnum):
+    """Why a batch sent no more, though prompts were left."""
+
+    MAX_ITEMS = "max_items"
+    MAX_CREDITS = "max_credits"
+    CREDITS_EXHAUSTED = "credits_exhausted"
+    FAILURE_RATE = "max_failure_rate"
+    FAIL_FAST = "fail_fast"
+    REFUSED = "refused"
+    """Chatbase refused for a reason that holds for every prompt: the key, the plan, the agent."""
+    OUTAGE = "outage"
+    """Many prompts in a row failed for reasons that may pass."""
+    KILLED = "killed"
+    LOCK_LOST = "lock_lost"
+
+
+LIMITS = frozenset({StopReason.MAX_ITEMS, StopReason.MAX_CREDITS})
+"""The limits that the user set: reaching one is no failure."""
+
+_JUDGED = ("parsed", "unmet", "duplicate_of")
+
+
+@dataclass(slots=True)
+class PromptRecord:
+    """What became of a prompt: its answer, or why there is none, and how it is judged."""
+
+    outcome: Outcome
+    text: str | None = None
+    error_code: str | None = None  # for machines
+    error_message: str | None = None  # for people
+    conversation_id: str | None = None
+    message_id: str | None = None
+    user_message_id: str | None = None  # the prompt's id in the conversation
+    credits: float | None = None  # ``None`` where the cost is unknown
+    seconds: float = 0.0  # from the first sending to the answer
+    attempts: int = 0  # how often it was sent
+    recovered: bool = False  # the answer was found, not received
+    cached: bool = False  # the answer is an earlier one
+    score: float | None = None  # the answer's confidence
+    scored: bool = False  # whether that was asked for
+    final: bool = False  # it stays so when the batch is run again
+    sent_at: float | None = None  # when it was sent last, in seconds since the epoch
+    # Judged each time anew, and not kept:
+    parsed: Any = field(default=None, kw_only=True)
+    unmet: tuple[str, ...] = field(default=(), kw_only=True)
+    duplicate_of: str | None = field(default=None, kw_only=True)  # the id of the prompt whose answer it got
+
+    @property
+    def may_be_charged(self) -> bool:
+        """Whether it may have cost credits that are not known."""
+        return self.credits is None and self.sent_at is not None and self.outcome != Outcome.NOT_SENT
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is kept of it, as plain JSON."""
+        return {name: value for name, value in asdict(self).items() if name not in _JUDGED}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Read what :meth:`as_json` returned."""
+        known = {each.name for each in fields(cls)}
+        kept = {name: value for name, value in values.items() if name in known}
+        return cls(**{**kept, "outcome": Outcome(values["outcome"])})
+
+
+NOT_SENT = PromptRecord(Outcome.NOT_SENT)
+
+INVALID_PROMPT = "INVALID_PROMPT"
+INVALID_OUTPUT = "INVALID_OUTPUT"
+IN_FLIGHT = "IN_FLIGHT"
+
+_CODES: tuple[tuple[type[ChatbaseError], str], ...] = (
+    (ChatbaseUnansweredError, "UNANSWERED"),
+    (ChatbaseToolCallError, "TOOL_CALLS"),
+    (ChatbaseInterruptedAnswerError, "ANSWER_INTERRUPTED"),
+    (ChatbaseAnswerError, "ANSWER_FAILED"),
+    (ChatbaseTimeoutError, "TIMEOUT"),
+    (ChatbaseUnreachableError, "UNREACHABLE"),
+    (ChatbaseConnectionLostError, "CONNECTION_LOST"),
+    (ChatbaseReplyError, "NOT_THE_PROMISED_REPLY"),
+    (ChatbaseInputError, INVALID_PROMPT),
+)
+
+_FOR_EVERY_PROMPT = (ChatbaseAuthenticationError, ChatbasePlanError, ChatbaseConfigurationError)
+_CODES_FOR_EVERY_PROMPT = ("AGENT_NOT_FOUND", "AUTH_INSUFFICIENT_PERMISSIONS", "PERMISSION_DENIED")
+
+
+def stop_reason(error: ChatbaseError) -> StopReason | None:
+    """Return why to send no more, when an error holds for every prompt."""
+    if isinstance(error, ChatbaseCreditsError):
+        return StopReason.CREDITS_EXHAUSTED
+    if isinstance(error, _FOR_EVERY_PROMPT) or error.code in _CODES_FOR_EVERY_PROMPT:
+        return StopReason.REFUSED
+    return None
+
+
+def outcome_of(error: ChatbaseError, *, fate_unknown: bool) -> Outcome:
+    """Return what became of a prompt that failed."""
+    if isinstance(error, ChatbaseUnansweredError):
+        return Outcome.UNANSWERED
+    if fate_unknown or isinstance(error, ChatbaseAmbiguousError) or error.ambiguous:
+        return Outcome.AMBIGUOUS
+    return Outcome.FAILED
+
+
+def code_of(error: ChatbaseError) -> str:
+    """Return an error's code: the API's, else one of ours."""
+    if error.code is not None:
+        return error.code
+    if isinstance(error, ChatbaseAmbiguousError) and isinstance(error.__cause__, ChatbaseError):
+        return code_of(error.__cause__)
+    for cls, name in _CODES:
+        if isinstance(error, cls):
+            return name
+    return f"HTTP_{error.status}" if error.status is not None else "FAILED"

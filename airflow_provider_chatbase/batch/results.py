@@ -1,0 +1,306 @@
+"""The data set that a batch leaves: a row per prompt, what they come to, and whether that is a success."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from airflow_provider_chatbase.batch.checkpoint import Checkpoint
+from airflow_provider_chatbase.batch.errors import (
+    ChatbaseBatchError,
+    ChatbaseBatchLimitError,
+    ChatbaseExpectationsError,
+)
+from airflow_provider_chatbase.batch.expectations import AnswerSchema
+from airflow_provider_chatbase.batch.outcome import (
+    FAILURES,
+    INVALID_OUTPUT,
+    LIMITS,
+    Outcome,
+    PromptRecord,
+    StopReason,
+)
+from airflow_provider_chatbase.batch.prompts import Intake, Prompt
+from airflow_provider_chatbase.batch.settings import BatchSettings
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Column, Format, Table
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "_manifest.json"
+RESULTS = "results"
+NAMED = 5
+LONGEST_NAME = 60
+
+Judged = tuple[Prompt, PromptRecord]
+
+TABLE = Table(
+    RESULTS,
+    (
+        Column("id"),
+        Column("message"),
+        Column("text"),
+        Column("outcome"),
+        Column("error_code"),
+        Column("error_message"),
+        Column("conversation_id"),
+        Column("message_id"),
+        Column("credits", "number"),
+        Column("seconds", "number"),
+        Column("attempts", "integer"),
+        Column("metadata", "json"),
+        Column("recovered", "flag"),
+        Column("parsed", "json"),
+        Column("passed", "flag"),
+        Column("failed_expectations", "texts"),
+        Column("score", "number"),
+        Column("cached", "flag"),
+        Column("duplicate_of"),
+    ),
+)
+"""All columns; CSV and Parquet always have them, JSON lines have those that the batch's arguments ask for."""
+
+
+def judged_records(
+    intake: Intake, checkpoint: Checkpoint, schema: AnswerSchema | None, *, dedupe: bool
+) -> Iterator[Judged]:
+    """Judge all that is known, in the order of the input."""
+    for prompt in intake:
+        record = checkpoint.record(prompt.index)
+        if dedupe and not checkpoint.is_known(prompt.index):
+            first, first_id = intake.first_like(prompt)
+            if first != prompt.index:
+                like = checkpoint.record(first)
+                record = replace(like, credits=0.0, seconds=0.0, attempts=0, duplicate_of=first_id)
+        yield prompt, judge(prompt, record, schema)
+
+
+def judge(prompt: Prompt, record: PromptRecord, schema: AnswerSchema | None) -> PromptRecord:
+    """Judge an answer by the schema and by what is expected of it."""
+    if record.outcome is Outcome.ANSWERED and schema is not None:
+        parsed, problem = schema.read(record.text or "")
+        record = replace(record, parsed=parsed)
+        if problem is not None:
+            record = replace(
+                record, outcome=Outcome.INVALID_OUTPUT, error_code=INVALID_OUTPUT, error_message=problem
+            )
+    if not prompt.expect:
+        return record
+    if record.outcome in (Outcome.ANSWERED, Outcome.INVALID_OUTPUT):
+        return replace(record, unmet=tuple(prompt.expect.unmet(record.text or "", record.score)))
+    return replace(record, unmet=(f"outcome: {record.outcome}",))
+
+
+def has_passed(prompt: Prompt, record: PromptRecord) -> bool | None:
+    """Say whether the answer is as expected; ``None`` where nothing is."""
+    if not prompt.expect:
+        return None
+    return record.outcome is Outcome.ANSWERED and not record.unmet
+
+
+def optional_columns(settings: BatchSettings, *, expecting: bool, cached: bool) -> frozenset[str]:
+    """Return which columns JSON lines have besides those that they always have."""
+    groups = {
+        ("parsed",): settings.json_schema is not None,
+        ("passed", "failed_expectations", "score"): expecting,
+        ("cached",): cached,
+        ("duplicate_of",): settings.dedupe,
+    }
+    return frozenset(name for names, wanted in groups.items() if wanted for name in names)
+
+
+def row_of(prompt: Prompt, record: PromptRecord, optional: frozenset[str]) -> Mapping[str, Any]:
+    """Return a prompt and what became of it as a row."""
+    row = {
+        "id": prompt.id,
+        "message": prompt.message,
+        "text": record.text,
+        "outcome": str(record.outcome),
+        "error_code": record.error_code,
+        "error_message": record.error_message,
+        "conversation_id": record.conversation_id or prompt.conversation_id,
+        "message_id": record.message_id,
+        "credits": record.credits,
+        "seconds": record.seconds,
+        "attempts": record.attempts,
+        "metadata": prompt.metadata,
+        "recovered": record.recovered,
+    }
+    more = {
+        "parsed": record.parsed,
+        "passed": has_passed(prompt, record),
+        "failed_expectations": list(record.unmet),
+        "score": record.score,
+        "cached": record.cached,
+        "duplicate_of": record.duplicate_of,
+    }
+    return row | {name: value for name, value in more.items() if name in optional}
+
+
+class Tally:
+    """Counts what became of the prompts."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[Outcome] = Counter()
+        self.error_codes: Counter[str] = Counter()
+        self.credits = Decimal(0)
+        self.priced = 0
+        self.credits_unknown = 0
+        self.recovered = 0
+        self.cached = 0
+        self.duplicates = 0
+        self.checked = 0
+        self.passed = 0
+        self._worst: list[tuple[int, int, str, tuple[str, ...]]] = []
+
+    @property
+    def items(self) -> int:
+        """How many prompts there are."""
+        return self.outcomes.total()
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+        return sum(self.outcomes[outcome] for outcome in FAILURES)
+
+    @property
+    def worst(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The prompts whose answers miss most of what is expected, the worst first, and what they miss."""
+        return [(name, unmet) for _, _, name, unmet in sorted(self._worst, reverse=True)]
+
+    @property
+    def average(self) -> Decimal | None:
+        """What an answer cost on average, where that is known."""
+        return self.credits / self.priced if self.priced else None
+
+    def add(self, prompt: Prompt, record: PromptRecord) -> None:
+        """Count a prompt."""
+        self.outcomes[record.outcome] += 1
+        if record.error_code is not None and record.outcome in FAILURES:
+            self.error_codes[record.error_code] += 1
+        self.recovered += record.recovered and record.duplicate_of is None
+        self.cached += record.cached
+        self.duplicates += record.duplicate_of is not None
+        if record.credits is not None:
+            self.credits += Decimal(str(record.credits))
+            self.priced += record.credits > 0
+        elif record.may_be_charged:
+            self.credits_unknown += 1
+        self._check(prompt, record)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON of bounded size."""
+        estimated = self.credits + self.credits_unknown * (self.average or Decimal(1))
+        counts = {
+            "items": self.items,
+            "outcomes": {str(outcome): self.outcomes[outcome] for outcome in Outcome},
+            "error_codes": {_short(code): n for code, n in self.error_codes.most_common(NAMED)},
+            "credits": float(self.credits),
+            "credits_per_answer": None if self.average is None else float(round(self.average, 6)),
+            "credits_unknown": self.credits_unknown,
+            "credits_estimated": float(round(estimated, 6)),
+            "recovered": self.recovered,
+            "cached": self.cached,
+            "duplicates": self.duplicates,
+        }
+        if self.checked:
+            counts["expectations"] = {
+                "checked": self.checked,
+                "passed": self.passed,
+                "pass_rate": round(self.passed / self.checked, 6),
+                "worst": [_short(name) for name, _ in self.worst],
+            }
+        return counts
+
+    def _check(self, prompt: Prompt, record: PromptRecord) -> None:
+        passed = has_passed(prompt, record)
+        if passed is None:
+            return
+        self.checked += 1
+        self.passed += passed
+        if not passed:
+            entry = (max(len(record.unmet), 1), -prompt.index, prompt.id, record.unmet)
+            (heapq.heappush if len(self._worst) < NAMED else heapq.heappushpop)(self._worst, entry)
+
+
+def write_results(
+    directory: Directory, judged: Iterable[Judged], files: Format, optional: frozenset[str]
+) -> Tally:
+    """Write the results in place of those that are there; without a manifest they do not count yet."""
+    tally = Tally()
+    name = f"{RESULTS}{files.suffix}"
+    with directory.replacing(name) as stream:
+        with files.writer(TABLE, stream) as writer:
+            for prompt, record in judged:
+                writer.write_row(row_of(prompt, record, optional))
+                tally.add(prompt, record)
+        directory.remove(MANIFEST)
+    others = {f"{RESULTS}.{kind}{packed}" for kind in FORMATS for packed in SUFFIX.values()} - {name}
+    for other in others.intersection(directory.names()):
+        directory.remove(other)
+    return tally
+
+
+def write_manifest(directory: Directory, manifest: dict[str, Any]) -> None:
+    """Write the manifest; from now on the results count."""
+    directory.write_json(MANIFEST, manifest)
+
+
+def report_other_run(directory: Directory, run: str) -> None:
+    """Say in the log when the results of another run are about to be replaced."""
+    found = directory.read_json(MANIFEST)
+    if found is not None and found.get("run") != run:
+        log.warning(
+            "%s holds the results of another run (%s); they are replaced. Give each run a path of its own, "
+            "for example with {{ run_id }} or {{ ds }} in it, to keep both.",
+            directory.url,
+            found.get("run"),
+        )
+
+
+def verdict(
+    tally: Tally, stopped: StopReason | None, settings: BatchSettings, *, fail_at_limit: bool
+) -> None:
+    """Say whether a batch is a success; a refusal that ended it is raised before."""
+    so_far = f"{tally.outcomes[Outcome.ANSWERED]:,} of {tally.items:,} prompts are answered"
+    causes = ", ".join(f"{code} {n}x" for code, n in tally.error_codes.most_common(NAMED))
+    again = "Every outcome stands in the results. Clear the task to ask those that are left."
+    if stopped is StopReason.FAIL_FAST:
+        raise ChatbaseBatchError(f"A prompt failed ({causes}), and fail_fast is set; {so_far}. {again}")
+    if stopped is StopReason.OUTAGE:
+        raise ChatbaseBatchError(f"Too many prompts failed in a row ({causes}); {so_far}. {again}")
+    most = settings.max_failure_rate
+    if most is not None and tally.items and Fraction(tally.failed, tally.items) > most:
+        raise ChatbaseBatchError(
+            f"{tally.failed:,} of {tally.items:,} prompts failed ({causes}), more than max_failure_rate "
+            f"{float(most):g} allows; {so_far}. {again}"
+        )
+    answers = tally.outcomes[Outcome.ANSWERED] + tally.outcomes[Outcome.INVALID_OUTPUT]
+    if tally.failed and not answers:
+        raise ChatbaseBatchError(f"Not one prompt was answered ({causes}). {again}")
+    _require_passed(tally, settings)
+    if stopped in LIMITS and fail_at_limit:
+        raise ChatbaseBatchLimitError(
+            f"{stopped} was reached; {so_far}. Raise it and clear the task to go on."
+        )
+
+
+def _require_passed(tally: Tally, settings: BatchSettings) -> None:
+    least = settings.min_pass_rate
+    if least is None or not tally.checked or Fraction(tally.passed, tally.checked) >= least:
+        return
+    worst = "; ".join(f"{_short(name)} ({_short(', '.join(unmet))})" for name, unmet in tally.worst)
+    raise ChatbaseExpectationsError(
+        f"{tally.passed:,} of {tally.checked:,} answers are as expected, fewer than min_pass_rate "
+        f"{float(least):g} asks for. The worst: {worst}. The results show each answer."
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"

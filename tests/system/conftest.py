@@ -1,0 +1,88 @@
+"""One Airflow in processes of its own, for all tests here: they run in one group, one after the other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from acting import Acting, fields_of
+from quickstart_demo.airflow_api import AirflowApi
+from quickstart_demo.airflow_instance import AirflowInstance
+from quickstart_demo.child_processes import ChildProcesses
+
+from airflow_provider_chatbase.simulator import Simulator
+
+QUICKSTART = Path(__file__).parents[2] / "example_dags" / "chatbase_quickstart.py"
+DAGS = Path(__file__).parent / "dags"
+KEY = "sk-of-the-system-test-4711"
+SECONDS_TO_WAIT = 300  # also on a machine that has a lot to do besides
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("system")
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[Simulator]:
+    with Simulator(api_key=KEY, conversations=50, training_seconds=3600.0) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="session")
+def chatbase() -> Iterator[Acting]:
+    with Acting() as chatbase:
+        yield chatbase
+
+
+@pytest.fixture(scope="session")
+def processes(folder) -> Iterator[ChildProcesses]:
+    children = ChildProcesses(folder)
+    yield children
+    children.stop()
+
+
+@pytest.fixture(scope="session")
+def airflow(folder, simulator, chatbase, processes) -> AirflowInstance:
+    connection = {
+        "conn_type": "chatbase",
+        "host": simulator.url,
+        "password": KEY,
+        "extra": {"agent_id": simulator.agent_id},
+    }
+    connections = {"chatbase_default": connection, "chatbase_killed": fields_of(chatbase, timeout=120)}
+    as_text = {name: json.dumps(fields) for name, fields in connections.items()}
+    airflow = AirflowInstance(folder / "airflow", QUICKSTART, as_text)
+    airflow.prepare()
+    shutil.copytree(DAGS, airflow.home / "dags", dirs_exist_ok=True)
+    airflow.start(processes)
+    for _ in airflow.components_as_they_become_healthy(processes):
+        pass
+    return airflow
+
+
+@pytest.fixture(scope="session")
+def wait(processes) -> Callable[..., None]:
+    """Return a function that waits until what it is given says yes, while Airflow's processes run."""
+
+    def wait(for_what: Callable[[], object], seen: Callable[[], object] = lambda: "nothing") -> None:
+        deadline = time.monotonic() + SECONDS_TO_WAIT
+        while not for_what():
+            processes.check()
+            assert time.monotonic() < deadline, f"waited in vain; seen: {seen()}"
+            time.sleep(0.1)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def api(airflow, wait) -> Iterator[AirflowApi]:
+    with airflow.api() as api:
+        dags = ("chatbase_quickstart", "killed", "waiting")
+        wait(lambda: api.import_errors() or all(api.knows_dag(dag) for dag in dags))
+        assert api.import_errors() == []
+        yield api
