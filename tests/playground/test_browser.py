@@ -63,7 +63,9 @@ class Reader:
         log = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
         replies = [each["params"]["response"] for each in log if each["method"] == "Network.responseReceived"]
         kept = json.dumps([log, self.browser.get_log("browser")])
-        return {reply["url"] for reply in replies}, kept + self.browser.page_source
+        urls = {reply["url"] for reply in replies}
+        # A first tab of Chromium's own may still be loading.
+        return {each for each in urls if not each.startswith("chrome:")}, kept + self.browser.page_source
 
 
 @pytest.fixture(scope="module")
