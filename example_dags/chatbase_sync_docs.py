@@ -53,7 +53,7 @@ with DAG(
         task_id="sync",
         agent_id="{{ params.agent_id }}",
         path=choose_folder(),
-        owner="docs",
+        sync_id="docs",
         prune=True,
         max_deletes=20,
         wait_for_training=True,

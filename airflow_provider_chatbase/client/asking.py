@@ -191,10 +191,7 @@ def _use_tools(api: Api, question: Question, answer: Answer, rules: Rules) -> St
             output = run_tool(rules.tools.handlers, call)
             yield handed_in(question.agent_id, conversation_id, call, output, again=answer.recovered)
         going_on = replace(
-            question,
-            message=None,
-            conversation_id=conversation_id,
-            after_message_id=answer.message_id,
+            question, message=None, conversation_id=conversation_id, after_message_id=answer.message_id
         )
         following = yield from _send(api, api.send_message(going_on), going_on, rules)
         answer = replace(following, credits=_sum(answer.credits, following.credits))

@@ -20,10 +20,7 @@ _NO_API = (
 _PLAN = "Upgrade the Chatbase plan, or use a key of a workspace whose plan includes it."
 
 _BY_CODE: dict[ApiError, dict[str, str]] = {
-    errors.ChatbasePermissionError: {
-        "AUTH_INSUFFICIENT_PERMISSIONS": _GRANT,
-        "PERMISSION_DENIED": _GRANT,
-    },
+    errors.ChatbasePermissionError: {"AUTH_INSUFFICIENT_PERMISSIONS": _GRANT, "PERMISSION_DENIED": _GRANT},
     errors.ChatbaseAuthenticationError: {
         "API_KEY_EXPIRED": _RENEW_KEY,
         "AUTH_MISSING_API_KEY": _CHECK_KEY,
@@ -63,16 +60,11 @@ _BY_CODE: dict[ApiError, dict[str, str]] = {
         "SOURCE_TYPE_NOT_SUPPORTED": "",
         "RESOURCE_MESSAGE_NOT_ASSISTANT": "",
     },
-    errors.ChatbaseServerError: {
-        "CHAT_STREAMING_ERROR": "",
-        "INTERNAL_SERVER_ERROR": _ASK_SUPPORT,
-    },
+    errors.ChatbaseServerError: {"CHAT_STREAMING_ERROR": "", "INTERNAL_SERVER_ERROR": _ASK_SUPPORT},
     errors.ChatbaseRateLimitError: {
-        "RATE_LIMIT_TOO_MANY_REQUESTS": "Lower the concurrency, or spread the tasks over time.",
+        "RATE_LIMIT_TOO_MANY_REQUESTS": "Lower the concurrency, or spread the tasks over time."
     },
-    errors.ChatbaseMaintenanceError: {
-        "SERVICE_UNDER_MAINTENANCE": "Try again later.",
-    },
+    errors.ChatbaseMaintenanceError: {"SERVICE_UNDER_MAINTENANCE": "Try again later."},
     errors.ChatbaseNotFoundError: {
         "AGENT_NOT_FOUND": "Check agent_id: this API key's workspace has no such agent.",
         "SOURCE_NOT_FOUND": "Check source_id and agent_id: there is no such source.",

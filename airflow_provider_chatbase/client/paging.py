@@ -23,11 +23,7 @@ class PageWalk:
     """
 
     def __init__(
-        self,
-        first: Request[Page],
-        *,
-        max_pages: int = MAX_PAGES,
-        max_barren_pages: int = MAX_BARREN_PAGES,
+        self, first: Request[Page], *, max_pages: int = MAX_PAGES, max_barren_pages: int = MAX_BARREN_PAGES
     ) -> None:
         self._first = first
         self._next: Request[Page] | None = first

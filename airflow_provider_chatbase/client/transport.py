@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 import httpx
@@ -94,15 +94,6 @@ class _BearerAuth(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["Authorization"] = f"Bearer {self._api_key}"
         yield request
-
-
-class _ClientArguments(TypedDict):
-    auth: httpx.Auth
-    headers: dict[str, str]
-    proxy: str | None
-    verify: ssl.SSLContext
-    follow_redirects: bool
-    limits: httpx.Limits
 
 
 class BlockingTransport:
@@ -240,16 +231,16 @@ def load_async_backend() -> None:
     anyio.run(anyio.sleep, 0)
 
 
-def _client_arguments(settings: ClientSettings) -> _ClientArguments:
+def _client_arguments(settings: ClientSettings) -> dict[str, Any]:
     own = settings.ca_bundle
-    return _ClientArguments(
-        auth=_BearerAuth(settings.api_key),
-        headers={"Accept": "application/json, text/event-stream, text/plain", "User-Agent": USER_AGENT},
-        proxy=settings.proxy,
-        verify=ssl.create_default_context(cafile=own) if own else _usual_trust(),
-        follow_redirects=False,  # a redirect would carry the key to another host
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=5.0),
-    )
+    return {
+        "auth": _BearerAuth(settings.api_key),
+        "headers": {"Accept": "application/json, text/event-stream, text/plain", "User-Agent": USER_AGENT},
+        "proxy": settings.proxy,
+        "verify": ssl.create_default_context(cafile=own) if own else _usual_trust(),
+        "follow_redirects": False,  # a redirect would carry the key to another host
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=5.0),
+    }
 
 
 @cache
@@ -316,8 +307,7 @@ def _connection_error(
             operation=request.operation,
         )
     return ChatbaseConnectionLostError(
-        f"The connection to {base} broke during {request.operation}: {why}.{may}",
-        operation=request.operation,
+        f"The connection to {base} broke during {request.operation}: {why}.{may}", operation=request.operation
     )
 
 

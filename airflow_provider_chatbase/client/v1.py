@@ -49,52 +49,31 @@ def get_agent(agent_id: str) -> Request[JsonObject]:
 
 def create_agent(name: str, source_text: str | None = None) -> Request[JsonObject]:
     """Create an agent: ``createChatbot``. It is never repeated blindly."""
+    body = _named(name, source_text)
     return Request(
-        "createChatbot",
-        "POST",
-        "/create-chatbot",
-        _agent_id,
-        version="v1",
-        body=_named(name, source_text),
-        repeatable=False,
+        "createChatbot", "POST", "/create-chatbot", _agent_id, version="v1", body=body, repeatable=False
     )
 
 
 def replace_text(agent_id: str, name: str, source_text: str | None = None) -> Request[JsonObject]:
     """Rename an agent and replace all that it knows by one text: ``updateChatbotData``. It trains anew."""
-    return Request(
-        "updateChatbotData",
-        "POST",
-        "/update-chatbot-data",
-        _agent_id,
-        version="v1",
-        body={"chatbotId": require_text("agent_id", agent_id), **_named(name, source_text)},
-    )
+    body = {"chatbotId": require_text("agent_id", agent_id), **_named(name, source_text)}
+    return Request("updateChatbotData", "POST", "/update-chatbot-data", _agent_id, version="v1", body=body)
 
 
 def update_settings(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
     """Change some of an agent's settings, in the words of v1: ``updateChatbotSettings``."""
     body = require_object("settings", settings)
+    body = {"chatbotId": require_text("agent_id", agent_id), **body}
     return Request(
-        "updateChatbotSettings",
-        "POST",
-        "/update-chatbot-settings",
-        bare_object,
-        version="v1",
-        body={"chatbotId": require_text("agent_id", agent_id), **body},
+        "updateChatbotSettings", "POST", "/update-chatbot-settings", bare_object, version="v1", body=body
     )
 
 
 def delete_agent(agent_id: str) -> Request[JsonObject]:
     """Delete an agent with all its data, for good: ``deleteChatbot``."""
-    return Request(
-        "deleteChatbot",
-        "DELETE",
-        "/delete-chatbot",
-        bare_object,
-        version="v1",
-        query={"chatbotId": require_text("agent_id", agent_id)},
-    )
+    query = {"chatbotId": require_text("agent_id", agent_id)}
+    return Request("deleteChatbot", "DELETE", "/delete-chatbot", bare_object, version="v1", query=query)
 
 
 def in_words_of_v1(settings: JsonObject) -> JsonObject:
@@ -274,14 +253,9 @@ def _leads(reply: Json) -> Page:
 
 def list_contacts(agent_id: str, *, page: int = 1, size: int = CONTACTS_PAGE) -> Request[Page]:
     """List an agent's contacts: ``listContacts``."""
-    return Request(
-        "listContacts",
-        "GET",
-        f"/chatbots/{segment('agent_id', agent_id)}/contacts",
-        _contacts,
-        version="v1",
-        query={"page": page, "per_page": size},
-    )
+    path = f"/chatbots/{segment('agent_id', agent_id)}/contacts"
+    query = {"page": page, "per_page": size}
+    return Request("listContacts", "GET", path, _contacts, version="v1", query=query)
 
 
 def _contacts(reply: Json) -> Page:

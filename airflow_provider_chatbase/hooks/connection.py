@@ -32,12 +32,7 @@ from airflow_provider_chatbase.client.settings import (
     base_url,
 )
 from airflow_provider_chatbase.client.transport import load_async_backend
-from airflow_provider_chatbase.get_provider_info import (
-    EXTRA_FIELDS,
-    HIDDEN_FIELDS,
-    PLACEHOLDERS,
-    RELABELING,
-)
+from airflow_provider_chatbase.get_provider_info import EXTRA_FIELDS, HIDDEN_FIELDS, PLACEHOLDERS, RELABELING
 
 Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
@@ -155,11 +150,7 @@ class ConnectedHook(BaseHook):
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return the form's standard fields, for Airflow before 3.2."""
-        return {
-            "hidden_fields": HIDDEN_FIELDS,
-            "relabeling": RELABELING,
-            "placeholders": PLACEHOLDERS,
-        }
+        return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:

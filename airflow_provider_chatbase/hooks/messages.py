@@ -195,11 +195,7 @@ class MessageCalls(ConnectedHook):
         return self._send(chat.retry_message, agent_id, conversation_id, message_id).checked().as_json()
 
     def set_feedback(
-        self,
-        conversation_id: str,
-        message_id: str,
-        feedback: str | None,
-        agent_id: str | None = None,
+        self, conversation_id: str, message_id: str, feedback: str | None, agent_id: str | None = None
     ) -> JsonObject:
         """
         Rate an assistant's message: ``updateMessageFeedback``.

@@ -20,25 +20,26 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
     """
     Makes an agent's sources equal to what is declared: files of a folder, and lists of texts, Q&A, links.
 
-    The name of each source that it makes carries ``owner``, the source's key and a hash of its content, so
+    The name of each source that it makes carries ``sync_id``, the source's key and a hash of its content, so
     the next run knows what has changed without a record: over the same content it sends no write. Sources of
     others are never touched. A failed item does not stop the others; the task fails at its end and names
     each. It may be killed and run again at any point.
 
     Returns counts and first names, under 2 kB: ``created``, ``updated``, ``deleted``, ``unchanged``,
-    ``kept``, ``failed``, ``skipped``, ``foreign``, ``first``, and ``source_ids`` of what was written (where
-    these are 15 or fewer). The whole report goes to ``report_path``, and as Markdown into the log.
+    ``kept``, ``failed``, ``skipped``, ``foreign``, ``first``, ``failed_training`` (the first that did not
+    train, and since when they are there), and ``source_ids`` of what was written (where these are 15 or
+    fewer). The whole report goes to ``report_path``, and as Markdown into the log.
 
     :param path: URL of a folder. Its .pdf, .doc, .docx and .txt files become file sources, its .md and .html
         files texts; the key is the path below the folder.
     :param sources: a list of records, or the URL of a .jsonl, .csv or .json file of them. A text: ``key``,
         ``content``. Q&A: ``questions``, ``answer``, ``key``. A link: ``url``, ``link_type``,
         ``exclude_paths``, ``include_only_paths``, ``slow_scraping``.
-    :param owner: begins the names of all sources of this task. Two tasks that feed one agent need different
-        ones. It is Airflow's own ``owner`` of the task, so ``default_args`` may set it.
+    :param sync_id: begins the names of all sources of this task, by which it knows them for its own; needed
+        with ``prune``. Each task that feeds an agent needs another one.
     :param globs: which files of the folder are meant; ``**`` stands for any folders.
     :param exclude: which are not.
-    :param prune: delete sources of this owner that are no longer declared.
+    :param prune: delete sources of this ``sync_id`` that are no longer declared.
     :param max_deletes: how many may be deleted: a whole number, or a share from 0.0 to 1.0 of the sources of
         this sync, and of those of each pattern or list. One always may. With more to delete, none is, and the
         task fails.
@@ -63,6 +64,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         *TrainingTask.template_fields,
         "path",
         "sources",
+        "sync_id",
         "globs",
         "exclude",
         "state_path",
@@ -76,7 +78,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         *,
         path: str | None = None,
         sources: Sequence[dict[str, Any]] | str | None = None,
-        owner: str = "airflow",
+        sync_id: str | None = None,
         globs: Sequence[str] | str = "**/*",
         exclude: Sequence[str] | str = (),
         prune: bool = False,
@@ -92,9 +94,10 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         busy_timeout: float = 900.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(owner=owner, **kwargs)
+        super().__init__(**kwargs)
         self.path = path
         self.sources = sources
+        self.sync_id = sync_id
         self.globs = globs
         self.exclude = exclude
         self.prune = prune
@@ -139,9 +142,14 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
 
     def _check_arguments(self) -> None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
-        from airflow_provider_chatbase.sync.payloads import require_owner
+        from airflow_provider_chatbase.sync.payloads import require_sync_id
 
-        require_owner(self.owner)
+        require_sync_id(self._sync_id())
+        if self.prune and not self.sync_id:
+            raise ChatbaseInputError(
+                "prune needs a sync_id of this task alone: it deletes the sources that carry it and are not "
+                "declared. Nothing was sent."
+            )
         if not self.path and self.sources is None:
             raise ChatbaseInputError("Give path or sources: nothing is declared. Nothing was sent.")
         if self.mode not in ("apply", "check") or self.on_drift not in ("fail", "report"):
@@ -154,6 +162,9 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             )
         if self.upload_interval is not None and not self.upload_interval >= 0:
             raise ChatbaseInputError(f"upload_interval must be seconds from 0, not {self.upload_interval!r}.")
+
+    def _sync_id(self) -> str:
+        return self.sync_id or "airflow"
 
     def _declaration(self) -> Declaration:
         from airflow_provider_chatbase.files.directory import open_directory
@@ -186,12 +197,12 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         record = None
         if self.state_path:
             directory, name = open_file(self.state_path, self.storage_conn_id, argument="state_path")
-            record = LinkRecord(directory, name, agent_id, self.owner)
+            record = LinkRecord(directory, name, agent_id, self._sync_id())
         return SourceSync(
             client,
             agent_id,
             SyncOptions(
-                self.owner, prune=self.prune, max_deletes=self.max_deletes, allow_empty=self.allow_empty
+                self._sync_id(), prune=self.prune, max_deletes=self.max_deletes, allow_empty=self.allow_empty
             ),
             record,
             UPLOAD_INTERVAL if self.upload_interval is None else self.upload_interval,
@@ -200,8 +211,17 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
 
     def _show(self, report: SyncReport) -> None:
         from airflow_provider_chatbase.files.directory import open_file
+        from airflow_provider_chatbase.sync.plan import named
 
         self.log.info("\n%s", report.as_markdown())
+        failed = report.plan.failed_training
+        if failed:
+            self.log.warning(
+                "%d of the declared sources failed to train, so the agent does not know them: %s. Change "
+                "what they hold, or look at them in Chatbase.",
+                len(failed),
+                named(each.key for each in failed),
+            )
         if self.report_path:
             directory, name = open_file(self.report_path, self.storage_conn_id, argument="report_path")
             directory.write_json(name, report.as_json())

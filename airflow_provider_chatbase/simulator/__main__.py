@@ -15,17 +15,18 @@ from airflow_provider_chatbase.simulator import Fault, Settings, Simulator
 from airflow_provider_chatbase.simulator.faults import KINDS
 
 _RECORDED = 10_000
-_OPTIONS = (
-    "host",
-    "port",
-    "api_key",
-    "seed",
-    "conversations",
-    "training_seconds",
-    "latency",
-    "rate_limit",
-    "rate_window",
-)
+_OPTIONS: dict[str, tuple[type, str]] = {
+    "host": (str, "address to listen on"),
+    "port": (int, "port; 0 takes a free one"),
+    "api_key": (str, "key that is accepted"),
+    "seed": (int, "decides all made-up data"),
+    "conversations": (int, "how many"),
+    "training_seconds": (float, "how long a source trains"),
+    "latency": (float, "seconds before each reply"),
+    "rate_limit": (int, "requests per window"),
+    "rate_window": (float, "seconds"),
+}
+_DEFAULTS = Settings(port=8756, training_seconds=3.0)  # as people like it who look on
 _EPILOG = """
 faults (KIND:OPERATION:PROBABILITY, e.g. 503:*:0.05, reset_after:chatWithAgent:0.1, slow=2:getAgent:1):
   KIND is an HTTP status or one of these; =SECONDS sets the wait of slow and drip
@@ -42,11 +43,7 @@ control while it runs, without a key:
 
 
 def parse_fault(text: str) -> Fault:
-    """
-    Read a fault from ``KIND:OPERATION:PROBABILITY``; the last two may be left out.
-
-    :raises ValueError: it is malformed.
-    """
+    """Read a fault from ``KIND:OPERATION:PROBABILITY``; the last two may be left out."""
     kind, _, rest = text.partition(":")
     operation, _, probability = rest.partition(":")
     kind, _, seconds = kind.partition("=")
@@ -63,11 +60,7 @@ def parse_fault(text: str) -> Fault:
 
 
 def parse_switch(text: str) -> tuple[str, Any]:
-    """
-    Read a setting from ``NAME=VALUE``; the value is JSON or, failing that, a text.
-
-    :raises ValueError: there is no such setting.
-    """
+    """Read a setting from ``NAME=VALUE``; the value is JSON or, failing that, a text."""
     name, _, value = text.partition("=")
     if name not in {each.name for each in fields(Settings)}:
         raise ValueError(f"There is no setting {name!r}")
@@ -79,7 +72,7 @@ def parse_switch(text: str) -> tuple[str, Any]:
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """Return the settings that the command line asks for."""
-    switches = {name: getattr(options, name) for name in _OPTIONS} | dict(options.switches)
+    switches: dict[str, Any] = {name: getattr(options, name) for name in _OPTIONS} | dict(options.switches)
     switches.setdefault("record_limit", _RECORDED)
     return Settings.unkind(**switches) if options.unkind else Settings(**switches)
 
@@ -93,27 +86,10 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG.format(kinds=kinds),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    defaults = Settings()
     add = parser.add_argument
-    add("--host", default=defaults.host, help="address to listen on (default: %(default)s)")
-    add("--port", type=int, default=8756, help="port; 0 takes a free one (default: %(default)s)")
-    add("--api-key", default=defaults.api_key, help="key that is accepted (default: %(default)s)")
-    add("--seed", type=int, default=defaults.seed, help="decides all made-up data (default: %(default)s)")
-    add("--conversations", type=int, default=defaults.conversations, help="how many (default: %(default)s)")
-    add("--training-seconds", type=float, default=3.0, help="how long a source trains (default: %(default)s)")
-    add(
-        "--latency",
-        type=float,
-        default=defaults.latency,
-        help="seconds before each reply (default: %(default)s)",
-    )
-    add(
-        "--rate-limit",
-        type=int,
-        default=defaults.rate_limit,
-        help="requests per window (default: %(default)s)",
-    )
-    add("--rate-window", type=float, default=defaults.rate_window, help="seconds (default: %(default)s)")
+    for name, (kind, meaning) in _OPTIONS.items():
+        default = getattr(_DEFAULTS, name)
+        add(f"--{name.replace('_', '-')}", type=kind, default=default, help=f"{meaning} (default: {default})")
     add(
         "--fault",
         type=parse_fault,

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
@@ -16,13 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_chatbase.simulator.world import World
 
 FAIL_MARKER = "sim:fail-training"
-DEFAULT_MODEL = "gpt-4o-mini"
-DEFAULT_INSTRUCTIONS = "You are a helpful support agent. Answer from the given sources, shortly and politely."
-DEFAULT_IP_RATE_LIMITS = {
-    "limit": 20,
-    "timeframe": 240,
-    "message": "Too many messages in a row",
-}
+SEED: dict[str, Any] = json.loads(Path(__file__).with_name("seed.json").read_bytes())
 
 
 @dataclass(slots=True, eq=False)
@@ -96,25 +91,6 @@ def _seen_status(source: Source, now: float, lag: float) -> str | None:
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
-    """One ticket of an agent's help desk."""
-
-    number: int
-    subject: str | None
-    description: str | None
-    status_category: str
-    channel: str
-    priority: str
-    customer: dict[str, Any]
-    created_at: float
-    updated_at: float
-    last_message_at: float | None = None
-    assignee_id: str | None = None
-    team_id: str | None = None
-    conversation_id: str | None = None
-
-
-@dataclass(slots=True, eq=False)
 class Agent:
     """One agent; ``fields`` are the settings as the v2 API shows them."""
 
@@ -128,7 +104,10 @@ class Agent:
     updated_at: float = 0.0
     sources: dict[str, Source] = field(default_factory=dict)
     conversations: ConversationIndex = field(default_factory=ConversationIndex)
-    tickets: dict[int, Ticket] = field(default_factory=dict)
+    tickets: dict[int, dict[str, Any]] = field(default_factory=dict)
+    ticket_messages: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    actions: list[dict[str, Any]] = field(default_factory=list)
+    procedures: list[dict[str, Any]] = field(default_factory=list)
     leads: list[dict[str, Any]] = field(default_factory=list)
     contacts: list[dict[str, Any]] = field(default_factory=list)
     attributes: list[dict[str, Any]] = field(default_factory=list)
@@ -139,42 +118,20 @@ class Agent:
         return str(self.fields["name"])
 
 
-def default_fields(name: str) -> dict[str, Any]:
-    """Return the settings of an agent on which nothing was set."""
-    return {
-        "name": name,
-        "instructions": DEFAULT_INSTRUCTIONS,
-        "channelInstructions": None,
-        "model": DEFAULT_MODEL,
-        "autoRetrain": False,
-        "temp": 0,
-        "visibility": "private",
-        "allowedDomains": None,
-        "suggestedMessages": None,
-        "initialMessages": ["Hi! What can I help you with?"],
-        "creditLimit": None,
-        "notificationsSettings": None,
-        "ipRateLimits": dict(DEFAULT_IP_RATE_LIMITS),
-        "spamSettings": None,
-        "blockedCountries": None,
-        "voiceSettings": None,
-        "styles": {"chat": {"theme": "light", "displayName": name}, "centerStage": None},
-    }
-
-
 def create_agent(
     world: World, name: str, workspace: str = MAIN_WORKSPACE, agent_id: str | None = None
 ) -> Agent:
-    """Create an agent without sources."""
-    check_agent_limit(world, workspace)
+    """Create an agent without sources; raise ``ApiError`` 403 when the workspace has as many as it may."""
+    limit = world.settings.agent_limit
+    existing = sum(agent.workspace == workspace for agent in world.store.agents.values())
+    if limit is not None and existing >= limit:
+        raise ApiError(403, "AGENT_LIMIT_REACHED", "Agent limit reached for your plan")
     now = world.clock.time()
+    identifier = agent_id or world.store.new_id("ag").replace("_", "")
     agent = Agent(
-        id=agent_id or world.store.new_id("ag").replace("_", ""),
-        fields=default_fields(name),
-        created_at=now,
-        updated_at=now,
-        workspace=workspace,
+        identifier, {"name": name, **copy.deepcopy(SEED["new_agent"])}, now, workspace, updated_at=now
     )
+    agent.fields["styles"]["chat"]["displayName"] = name
     world.store.agents[agent.id] = agent
     return agent
 
@@ -193,37 +150,14 @@ def clone_agent(world: World, original: Agent) -> Agent:
     return clone
 
 
-def check_agent_limit(world: World, workspace: str) -> None:
-    """Refuse one agent more than the workspace may have."""
-    limit = world.settings.agent_limit
-    existing = sum(agent.workspace == workspace for agent in world.store.agents.values())
-    if limit is not None and existing >= limit:
-        raise ApiError(403, "AGENT_LIMIT_REACHED", "Agent limit reached for your plan")
-
-
 def add_source(
-    world: World,
-    agent: Agent,
-    kind: str,
-    name: str,
-    content: str,
-    *,
-    size: int | None = None,
+    world: World, agent: Agent, kind: str, name: str, content: str, size: int | None = None
 ) -> Source:
     """Add a source, which begins to train; raise ``ApiError`` 422 when the storage is full."""
     needed = len(content.encode()) if size is None else size
-    check_storage(world, agent, needed)
+    _check_storage(world, agent, needed)
     now = world.clock.time()
-    source = Source(
-        id=world.store.new_id(),
-        type=kind,
-        name=name,
-        content=content,
-        size=needed,
-        created_at=now,
-        changed_at=now,
-        ready_at=now,
-    )
+    source = Source(world.store.new_id(), kind, name, content, needed, now, now, now)
     source.begin_training(now, world.settings.training_seconds)
     agent.sources[source.id] = source
     return source
@@ -246,7 +180,7 @@ def change_content(
 ) -> None:
     """Replace a source's content, which trains anew while the earlier one still answers."""
     needed = len(content.encode()) if size is None else size
-    check_storage(world, agent, needed - source.size)
+    _check_storage(world, agent, needed - source.size)
     now = world.clock.time()
     source.settle(now)
     source.content, source.size = content, needed
@@ -262,8 +196,7 @@ def remove_source(world: World, agent: Agent, source: Source) -> str:
     return "deleted"
 
 
-def check_storage(world: World, agent: Agent, needed: int) -> None:
-    """Refuse a write that does not fit."""
+def _check_storage(world: World, agent: Agent, needed: int) -> None:
     used = sum(source.size for source in agent.sources.values() if source.purge_at is None)
     if needed > 0 and used + needed > world.settings.storage_limit:
         raise ApiError(422, "SOURCE_SIZE_LIMIT_EXCEEDED", "Chatbot storage limit exceeded")

@@ -122,6 +122,15 @@ class ConversationIndex:
         """Note that the last activity of a conversation has changed."""
         self._unsearchable.append((max(searchable_at, conversation.visible_at), conversation))
 
+    def remove(self, conversation: Conversation) -> None:
+        """Remove one; its place among the last activities stays, as search finds out late."""
+        position = (conversation.created_at, conversation.id)
+        del self.by_id[conversation.id]
+        for positions in (self.by_creation, self.by_source[conversation.source], self.created_by_v2):
+            positions.discard(position)
+        self._by_user[conversation.user_id or ""].pop(conversation.id, None)
+        self._hidden = [each for each in self._hidden if each is not conversation]
+
     def settle(self, now: float) -> None:
         """Show everything whose time has come."""
         if self._hidden:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -161,18 +161,14 @@ class FaultBoard:
         return None
 
 
-def fault_from_json(data: Mapping[str, Any]) -> Fault:
-    """Build a fault from JSON; the keys are the arguments of ``Fault``, without ``where``."""
+def faults_from_json(data: Any) -> Iterator[Fault]:
+    """Build faults from a JSON object, or a list of them, with the arguments of ``Fault`` but ``where``."""
     known = {each.name for each in fields(Fault)} - {"where", "fired"}
-    unknown = set(data) - known
-    if unknown or "kind" not in data:
-        raise ValueError(f"Unknown or missing keys of a fault: {', '.join(sorted(unknown)) or 'kind'}")
-    return Fault(**data)
-
-
-def faults_from_json(data: Any) -> Iterable[Fault]:
-    """Build faults from a JSON object or a list of them."""
-    return [fault_from_json(item) for item in (data if isinstance(data, list) else [data])]
+    for item in data if isinstance(data, list) else [data]:
+        unknown = set(item) - known
+        if unknown or "kind" not in item:
+            raise ValueError(f"Unknown or missing keys of a fault: {', '.join(sorted(unknown)) or 'kind'}")
+        yield Fault(**item)
 
 
 def substitute(fault: Fault, version: str) -> Reply | None:

@@ -5,15 +5,14 @@ The outlines of seeded conversations are made at once, their messages when someb
 
 from __future__ import annotations
 
-import json
+import copy
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
-from airflow_provider_chatbase.simulator.agents import Agent, Ticket, add_qna, add_source, create_agent
+from airflow_provider_chatbase.simulator.agents import SEED, Agent, add_qna, add_source, create_agent
 from airflow_provider_chatbase.simulator.conversations import (
     ROLE_ASSISTANT,
     ROLE_USER,
@@ -22,32 +21,11 @@ from airflow_provider_chatbase.simulator.conversations import (
     Part,
 )
 from airflow_provider_chatbase.simulator.settings import Settings
-from airflow_provider_chatbase.simulator.world import World, iso
+from airflow_provider_chatbase.simulator.world import World, iso, make_uuid
 
 DAY = 86_400
 
-_TEXTS: dict[str, Any] = json.loads(Path(__file__).with_name("seed_texts.json").read_bytes())
-_TOPICS: dict[str, dict[str, Any]] = {topic["name"]: topic for topic in _TEXTS["topics"]}
-
-CHANNELS = {
-    "Widget or Iframe": 44,
-    "API": 16,
-    "WhatsApp": 14,
-    "Instagram": 5,
-    "Messenger": 5,
-    "Email": 5,
-    "Chatbase site": 3,
-    "Slack": 2,
-    "Zendesk": 2,
-    "Playground": 2,
-    "iOS SDK": 1,
-    "Android SDK": 1,
-    "Unspecified": 1,
-}
-_STATUSES = {"ended": 78, "ongoing": 14, "taken_over": 5, "paused": 3}
-_SENTIMENTS = {"neutral": 60, "positive": 24, "negative": 16}
-_HOURS = (1, 1, 1, 1, 1, 2, 4, 8, 14, 18, 20, 19, 16, 17, 18, 17, 15, 14, 13, 12, 11, 8, 5, 2)
-
+_TOPICS: dict[str, dict[str, Any]] = {topic["name"]: topic for topic in SEED["topics"]}
 _UNKNOWN_SOURCE = "Telegram"
 _UNKNOWN_STATUS = "escalated"
 
@@ -60,7 +38,7 @@ def seed_world(world: World) -> Agent:
     now = float(int(world.clock.time()))  # equal seeds give equal data, however long this takes
     agent = create_agent(world, "Ridgeline Support", agent_id=settings.agent_id)
     agent.created_at = agent.updated_at = now - settings.months * 30 * DAY
-    agent.fields.update(instructions=_TEXTS["instructions"], model="gpt-5-mini", visibility="public")
+    agent.fields.update(instructions=SEED["instructions"], model="gpt-5-mini", visibility="public")
     agent.tools = settings.tools
     if settings.seed_sources:
         _add_sources(world, agent)
@@ -73,10 +51,8 @@ def seed_world(world: World) -> Agent:
     agent.leads = [_lead(agent, person, now, rng) for person in people[: settings.leads]]
     agent.leads.sort(key=lambda lead: str(lead["created_at"]), reverse=True)
     agent.contacts = [_contact(person, now, rng) for person in people[: settings.contacts]]
-    agent.attributes = [
-        {"name": "plan", "label": "Plan", "type": "text", "description": "Subscription", "archived": False},
-        {"name": "orders", "label": "Orders", "type": "number", "description": "", "archived": True},
-    ]
+    agent.actions, agent.procedures = copy.deepcopy(SEED["actions"]), copy.deepcopy(SEED["procedures"])
+    agent.attributes = copy.deepcopy(SEED["attributes"])
     _add_tickets(agent, settings, now)
     return agent
 
@@ -136,11 +112,11 @@ def disturb(world: World, agent: Agent) -> None:
 
 
 def _add_sources(world: World, agent: Agent) -> None:
-    for name, content in _TEXTS["text_sources"]:
+    for name, content in SEED["text_sources"]:
         add_source(world, agent, "text", name, content)
-    for name, questions, reply in _TEXTS["qna_sources"]:
+    for name, questions, reply in SEED["qna_sources"]:
         add_qna(world, agent, name, list(questions), reply)
-    link = add_source(world, agent, "link", _TEXTS["link_source"], "Help pages of the shop.")
+    link = add_source(world, agent, "link", SEED["link_source"], "Help pages of the shop.")
     link.metadata = {"type": "individual"}
     for source in agent.sources.values():
         source.created_at = source.changed_at = source.ready_at = agent.created_at + 60
@@ -149,35 +125,37 @@ def _add_sources(world: World, agent: Agent) -> None:
 def _add_tickets(agent: Agent, settings: Settings, now: float) -> None:
     # Their own stream of chance: what was seeded before tickets existed stays as it was.
     rng = random.Random(f"tickets, {settings.seed}")  # noqa: S311
-    staff, teams = [_uuid(rng) for _ in range(3)], [_uuid(rng) for _ in range(2)]
+    staff = [None, *(each["id"] for each in SEED["ticket_members"])]
+    teams = [None, *(each["id"] for each in SEED["ticket_teams"])]
     for number in range(1, settings.tickets + 1):
-        person, topic = _person(rng, number), rng.choice(_TEXTS["topics"])
+        person, topic = _person(rng, number), rng.choice(SEED["topics"])
         # Older ones have lower numbers; two of them share a moment, as things do that are imported.
         created = now - (settings.tickets - number // 2 * 2) * DAY / 2
         answered = created + rng.randrange(60, 12 * 3600) if rng.random() < 0.7 else None
-        agent.tickets[number] = Ticket(
-            number=number,
-            subject=None if number % 9 == 0 else topic["title"],
-            description=topic["openings"][0][0].replace("{order}", "#4711"),
-            status_category=rng.choice(["new", "on_you", "on_customer", "on_hold", "closed", "cancelled"]),
-            channel=rng.choice(["email", "iframe", "whatsapp", "api", "helpdesk"]),
-            priority=rng.choice(["none", "none", "low", "normal", "high", "urgent"]),
-            customer={
-                "id": person["id"],
-                "name": person["name"],
-                "email": person["email"],
-                "phoneNumber": None if number % 4 == 0 else person["phone"],
-            },
-            created_at=created,
-            updated_at=answered or created,
-            last_message_at=answered,
-            assignee_id=rng.choice([None, *staff]),
-            team_id=rng.choice([None, *teams]),
-        )
+        status = rng.choice(SEED["ticket_statuses"])
+        phone = None if number % 4 == 0 else person["phone"]
+        agent.tickets[number] = {
+            "ticketNumber": number,
+            "subject": None if number % 9 == 0 else topic["title"],
+            "description": topic["openings"][0][0].replace("{order}", "#4711"),
+            "statusCategory": status["category"],
+            "statusId": status["id"],
+            "assigneeId": rng.choice(staff),
+            "customer": {name: person[name] for name in ("id", "name", "email")} | {"phoneNumber": phone},
+            "metadata": {},
+            "channel": rng.choice(SEED["ticket_channels"]),
+            "conversationId": None,
+            "teamId": rng.choice(teams),
+            "priority": rng.choice(SEED["ticket_priorities"]),
+            "createdAt": iso(created),
+            "updatedAt": iso(answered or created),
+            "lastMessageAt": iso(answered) if answered else None,
+        }
+        agent.ticket_messages[number] = []
 
 
 def _person(rng: random.Random, number: int) -> dict[str, str]:
-    first, last = rng.choice(_TEXTS["first_names"]), rng.choice(_TEXTS["last_names"])
+    first, last = rng.choice(SEED["first_names"]), rng.choice(SEED["last_names"])
     return {
         "name": f"{first} {last}",
         "email": f"{first}.{last}{number}@example.com".lower(),
@@ -217,17 +195,17 @@ def make_conversations(settings: Settings, now: float, rng: random.Random) -> li
     """Return the outlines of all seeded conversations."""
     count = settings.conversations
     times = _creation_times(count, settings.months, now, rng)
-    sources = rng.choices(list(CHANNELS), list(CHANNELS.values()), k=count)
-    statuses = rng.choices(list(_STATUSES), list(_STATUSES.values()), k=count)
-    sentiments = rng.choices(list(_SENTIMENTS), list(_SENTIMENTS.values()), k=count)
-    topics = rng.choices(_TEXTS["topics"], k=count)
+    sources = _drawn(SEED["channels"], count, rng)
+    statuses = _drawn(SEED["statuses"], count, rng)
+    sentiments = _drawn(SEED["sentiments"], count, rng)
+    topics = rng.choices(SEED["topics"], k=count)
     recipe = messages_of(settings)
     made = []
     for number, created in enumerate(times):
         topic = topics[number]
         made.append(
             Conversation(
-                id=_uuid(rng),
+                id=make_uuid(rng),
                 created_at=created,
                 updated_at=created + 20 + int(rng.expovariate(1 / 300)),
                 title=topic["title"],
@@ -243,6 +221,10 @@ def make_conversations(settings: Settings, now: float, rng: random.Random) -> li
         if settings.odd_data:
             _make_odd(made[-1], number)
     return made
+
+
+def _drawn(weights: dict[str, int], count: int, rng: random.Random) -> list[str]:
+    return rng.choices(list(weights), list(weights.values()), k=count)
 
 
 def messages_of(settings: Settings) -> Callable[[Conversation], list[Message]]:
@@ -266,7 +248,7 @@ class _Script:
         self._written: list[Message] = []
         self._details = {
             "order": f"#{self._number % 90_000 + 10_000}",
-            "email": f"{self._rng.choice(_TEXTS['first_names']).lower()}{self._number % 97}@example.com",
+            "email": f"{self._rng.choice(SEED['first_names']).lower()}{self._number % 97}@example.com",
             "phone": f"+49 151 {self._number % 10_000_000:07d}",
         }
 
@@ -279,13 +261,13 @@ class _Script:
             self._say(ROLE_USER, question)
             self._reply(reply)
         if rng.random() < 0.5:
-            question, reply = rng.choice(_TEXTS["closings"])
+            question, reply = rng.choice(SEED["closings"])
             self._say(ROLE_USER, question)
             self._reply(reply)
         if self._conversation.status == "taken_over":
             self._say(
                 self._settings.human_role if self._settings.odd_data else ROLE_ASSISTANT,
-                _TEXTS["human_reply"],
+                SEED["human_reply"],
             )
         self._set_times()
         self._rate()
@@ -293,7 +275,7 @@ class _Script:
 
     def _odd_question(self) -> str | None:
         if self._settings.odd_data and self._number % 23 == 0:
-            return str(_TEXTS["odd_texts"][self._number // 23 % len(_TEXTS["odd_texts"])])
+            return str(SEED["odd_texts"][self._number // 23 % len(SEED["odd_texts"])])
         return None
 
     def _say(self, role: str, text: str) -> Message:
@@ -346,7 +328,7 @@ def _creation_times(count: int, months: int, now: float, rng: random.Random) -> 
     last_midnight = int(now) // DAY * DAY
     weights = [_day_weight(last_midnight - (days - day) * DAY, day / days) for day in range(days)]
     chosen_days = rng.choices(range(days), weights, k=count)
-    chosen_hours = rng.choices(range(24), _HOURS, k=count)
+    chosen_hours = rng.choices(range(24), SEED["hours"], k=count)
     times = [
         last_midnight - (days - day) * DAY + hour * 3600 + rng.randrange(3600)
         for day, hour in zip(chosen_days, chosen_hours, strict=True)
@@ -373,9 +355,4 @@ def _make_odd(conversation: Conversation, number: int) -> None:
     if number % 19 == 5:
         conversation.title = None
     elif number % 61 == 7:
-        conversation.title = _TEXTS["odd_texts"][number // 61 % len(_TEXTS["odd_texts"])]
-
-
-def _uuid(rng: random.Random) -> str:
-    digits = f"{rng.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+        conversation.title = SEED["odd_texts"][number // 61 % len(SEED["odd_texts"])]

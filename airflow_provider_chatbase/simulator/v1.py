@@ -20,6 +20,9 @@ _STREAM_TYPE = "text/plain; charset=utf-8"
 _STATUSES = {"trained": "ready", "untrained": "ready", "training": "training", "failed": "failed"}
 _SAME_IN_V2 = ("name", "instructions", "initialMessages", "visibility", "model", "temp")
 _IP_LIMITS = {"ipLimit": "limit", "ipLimitTimeframe": "timeframe", "ipLimitMessage": "message"}
+_ATTRIBUTE = ("name", "type", "label", "description", "archived")
+_CONTACT = ("external_id", "name", "email", "phonenumber", "stripe_accounts", "custom_attributes")
+_VALUES: dict[str, Any] = {"text": str, "number": int | float, "boolean": bool | str | int, "date": str | int}
 _LOWER_CASE = {
     "API": "api",
     "WhatsApp": "whatsapp",
@@ -33,7 +36,6 @@ _LOWER_CASE = {
 
 @operation("chat", paced=True)
 async def chat(call: Call) -> Any:
-    """Answer the last message of a history that the caller keeps."""
     body = call.body
     agent = call.find_agent(body["chatbotId"], status=400)
     last = body["messages"][-1] if body["messages"] else {"role": None}
@@ -88,7 +90,6 @@ def _keep_and_charge(call: Call, agent: Agent, conversation: Conversation | None
 
 @operation("getChatbots")
 def list_chatbots(call: Call) -> Any:
-    """List the chatbots of the account, all at once, newest first."""
     agents = [agent for agent in call.world.store.agents.values() if agent.workspace == call.key.workspace]
     agents.sort(key=lambda agent: (agent.created_at, agent.id), reverse=True)
     return {"chatbots": [_chatbot_view(call, agent) for agent in agents]}
@@ -96,7 +97,6 @@ def list_chatbots(call: Call) -> Any:
 
 @operation("createChatbot")
 def create_chatbot(call: Call) -> Any:
-    """Create a chatbot, with a text to train when one is given."""
     agent = create_agent(call.world, call.body["chatbotName"], call.key.workspace)
     return _write_text(call, agent)
 
@@ -111,7 +111,6 @@ def update_chatbot_data(call: Call) -> Any:
 
 @operation("updateChatbotSettings")
 def update_chatbot_settings(call: Call) -> Any:
-    """Change the settings that are given."""
     body = call.body
     agent = call.find_agent(body["chatbotId"])
     agent.fields.update({name: body[name] for name in _SAME_IN_V2 if name in body})
@@ -130,7 +129,6 @@ def update_chatbot_settings(call: Call) -> Any:
 
 @operation("deleteChatbot")
 def delete_chatbot(call: Call) -> Any:
-    """Delete a chatbot with all it has."""
     del call.world.store.agents[call.find_agent(call.query["chatbotId"]).id]
     return {"message": "Chatbot deleted"}
 
@@ -166,7 +164,6 @@ def _chatbot_view(call: Call, agent: Agent) -> dict[str, Any]:
 
 @operation("getConversations")
 def list_conversations(call: Call) -> Any:
-    """List conversations of every channel, newest first, without a total."""
     agent = call.find_agent(call.query["chatbotId"])
     window = call.window()
     page, size = _number(call, "page", 1), _number(call, "size", 10, 100)
@@ -186,7 +183,6 @@ def list_conversations(call: Call) -> Any:
 
 @operation("getLeads")
 def list_leads(call: Call) -> Any:
-    """List leads, newest first, without a total."""
     agent = call.find_agent(call.query["chatbotId"])
     start, end = call.window()
     page, size = _number(call, "page", 1), _number(call, "size", 10)
@@ -233,7 +229,6 @@ def _conversation_view(call: Call, agent: Agent, conversation: Conversation) -> 
 
 @operation("listContacts")
 def list_contacts(call: Call) -> Any:
-    """List contacts by page."""
     contacts = call.find_agent(call.params["chatbotId"]).contacts
     page, size = call.query.get("page", 1), call.query.get("per_page", 100)
     pages = {"page": page, "per_page": size, "total_pages": -(-len(contacts) // size)}
@@ -243,17 +238,111 @@ def list_contacts(call: Call) -> Any:
 
 @operation("getContact")
 def get_contact(call: Call) -> Any:
-    """Show a contact, which is named by either of its ids."""
-    wanted = call.params["contactId"]
-    for contact in call.find_agent(call.params["chatbotId"]).contacts:
-        if wanted in {contact["external_id"], contact["id"]}:
-            return {"message": "Success", "data": contact}
+    return {"message": "Success", "data": _contact(call)[1]}
+
+
+@operation("createContacts")
+def create_contacts(call: Call) -> Any:
+    """Create contacts, all or none of them."""
+    agent, now = call.find_agent(call.params["chatbotId"]), int(call.now)
+    made: list[dict[str, Any]] = []
+    for user in call.body["users"]:
+        _check_contact(agent, user, None, made)
+        kept = {"stripe_accounts": [], "custom_attributes": {}, **_known(agent, user)}
+        made.append({"id": call.world.store.new_id(), **kept, "created_at": now, "updated_at": now})
+    agent.contacts.extend(made)
+    return {"message": "Success", "data": made}
+
+
+@operation("updateContact")
+def update_contact(call: Call) -> Any:
+    if not isinstance(call.body.get("data"), dict):
+        raise _bad_request("Invalid data: Required")
+    agent, contact = _contact(call)
+    _check_contact(agent, call.body["data"], contact, [])
+    changes = _known(agent, call.body["data"])
+    attributes = {**contact["custom_attributes"], **changes.get("custom_attributes", {})}
+    contact.update(changes, custom_attributes=attributes, updated_at=int(call.now))
+    return {"message": "Success", "data": contact}
+
+
+@operation("deleteContact")
+def delete_contact(call: Call) -> Any:
+    agent, contact = _contact(call)
+    agent.contacts.remove(contact)
+    return {"message": "Success", "data": contact}
+
+
+@operation("createCustomAttribute")
+def create_attribute(call: Call) -> Any:
+    agent = call.find_agent(call.params["chatbotId"])
+    if any(each["name"] == call.body["name"] for each in agent.attributes):
+        raise _bad_request("An attribute of this name exists")
+    made = {"label": call.body["name"], "description": "", "archived": False}
+    agent.attributes.append({**made, **{name: call.body[name] for name in _ATTRIBUTE if name in call.body}})
+    return {"message": "Success", "data": agent.attributes[-1]}
+
+
+@operation("updateCustomAttribute")
+def update_attribute(call: Call) -> Any:
+    """Change an attribute; neither its name nor its type can be, and it can only be archived."""
+    for attribute in call.find_agent(call.params["chatbotId"]).attributes:
+        if attribute["name"] == call.params["name"]:
+            attribute.update({name: call.body[name] for name in _ATTRIBUTE[2:] if name in call.body})
+            return {"message": "Success", "data": attribute}
+    raise ApiError(404, "RESOURCE_NOT_FOUND", "Attribute not found")
+
+
+@operation("uploadChatbotIcon")
+@operation("uploadChatbotProfilePicture")
+def upload_image(call: Call) -> Any:
+    call.find_agent(call.texts["chatbotId"])
+    return {"message": "Image saved"}
+
+
+@operation("deleteChatbotIcon")
+@operation("deleteChatbotProfilePicture")
+def delete_image(call: Call) -> Any:
+    call.find_agent(call.query["chatbotId"])
+    return {"message": "Image deleted"}
+
+
+def _contact(call: Call) -> tuple[Agent, dict[str, Any]]:
+    """Return the contact of the path, which is named by either of its ids, and its chatbot."""
+    agent, wanted = call.find_agent(call.params["chatbotId"]), call.params["contactId"]
+    for contact in agent.contacts:
+        if wanted in {contact.get("external_id"), contact["id"]}:
+            return agent, contact
     raise ApiError(404, "RESOURCE_NOT_FOUND", "Contact not found")
+
+
+def _known(agent: Agent, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a contact: other fields and unknown attributes are dropped silently."""
+    kept = {name: given[name] for name in _CONTACT if name in given}
+    if "custom_attributes" in kept:
+        names = {attribute["name"] for attribute in agent.attributes}
+        kept["custom_attributes"] = {
+            name: value for name, value in kept["custom_attributes"].items() if name in names
+        }
+    return kept
+
+
+def _check_contact(
+    agent: Agent, given: dict[str, Any], itself: dict[str, Any] | None, others: list[dict[str, Any]]
+) -> None:
+    for attribute in agent.attributes:
+        value = given.get("custom_attributes", {}).get(attribute["name"])
+        if value is not None and attribute["archived"]:
+            raise _bad_request(f"Attribute {attribute['name']} is archived")
+        if value is not None and not isinstance(value, _VALUES[attribute["type"]]):
+            raise _bad_request(f"Attribute {attribute['name']} must be a {attribute['type']}")
+    taken = [each.get("email") for each in (*agent.contacts, *others) if each is not itself]
+    if given.get("email") is not None and given["email"] in taken:
+        raise ApiError(409, "RESOURCE_CONFLICT", "Email already exists")
 
 
 @operation("listCustomAttributes")
 def list_attributes(call: Call) -> Any:
-    """List the attributes that contacts may have."""
     return {"message": "Success", "data": call.find_agent(call.params["chatbotId"]).attributes}
 
 

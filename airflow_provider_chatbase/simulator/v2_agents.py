@@ -1,12 +1,13 @@
-"""Agents and their sources, as API v2 has them."""
+"""Agents, their sources, actions and procedures, as API v2 has them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_provider_chatbase.simulator.agents import (
-    DEFAULT_IP_RATE_LIMITS,
+    SEED,
     Agent,
     Source,
     add_qna,
@@ -18,13 +19,14 @@ from airflow_provider_chatbase.simulator.agents import (
     qna_content,
     remove_source,
 )
-from airflow_provider_chatbase.simulator.exchange import ApiError, Reply, invalid
+from airflow_provider_chatbase.simulator.exchange import ApiError, Reply, invalid, not_found
 from airflow_provider_chatbase.simulator.paging import page_of_list
 from airflow_provider_chatbase.simulator.world import Call, UploadedFile, World, iso, operation
 
 MAX_FILE = 20 * 1024 * 1024
 SUFFIXES = (".pdf", ".doc", ".docx", ".txt")
 
+_MENTION = re.compile(r"@(\w+)")
 _CHANGED_ELSEWHERE = {"autoRetrain", "styles"}
 _SUCCESS = {"success": True}
 _TYPES = {"link": "links", "file": "files", "qna": "qnas", "notionPage": "notionPages", "text": "texts"}
@@ -83,13 +85,11 @@ def _link_metadata(source: Source, now: float) -> dict[str, Any] | None:
 
 @operation("getHealth", keyless=True)
 def get_health(call: Call) -> Any:
-    """Say that all is well."""
     return {"status": "ok", "timestamp": int(call.now)}
 
 
 @operation("listAgents")
 def list_agents(call: Call) -> Any:
-    """List the agents of the key's workspace, newest first."""
     world = call.world
     visible = call.now - world.settings.visibility_delay
     return page_of_list(
@@ -106,7 +106,6 @@ def list_agents(call: Call) -> Any:
 
 @operation("createAgent")
 def create(call: Call) -> Any:
-    """Create an agent, with a link to train when a URL is given."""
     body = call.body
     agent = create_agent(call.world, body["name"], call.key.workspace)
     given = ("instructions", "model", "temp", "visibility")
@@ -120,7 +119,6 @@ def create(call: Call) -> Any:
 
 @operation("getAgent")
 def get_agent(call: Call) -> Any:
-    """Show an agent."""
     return agent_view(call.world, call.agent)
 
 
@@ -135,14 +133,12 @@ def update_agent(call: Call) -> Any:
 
 @operation("deleteAgent")
 def delete_agent(call: Call) -> Any:
-    """Delete an agent with all it has."""
     del call.world.store.agents[call.agent.id]
     return _SUCCESS
 
 
 @operation("updateAgentStyles")
 def update_styles(call: Call) -> Any:
-    """Change how an agent looks."""
     looks = call.agent.fields["styles"]
     for part in ("chat", "centerStage"):
         if part in call.body["styles"]:
@@ -152,7 +148,6 @@ def update_styles(call: Call) -> Any:
 
 @operation("updateAgentAutoRetrain")
 def update_auto_retrain(call: Call) -> Any:
-    """Switch the weekly training on or off."""
     if not call.key.plan.auto_retrain:
         raise ApiError(403, "PLAN_FEATURE_NOT_AVAILABLE", "Auto retrain is not available on your plan")
     statuses = [source.status(call.now) for source in call.agent.sources.values()]
@@ -164,7 +159,6 @@ def update_auto_retrain(call: Call) -> Any:
 
 @operation("cloneAgent")
 def clone(call: Call) -> Any:
-    """Copy an agent."""
     pending = [step for step in call.world.settings.pending_steps if step != "ADD_SOURCE"]
     return Reply(201, _created(clone_agent(call.world, call.agent), pending))
 
@@ -185,7 +179,7 @@ def _created(agent: Agent, pending: list[str]) -> dict[str, Any]:
 def _apply(agent: Agent, changes: dict[str, Any]) -> None:
     for name, value in changes.items():
         if name == "ipRateLimits":
-            value = {**agent.fields[name], **value} if value else dict(DEFAULT_IP_RATE_LIMITS)
+            value = {**agent.fields[name], **value} if value else SEED["new_agent"]["ipRateLimits"]
         elif name == "voiceSettings" and value is not None:
             value = {**(agent.fields[name] or {}), **value}
         agent.fields[name] = value
@@ -193,7 +187,6 @@ def _apply(agent: Agent, changes: dict[str, Any]) -> None:
 
 @operation("listSources")
 def list_sources(call: Call) -> Any:
-    """List the sources of an agent, newest first."""
     types = call.list_of("type", tuple(_TYPES))
     part = call.query.get("name", "").lower()
     visible = call.now - call.world.settings.visibility_delay
@@ -213,7 +206,6 @@ def list_sources(call: Call) -> Any:
 
 @operation("createSource")
 def create_source(call: Call) -> Any:
-    """Create a source of text, of questions with their answer, or of links."""
     body = call.body
     if body["type"] == "link":
         source = _create_link(call, body)
@@ -226,13 +218,11 @@ def create_source(call: Call) -> Any:
 
 @operation("getSource")
 def get_source(call: Call) -> Any:
-    """Show a source."""
     return source_view(call.world, call.find_source())
 
 
 @operation("updateSource")
 def update_source(call: Call) -> Any:
-    """Change a source, which trains anew when its content did."""
     source = call.find_source()
     _check_editable(call, source)
     if source.type not in _EDITABLE:
@@ -256,7 +246,6 @@ def update_source(call: Call) -> Any:
 
 @operation("deleteSource")
 def delete_source(call: Call) -> Any:
-    """Delete a source; that is accepted while it trains."""
     source = call.find_source()
     if source.purge_at is not None:
         raise ApiError(409, "SOURCE_ALREADY_PENDING_DELETION", "Source is already pending deletion")
@@ -265,7 +254,6 @@ def delete_source(call: Call) -> Any:
 
 @operation("getSourcesSummary")
 def summarize_sources(call: Call) -> Any:
-    """Count the sources of an agent by their kind."""
     sources = list(call.agent.sources.values())
     counts: dict[str, Any] = {}
     for kind, name in _TYPES.items():
@@ -279,7 +267,6 @@ def summarize_sources(call: Call) -> Any:
 
 @operation("createFileSource")
 def create_file_source(call: Call) -> Any:
-    """Create a source of an uploaded file; this is on the files host."""
     file, name = call.files["file"], call.texts["name"]
     _check_file(file)
     source = add_source(call.world, call.agent, "file", name, _text(file), size=len(file.content))
@@ -289,7 +276,6 @@ def create_file_source(call: Call) -> Any:
 
 @operation("updateFileSource")
 def update_file_source(call: Call) -> Any:
-    """Replace the file of a source, or rename it; this is on the files host."""
     source = call.find_source()
     name, file = call.texts.get("name"), call.files.get("file")
     if source.type != "file" or (name is None and file is None):
@@ -336,3 +322,107 @@ def _check_file(file: UploadedFile) -> None:
 
 def _text(file: UploadedFile) -> str:
     return file.content.decode("utf-8", "ignore")
+
+
+@operation("listActions")
+def list_actions(call: Call) -> Any:
+    ordered = sorted(call.agent.actions, key=lambda action: str(action["name"]), reverse=True)
+    return _page(call, ordered, ("id", "name", "status"))
+
+
+@operation("getAction")
+def get_action(call: Call) -> Any:
+    return _found(call.agent.actions, call.params["actionId"])
+
+
+@operation("updateAction")
+def update_action(call: Call) -> Any:
+    """Change an action; a new name is carried into the procedures that mention it."""
+    action, body = _found(call.agent.actions, call.params["actionId"]), call.body
+    changed = {**action, **body}
+    if action["status"] == "draft" and body.get("status") == "disabled":
+        raise invalid({"status": "A draft cannot be disabled"}, "Invalid request body")
+    if changed["status"] != "draft" and not (changed["whenToUse"] or changed["procedureOnly"]):
+        raise invalid({"whenToUse": "Needed, unless only procedures use the action"}, "Invalid request body")
+    if any(field.get("source", "input") != "input" for field in body.get("fields", ())):
+        raise invalid({"fields": "Only fields of source input can be set"}, "Invalid request body")
+    for procedure in call.agent.procedures:
+        for step in procedure["steps"]:
+            step["text"] = _MENTION.sub(
+                lambda found: f"@{changed['name']}" if found[1] == action["name"] else found[0], step["text"]
+            )
+    action.update(changed)
+    return action
+
+
+@operation("deleteAction")
+def delete_action(call: Call) -> Any:
+    action = _found(call.agent.actions, call.params["actionId"])
+    if any(action["name"] in _mentions(each) for each in call.agent.procedures):
+        raise ApiError(409, "RESOURCE_CONFLICT", "A procedure still mentions this action")
+    call.agent.actions.remove(action)
+    return _SUCCESS
+
+
+@operation("listProcedures")
+def list_procedures(call: Call) -> Any:
+    shown = [_procedure_view(call, each) for each in call.agent.procedures]
+    return _page(call, shown, ("id", "name", "status", "trigger", "unavailableActions"))
+
+
+@operation("createProcedure")
+def create_procedure(call: Call) -> Any:
+    missing = {name: "Required" for name in ("name", "trigger", "steps") if name not in call.body}
+    if missing:
+        raise invalid(missing, "Invalid request body")
+    given = {name: call.body[name] for name in ("name", "trigger", "steps")}
+    call.agent.procedures.append({"id": call.world.store.new_id(), "status": "disabled", **given})
+    return Reply(201, _procedure_view(call, call.agent.procedures[-1]))
+
+
+@operation("getProcedure")
+def get_procedure(call: Call) -> Any:
+    return _procedure_view(call, _found(call.agent.procedures, call.params["procedureId"]))
+
+
+@operation("updateProcedure")
+def update_procedure(call: Call) -> Any:
+    procedure = _found(call.agent.procedures, call.params["procedureId"])
+    changed = _procedure_view(call, {**procedure, **call.body})
+    if call.body.get("status") == "enabled" and changed["unavailableActions"]:
+        raise invalid({"status": "An action that it mentions is not available"}, "Invalid request body")
+    procedure.update({name: changed[name] for name in procedure})
+    return changed
+
+
+@operation("deleteProcedure")
+def delete_procedure(call: Call) -> Any:
+    call.agent.procedures.remove(_found(call.agent.procedures, call.params["procedureId"]))
+    return _SUCCESS
+
+
+def _found(things: list[dict[str, Any]], identifier: str) -> dict[str, Any]:
+    for thing in things:
+        if thing["id"] == identifier:
+            return thing
+    raise not_found("RESOURCE_NOT_FOUND", "Resource")
+
+
+def _page(call: Call, newest_last: list[dict[str, Any]], names: tuple[str, ...]) -> Any:
+    places = {each["id"]: (float(at), each["id"]) for at, each in enumerate(newest_last)}
+    return page_of_list(
+        newest_last,
+        lambda each: places[each["id"]],
+        lambda each: {name: each[name] for name in names},
+        call.page(call.operation.id),
+    )
+
+
+def _mentions(procedure: dict[str, Any]) -> list[str]:
+    return [name for step in procedure["steps"] for name in _MENTION.findall(step["text"])]
+
+
+def _procedure_view(call: Call, procedure: dict[str, Any]) -> dict[str, Any]:
+    usable = {action["name"] for action in call.agent.actions if action["status"] == "enabled"}
+    lost = dict.fromkeys(f"@{name}" for name in _mentions(procedure) if name not in usable)
+    return {**procedure, "unavailableActions": list(lost)}

@@ -54,7 +54,6 @@ class Conclusion:
 
 @operation("chatWithAgent", paced=True)
 async def chat(call: Call) -> Any:
-    """Answer a message, or go on after the results of tools."""
     check_may_answer(call, call.agent)
     text = call.body.get("message")
     if "conversationId" in call.body:
@@ -89,7 +88,6 @@ async def retry(call: Call) -> Any:
 
 @operation("submitToolResult")
 def submit_tool_result(call: Call) -> Any:
-    """Keep the result of a tool that waits for it."""
     conversation = call.find_conversation()
     output = call.body.get("output")
     if len(json.dumps(output, ensure_ascii=False).encode()) > _MAX_TOOL_OUTPUT:
@@ -102,6 +100,20 @@ def submit_tool_result(call: Call) -> Any:
     message.parts.append({**result, "output": output})
     call.world.store.touch(call.agent, conversation)
     return {"data": {"success": True}}
+
+
+@operation("createVoiceSession")
+def create_voice_session(call: Call) -> Any:
+    check_may_answer(call, call.agent)
+    new_id = call.world.store.new_id
+    known = call.agent.conversations.by_id.get(call.body.get("conversationId", ""))
+    user_id = call.body.get("userId") or (known and known.user_id) or new_id()
+    if known is not None and known.user_id not in {None, user_id}:
+        raise ApiError(403, "CONVERSATION_USER_MISMATCH", "The conversation belongs to another user")
+    session = {name: new_id(name[:4]) for name in ("participantToken", "sessionId", "roomName")}
+    conversation_id = call.body.get("conversationId") or new_id()
+    whose = {"conversationId": conversation_id, "userId": user_id, "maxDurationSeconds": 600}
+    return {"data": {**session, **whose}}
 
 
 def check_may_answer(call: Call, agent: Agent) -> None:

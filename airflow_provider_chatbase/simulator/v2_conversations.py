@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -90,7 +91,6 @@ def _exported_part(part: Part) -> Part:
 
 @operation("listConversations")
 def list_conversations(call: Call) -> Any:
-    """List the conversations that API v2 created."""
     index = call.agent.conversations
     return page_of_positions(
         [index.created_by_v2],
@@ -102,7 +102,6 @@ def list_conversations(call: Call) -> Any:
 
 @operation("listUserConversations")
 def list_of_user(call: Call) -> Any:
-    """List a user's conversations, last activity first."""
     return page_of_list(
         call.agent.conversations.of_user(call.params["userId"]),
         lambda each: (each.updated_at, each.id),
@@ -113,7 +112,6 @@ def list_of_user(call: Call) -> Any:
 
 @operation("getConversation")
 def get_conversation(call: Call) -> Any:
-    """Show a conversation with its newest messages."""
     conversation = call.find_conversation()
     page = _messages_page(call, conversation, call.page("messages", limit=_EMBEDDED_MESSAGES))
     data = {**conversation_view(call.world, conversation), "messages": page["data"]}
@@ -138,9 +136,36 @@ def update_conversation(call: Call) -> Any:
     return {"data": {"id": conversation.id, "status": conversation.status}}
 
 
+@operation("deleteConversation")
+def delete_conversation(call: Call) -> Any:
+    """Delete a conversation for good; search leaves it out of pages that it had a place in."""
+    call.agent.conversations.remove(call.find_conversation(any_channel=True))
+    return {"success": True}
+
+
+@operation("getAgentAnalytics")
+def get_analytics(call: Call) -> Any:
+    """Sum up a range in 7 buckets, by last activity; names in the answer are made up, for none is known."""
+    low, high = call.window()
+    end = call.now if high is None else high
+    start = end - 7 * 86_400 if low is None else low
+    if start < window_start(call.now):
+        raise invalid({"startDate": "Outside of the search window"}, "Invalid query parameters")
+    index, width = call.agent.conversations, (end - start) / 7
+    positions = index.by_activity.newest_first(*index.by_activity.span(start, end))
+    found = [index.by_id[identifier] for _, identifier in positions if identifier in index.by_id]
+    buckets: list[dict[str, Any]] = [
+        {"start": int(start + width * at), "conversations": 0, "messages": 0} for at in range(7)
+    ]
+    for conversation in found:
+        bucket = buckets[min(6, int((conversation.updated_at - start) // width))]
+        bucket["conversations"] += 1
+        bucket["messages"] += len(conversation.messages)
+    return {"data": {"buckets": buckets, "sources": Counter(str(each.source) for each in found)}}
+
+
 @operation("updateMessageFeedback")
 def rate_message(call: Call) -> Any:
-    """Rate an answer."""
     message = call.find_conversation().message(call.params["messageId"])
     if message is None:
         raise not_found("RESOURCE_MESSAGE_NOT_FOUND", "Message")
@@ -164,7 +189,6 @@ def _messages_page(call: Call, conversation: Conversation, request: PageRequest)
 
 @operation("exportConversations")
 def export_conversations(call: Call) -> Any:
-    """Export conversations of every channel, with their messages."""
     window, request = call.window(), call.page("export")
     disturb(call.world, call.agent)
     index = call.agent.conversations
@@ -183,7 +207,6 @@ def export_conversations(call: Call) -> Any:
 
 @operation("searchConversations")
 def search_conversations(call: Call) -> Any:
-    """Search the conversations of every channel, last activity first."""
     words = call.query.get("query", "").lower().split()
     if not call.key.plan.search or (words and not call.key.plan.query_search):
         raise ApiError(403, "CONVERSATION_SEARCH_UNAVAILABLE", "Conversation search is not available")
@@ -208,8 +231,8 @@ def _search_page(call: Call, tests: list[Test], budget: int) -> tuple[list[Conve
         high = max(low, min(high, index.by_activity.index_of(start)))
     found: list[Conversation] = []
     for looked_at, position in enumerate(index.by_activity.newest_first(low, high), start=1):
-        conversation = index.by_id[position[1]]
-        if all(test(conversation) for test in tests):
+        conversation = index.by_id.get(position[1])  # a deleted one leaves its place empty
+        if conversation is not None and all(test(conversation) for test in tests):
             found.append(conversation)
         if len(found) == limit or looked_at == budget:
             more = looked_at < high - low

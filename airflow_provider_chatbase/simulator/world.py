@@ -57,6 +57,12 @@ def iso(epoch: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+def make_uuid(rng: random.Random) -> str:
+    """Return a UUID of version 4 that chance decides."""
+    digits = f"{rng.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
 class Store:
     """Agents with their sources and conversations."""
 
@@ -94,10 +100,11 @@ class Store:
 
     def new_id(self, prefix: str = "") -> str:
         """Return an id that was not used before: a UUID, or a short id behind a prefix."""
-        digits = f"{self._rng.getrandbits(128):032x}"
-        if prefix:
-            return f"{prefix}_{digits[:24]}"
-        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+        return (
+            f"{prefix}_{self._rng.getrandbits(128):032x}"[: len(prefix) + 25]
+            if prefix
+            else make_uuid(self._rng)
+        )
 
     def start_conversation(
         self,
@@ -204,7 +211,7 @@ class Call:
         operation = self.operation
         if operation.takes_form and operation.version == "v2":
             self.world.limits.count_upload(self.key.workspace)
-        self.params = {name: unquote(value) for name, value in self.params.items() if name != "path"}
+        self.params = {name: unquote(value) for name, value in self.params.items()}
         if "agentId" in self.params:
             self.agent = self.find_agent(self.params["agentId"], operation.code_without_agent)
         self.params = operation.read("path", self.params)
@@ -295,8 +302,9 @@ Work = Callable[[Call], Any]
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What an operation does; ``paced``: it waits for its latency by itself; ``keyless``: it needs no key."""
+    """What answers an operation; if ``paced`` it waits for its latency itself; ``keyless`` needs no key."""
 
+    operation: description.Operation
     work: Work
     paced: bool
     keyless: bool
@@ -313,7 +321,7 @@ def operation(operation_id: str, *, paced: bool = False, keyless: bool = False) 
     """
 
     def register(work: Work) -> Work:
-        HANDLERS[operation_id] = Handler(work, paced, keyless)
+        HANDLERS[operation_id] = Handler(description.operations()[operation_id], work, paced, keyless)
         return work
 
     return register

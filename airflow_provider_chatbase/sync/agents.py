@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from difflib import SequenceMatcher
 from typing import Any, Literal
 
 import yaml
@@ -25,6 +26,11 @@ CLOCK_SKEW = 60.0
 """Seconds by which Chatbase's clock and ours may differ."""
 
 PAUSES_BEFORE_LOOKING = (1.0, 4.0)
+
+SETTINGS = agents.NULLABLE_SETTINGS | agents.FIXED_SETTINGS | {agents.STYLES, agents.AUTO_RETRAIN}
+READ_ONLY = {"id", "status", "size", "createdAt", "creditsUsed", "lastMessageAt", "lastTrainedAt"}
+"""What an agent shows and nobody sets."""
+
 LONGEST_SHOWN = 200
 
 
@@ -47,7 +53,7 @@ class NewAgent:
         return _is_since(agent, self.ours_since)
 
 
-def create_agent(api: Api, wanted: NewAgent) -> Steps[JsonObject]:
+def find_or_create_agent(api: Api, wanted: NewAgent) -> Steps[JsonObject]:
     """Make an agent, or find it, as steps of a client."""
     if wanted.if_exists not in IF_EXISTS:
         raise ChatbaseInputError(
@@ -55,6 +61,7 @@ def create_agent(api: Api, wanted: NewAgent) -> Steps[JsonObject]:
         )
     creation = api.create_agent(wanted.name, wanted.settings, url=wanted.url, source_text=wanted.source_text)
     there = yield from all_items(api.list_agents())
+    require_settings(api, wanted.settings, {name for agent in there for name in agent})
     found = choose(wanted, [agent for agent in there if agent.get("name") == wanted.name])
     created: JsonObject = {}
     if found is None:
@@ -101,7 +108,9 @@ def choose(wanted: NewAgent, namesakes: list[JsonObject]) -> JsonObject | None:
     return namesakes[0] if namesakes else None
 
 
-def clone_agent(api: Api, agent_id: str, name: str | None, ours_since: float | None) -> Steps[JsonObject]:
+def find_or_clone_agent(
+    api: Api, agent_id: str, name: str | None, ours_since: float | None
+) -> Steps[JsonObject]:
     """Copy an agent, or find the copy that an earlier try of the task made, as steps of a client."""
     copying = agents.clone_agent(agent_id)
     api.require(copying)
@@ -215,6 +224,7 @@ def parse_settings(content: bytes, url: str) -> JsonObject:
 def compare(api: Api, agent_id: str, settings: JsonObject) -> Steps[JsonObject]:
     """Say in what an agent differs from its declared settings, as steps of a client. It changes nothing."""
     agent: JsonObject = yield api.get_agent(agent_id)
+    require_settings(api, settings, agent)
     differs = differing(_comparable(api, settings, agent), agent)
     return {
         "agent_id": agent_id,
@@ -230,6 +240,7 @@ def compare(api: Api, agent_id: str, settings: JsonObject) -> Steps[JsonObject]:
 def change(api: Api, agent_id: str, settings: JsonObject, *, is_new: bool = False) -> Steps[JsonObject]:
     """Give an agent its declared settings, as steps of a client. What it has already is not sent."""
     before: JsonObject = yield api.get_agent(agent_id)
+    require_settings(api, settings, before)
     after = before
     sent = differing(settings, before)
     refused: list[str] = []
@@ -256,6 +267,20 @@ def change(api: Api, agent_id: str, settings: JsonObject, *, is_new: bool = Fals
         "unchanged": sorted(set(settings) - set(sent)),
         "not_applied": sorted({name for name, value in not_met.items() if value is not None} | {*refused}),
     }
+
+
+def require_settings(api: Api, settings: Iterable[str], shown: Iterable[str]) -> None:
+    """Refuse what is no setting; one that this provider does not know yet is shown by agents."""
+    if not api.shows_all_settings:
+        return
+    known = sorted((SETTINGS | set(shown)) - READ_ONLY)
+    for name in settings:
+        if name not in known:
+            near = sorted(known, key=lambda each: -SequenceMatcher(None, name.lower(), each.lower()).ratio())
+            raise ChatbaseInputError(
+                f"An agent has no setting {name!r} that can be changed. The nearest is {near[0]!r}; there "
+                f"are {', '.join(known)}. Nothing was sent."
+            )
 
 
 def differing(wanted: JsonObject, agent: JsonObject) -> JsonObject:

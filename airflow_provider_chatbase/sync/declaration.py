@@ -9,8 +9,9 @@ import json
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fsspec.utils import glob_translate
@@ -119,11 +120,13 @@ def read_folder(
     """
     Declare the files of a folder: .pdf, .doc, .docx and .txt as files, .md and .html as texts.
 
-    Hidden files and folders are passed over. The key is the path below the folder.
+    Hidden files and folders are passed over, and links are followed below the folder only. The key is the
+    path below the folder.
     """
-    meant = [key for key in _list(folder) if _matches(globs, key) and not _matches(exclude, key)]
+    found = {key: why_not for key, why_not in _list(folder) if not _matches(exclude, key)}
+    meant = [key for key, why_not in found.items() if not why_not and _matches(globs, key)]
     sources: list[DeclaredSource] = []
-    problems: list[Problem] = []
+    problems = [Problem(key, why_not) for key, why_not in found.items() if why_not]
     unread = 0
     for key in meant:
         if not key.lower().endswith(FILE_SUFFIXES + TEXT_SUFFIXES):
@@ -146,13 +149,39 @@ def read_folder(
     return Declaration(tuple(sources), tuple(problems), not unread, tuple(skipped), tuple(inputs))
 
 
-def _list(folder: Directory) -> list[str]:
+def _list(folder: Directory) -> list[tuple[str, str]]:
+    """List the files of a folder, each with the reason why it cannot be read, if there is one."""
     try:
         if not folder.is_folder():
             raise ChatbaseDeclarationError(f"{folder.url} is no folder. Nothing was sent.")
-        return sorted(folder.files(hidden=False))
+        keys = folder.files(hidden=False)
+        if not folder.local:
+            return [(key, "") for key in sorted(keys)]
+        root = Path(folder.root).resolve()
+        return sorted(found for key in keys for found in _follow(folder, key, (root,)))
     except ChatbaseOutputError as error:
         raise ChatbaseDeclarationError(f"{error} Nothing was sent.") from error
+
+
+def _follow(folder: Directory, key: str, trail: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+    """Follow what may be a link, but neither out of the folder nor round in a circle."""
+    path = Path(folder.path(key))
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        yield key, "It is a link that leads nowhere."
+        return
+    if not target.is_relative_to(trail[0]):
+        yield key, "It is a link that leads out of the folder. Only those that stay in it are followed."
+    elif target.is_file():
+        yield key, ""
+    elif not target.is_dir():
+        yield key, "It is neither a file nor a folder."
+    elif path.parent.resolve().is_relative_to(target) or target in trail:
+        yield key, "It is a link that leads back to a folder that it is in."
+    else:
+        for below in folder.files(key, hidden=False):
+            yield from _follow(folder, below, (*trail, target))
 
 
 def _matches(patterns: Sequence[str], key: str) -> bool:

@@ -40,10 +40,10 @@ class ExistingSource:
 class Inventory:
     """The sources of an agent."""
 
-    owned: tuple[ExistingSource, ...] = ()  # those of our owner, by their names
+    owned: tuple[ExistingSource, ...] = ()  # those of our sync, by their names
     links: tuple[ExistingSource, ...] = ()  # all links; whose they are, their names do not say
     foreign: int = 0  # how many others there are
-    last_upload: str = ""  # when the newest file was made, of any owner; empty if there is none
+    last_upload: str = ""  # when the newest file was made, of anybody; empty if there is none
 
 
 def list_all(agent_id: str, types: Sequence[str] = ()) -> Steps[list[JsonObject]]:
@@ -67,7 +67,7 @@ def list_all(agent_id: str, types: Sequence[str] = ()) -> Steps[list[JsonObject]
     )
 
 
-def take_inventory(sources: Iterable[JsonObject], owner: str) -> Inventory:
+def take_inventory(sources: Iterable[JsonObject], sync_id: str) -> Inventory:
     """Sort an agent's sources. Those that are being deleted count as gone."""
     owned: list[ExistingSource] = []
     links: list[ExistingSource] = []
@@ -78,7 +78,7 @@ def take_inventory(sources: Iterable[JsonObject], owner: str) -> Inventory:
             uploads.append(str(source.get("createdAt") or ""))
         if source.get("status") in DYING:
             continue
-        existing = _existing(source, owner)
+        existing = _existing(source, sync_id)
         if existing is None:
             foreign += 1
         elif existing.kind == "link":
@@ -88,14 +88,14 @@ def take_inventory(sources: Iterable[JsonObject], owner: str) -> Inventory:
     return Inventory(tuple(owned), tuple(links), foreign, max(uploads))
 
 
-def _existing(source: JsonObject, owner: str) -> ExistingSource | None:
+def _existing(source: JsonObject, sync_id: str) -> ExistingSource | None:
     kind, metadata = str(source.get("type")), source.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     if kind == "link":
         key, digest = link_key(str(source.get("name")), str(metadata.get("type") or "individual")), ""
     else:
         name = read_name(source.get("name"))
-        if name is None or name.owner != owner or kind not in ("text", "qna", "file"):
+        if name is None or name.sync_id != sync_id or kind not in ("text", "qna", "file"):
             return None
         key, digest = name.key, name.digest
     return ExistingSource(
@@ -120,7 +120,7 @@ class LinkRecord:
     directory: Directory
     name: str
     agent_id: str
-    owner: str
+    sync_id: str
 
     @property
     def url(self) -> str:
@@ -134,7 +134,7 @@ class LinkRecord:
             return frozenset()
         try:
             found = json.loads(content)
-            mine = found["agent_id"] == self.agent_id and found["owner"] == self.owner
+            mine = found["agent_id"] == self.agent_id and found["sync_id"] == self.sync_id
             links = frozenset(str(key) for key in found["links"])
         except (ValueError, KeyError, TypeError) as error:
             raise ChatbaseDeclarationError(
@@ -142,12 +142,12 @@ class LinkRecord:
             ) from error
         if not mine:
             raise ChatbaseDeclarationError(
-                f"The record of links {self.url} belongs to agent {found['agent_id']} and owner "
-                f"{found['owner']!r}. Give each task a state_path of its own. Nothing was sent."
+                f"The record of links {self.url} belongs to agent {found['agent_id']} and sync_id "
+                f"{found['sync_id']!r}. Give each task a state_path of its own. Nothing was sent."
             )
         return links
 
     def write(self, keys: Iterable[str]) -> None:
         """Replace the record."""
-        record = {"agent_id": self.agent_id, "owner": self.owner, "links": sorted(keys)}
+        record = {"agent_id": self.agent_id, "sync_id": self.sync_id, "links": sorted(keys)}
         self.directory.write_json(self.name, record)

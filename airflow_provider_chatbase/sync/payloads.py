@@ -1,7 +1,7 @@
 """
 What is written into a source, by its kind, and the name that it gets.
 
-``docs:guides/setup.md #3f2a9c1b7d40`` belongs to the owner ``docs``, holds what is declared under the key
+``docs:guides/setup.md #3f2a9c1b7d40`` belongs to the sync ``docs``, holds what is declared under the key
 ``guides/setup.md``, and was made from content whose SHA-256 begins with ``3f2a9c1b7d40``. So the next run
 needs no record of its own to see what has changed.
 """
@@ -35,8 +35,8 @@ NAME_LENGTH = 100
 
 DIGEST_LENGTH = 12
 _KEY_DIGEST_LENGTH = 10
-_OWNER = re.compile(r"[^\s:#](?:[^:#\x00-\x1f]{0,38}[^\s:#])?\Z")
-_OURS = re.compile(rf"(?P<owner>[^:]+):(?P<key>.+) #(?P<digest>[0-9a-f]{{{DIGEST_LENGTH}}})\Z", re.DOTALL)
+_SYNC_ID = re.compile(r"[^\s:#](?:[^:#\x00-\x1f]{0,38}[^\s:#])?\Z")
+_OURS = re.compile(rf"(?P<sync_id>[^:]+):(?P<key>.+) #(?P<digest>[0-9a-f]{{{DIGEST_LENGTH}}})\Z", re.DOTALL)
 
 
 class Payload(Protocol):
@@ -169,7 +169,7 @@ class LinkPayload:
 
     def change(self, agent_id: str, source_id: str, name: str) -> Request[JsonObject]:  # noqa: ARG002
         """Return the request that sets the options, which reads the pages again."""
-        return sources.update_source(agent_id, source_id, dict(self.options) or {"slowScraping": False})
+        return sources.update_source(agent_id, source_id, dict(self.options))
 
 
 def link_key(url: str, link_type: str) -> str:
@@ -190,17 +190,17 @@ def rename(agent_id: str, source_id: str, kind: Kind, name: str) -> Request[Json
 class SourceName:
     """A name that a sync gave to a source."""
 
-    owner: str
+    sync_id: str
     key: str  # as it stands in the name; a long one is shortened
     digest: str  # the first characters of the content's SHA-256
 
     def __str__(self) -> str:
-        return f"{self.owner}:{self.key} #{self.digest}"
+        return f"{self.sync_id}:{self.key} #{self.digest}"
 
 
-def source_name(owner: str, key: str, digest: str) -> SourceName:
+def source_name(sync_id: str, key: str, digest: str) -> SourceName:
     """Name a source."""
-    return SourceName(owner, key_in_name(owner, key), digest[:DIGEST_LENGTH])
+    return SourceName(sync_id, key_in_name(sync_id, key), digest[:DIGEST_LENGTH])
 
 
 def read_name(name: str | None) -> SourceName | None:
@@ -209,10 +209,10 @@ def read_name(name: str | None) -> SourceName | None:
     return SourceName(**found.groupdict()) if found else None
 
 
-def key_in_name(owner: str, key: str) -> str:
+def key_in_name(sync_id: str, key: str) -> str:
     """Return a key as it stands in a name: normalised, and shortened where the name would be too long."""
     plain = normal_key(key)
-    room = NAME_LENGTH - utf16_length(owner) - len(": #") - DIGEST_LENGTH
+    room = NAME_LENGTH - utf16_length(sync_id) - len(": #") - DIGEST_LENGTH
     if utf16_length(plain) <= room:
         return plain
     mark = "~" + hashlib.sha256(plain.encode()).hexdigest()[:_KEY_DIGEST_LENGTH]
@@ -229,14 +229,14 @@ def normal_key(key: str) -> str:
     )
 
 
-def require_owner(owner: str) -> str:
-    """Check an owner's name."""
-    if not isinstance(owner, str) or not _OWNER.match(owner) or utf16_length(owner) > 40:
+def require_sync_id(sync_id: str) -> str:
+    """Check what begins the names of a sync's sources."""
+    if not isinstance(sync_id, str) or not _SYNC_ID.match(sync_id) or utf16_length(sync_id) > 40:
         raise ChatbaseInputError(
-            f"owner {owner!r} must be 1 to 40 characters without a colon, a hash sign or a line break: it is "
-            "the beginning of the names of all sources that this task makes. Nothing was sent."
+            f"sync_id {sync_id!r} must be 1 to 40 characters without a colon, a hash sign or a line break: "
+            "it is the beginning of the names of all sources that this task makes. Nothing was sent."
         )
-    return owner
+    return sync_id
 
 
 def utf16_length(text: str) -> int:

@@ -11,13 +11,15 @@ from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSour
 from airflow_provider_chatbase.sync.inventory import TRAINING, ExistingSource, Inventory
 from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
 
+TRAINING_FAILED = "its training failed"
+
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
     """What a sync may do."""
 
-    owner: str  # whose sources it keeps
-    prune: bool = False  # whether it deletes sources of the owner that are no longer declared
+    sync_id: str  # begins the names of the sources that it keeps
+    prune: bool = False  # whether it deletes sources of its own that are no longer declared
     max_deletes: float = 0.3  # a count, or as a float a share of what it keeps; with more it deletes none
     allow_empty: bool = False  # whether a folder, pattern or list that declares nothing is meant so
 
@@ -56,11 +58,17 @@ class SyncPlan:
     updates: tuple[Update, ...] = ()
     deletes: tuple[Delete, ...] = ()
     unchanged: tuple[ExistingSource, ...] = ()
-    kept: tuple[ExistingSource, ...] = ()  # those of the owner that are no longer declared, and stay
+    kept: tuple[ExistingSource, ...] = ()  # its own that are no longer declared, and stay
     problems: tuple[Problem, ...] = ()  # what is declared and cannot be written
     skipped: tuple[str, ...] = ()  # files of formats that are left out
     foreign: int = 0  # how many sources belong to somebody else
     withheld: str = ""  # why deletes that were asked for are not done; empty if they are
+
+    @property
+    def failed_training(self) -> list[ExistingSource]:
+        """The sources whose training had failed with the content that is declared."""
+        tried_again = [each.existing for each in self.updates if each.reason == TRAINING_FAILED]
+        return [each for each in (*self.unchanged, *tried_again) if each.status == "failed"]
 
     @property
     def in_step(self) -> bool:
@@ -84,7 +92,7 @@ def make_plan(
 ) -> SyncPlan:
     """Compare what is declared with what is there."""
     draft = _Draft()
-    _compare_named(declaration, inventory, options.owner, draft)
+    _compare_named(declaration, inventory, options.sync_id, draft)
     _compare_links(declaration, inventory, frozenset(our_links), draft)
     if options.prune and declaration.complete:
         _find_renamed(draft)
@@ -108,14 +116,14 @@ def make_plan(
     )
 
 
-def _compare_named(declaration: Declaration, inventory: Inventory, owner: str, draft: _Draft) -> None:
+def _compare_named(declaration: Declaration, inventory: Inventory, sync_id: str, draft: _Draft) -> None:
     there: defaultdict[tuple[str, str], list[ExistingSource]] = defaultdict(list)
     for existing in inventory.owned:
         there[existing.kind, existing.key].append(existing)
     for declared in declaration.sources:
         if declared.kind == "link":
             continue
-        found = there.pop((declared.kind, key_in_name(owner, declared.key)), [])
+        found = there.pop((declared.kind, key_in_name(sync_id, declared.key)), [])
         if not found:
             draft.creates.append(Create(declared))
             continue
@@ -141,7 +149,8 @@ def _preference(existing: ExistingSource, digest: str) -> tuple[bool, bool, str,
 def _reason_to_write(existing: ExistingSource, digest: str) -> str:
     if existing.digest != digest:
         return "the content changed"
-    return "its training failed" if existing.status == "failed" else ""
+    # The same file fails again, and its upload takes the place of another.
+    return TRAINING_FAILED if existing.status == "failed" and existing.kind != "file" else ""
 
 
 def _compare_links(
@@ -158,9 +167,9 @@ def _compare_links(
             draft.creates.append(Create(declared))
         elif isinstance(link, LinkPayload) and link.differs_from(existing.metadata):
             draft.updates.append(Update(declared, existing, "the link's options changed"))
-        elif existing.status == "failed":
-            draft.updates.append(Update(declared, existing, "its training failed"))
-        else:
+        elif existing.status == "failed" and isinstance(link, LinkPayload) and link.options:
+            draft.updates.append(Update(declared, existing, TRAINING_FAILED))
+        else:  # without options there is nothing to write that would make Chatbase read the pages again
             draft.unchanged.append(existing)
     draft.undeclared.extend(
         each for key, each in there.items() if key in our_links and key not in declared_keys
@@ -219,7 +228,7 @@ def _prunable(
 ) -> list[ExistingSource]:
     """Leave what is declared and cannot be written: the older version is better than none."""
     held = {problem.key for problem in declaration.problems}
-    held |= {key_in_name(options.owner, key) for key in held}
+    held |= {key_in_name(options.sync_id, key) for key in held}
     return [each for each in undeclared if each.key not in held]
 
 
@@ -229,6 +238,6 @@ def named(keys: Iterable[str], most: int = 3) -> str:
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
-def still_training(plan: SyncPlan) -> list[str]:
-    """Return the ids of sources that are as declared and are not live yet."""
-    return [each.source_id for each in plan.unchanged if each.status in TRAINING]
+def not_live(plan: SyncPlan) -> list[str]:
+    """Return the ids of sources that are as declared, and still train or have failed to."""
+    return [each.source_id for each in plan.unchanged if each.status in TRAINING | {"failed"}]

@@ -24,11 +24,9 @@ class SyncReport:
     """A sync from beginning to end."""
 
     agent_id: str
-    owner: str
+    sync_id: str
     plan: SyncPlan
-    result: SyncResult | None = (
-        None  # what became of the plan; None where nothing was to be done but planning
-    )
+    result: SyncResult | None = None  # what became of the plan; None where it was only planned
 
     def sections(self) -> dict[str, list[tuple[str, str]]]:
         """Return names and reasons by what became of them."""
@@ -51,14 +49,24 @@ class SyncReport:
         return {
             **written,
             "unchanged": [(each.key, "") for each in plan.unchanged],
-            "kept": [(each.key, "no longer declared; prune is off or withheld") for each in plan.kept],
+            "kept": [(key, "no longer declared; prune is off or withheld") for key in self._kept()],
             "skipped": [(key, "not a format for Chatbase") for key in plan.skipped],
+            "failed_training": [(each.key, f"since {each.created_at}") for each in plan.failed_training],
         }
+
+    def _kept(self) -> list[str]:
+        kept = [each.key for each in self.plan.kept]
+        if self.result is not None and self.result.withheld:
+            kept += [each.existing.key for each in self.plan.deletes if each.pruned]
+        return kept
+
+    def _failed_training(self) -> list[JsonObject]:
+        return [{"key": each.key, "since": each.created_at} for each in self.plan.failed_training]
 
     def as_markdown(self) -> str:
         """Return the report for people."""
         title = "Plan" if self.result is None else "Sync"
-        lines = [f"## {title} of the sources of agent {self.agent_id}, owner {self.owner}", ""]
+        lines = [f"## {title} of the sources of agent {self.agent_id}, sync_id {self.sync_id}", ""]
         sections = self.sections()
         lines += ["| what | sources |", "|---|---|"]
         lines += [f"| {name} | {len(entries)} |" for name, entries in sections.items()]
@@ -76,12 +84,13 @@ class SyncReport:
         """Return everything, for a file."""
         return {
             "agent_id": self.agent_id,
-            "owner": self.owner,
+            "sync_id": self.sync_id,
             "dry_run": self.result is None,
             **{
                 name: [{"key": key, "note": note} for key, note in entries]
                 for name, entries in self.sections().items()
             },
+            "failed_training": self._failed_training(),
             "foreign": self.plan.foreign,
             "withheld": self.withheld,
             "stopped": self.result.stopped if self.result is not None else "",
@@ -93,15 +102,19 @@ class SyncReport:
         sections = self.sections()
         summary: JsonObject = {
             "agent_id": self.agent_id,
-            "owner": self.owner,
+            "sync_id": self.sync_id,
             "dry_run": self.result is None,
             "in_step": self.plan.in_step,
             **{name: len(entries) for name, entries in sections.items()},
+            "failed_training": [
+                {**each, "key": _short(each["key"], NAME_ROOM)}
+                for each in self._failed_training()[:MOST_NAMES]
+            ],
             "foreign": self.plan.foreign,
             "first": {
                 name: [_short(key, NAME_ROOM) for key, _ in entries[:MOST_NAMES]]
                 for name, entries in sections.items()
-                if entries and name not in ("unchanged", "skipped", "kept")
+                if entries and name not in ("unchanged", "skipped", "kept", "failed_training")
             },
         }
         if self.withheld:

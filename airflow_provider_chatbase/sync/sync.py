@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.sync.apply import ADOPTED, PlanRunner, SyncPatience, SyncResult
 from airflow_provider_chatbase.sync.inventory import Inventory, LinkRecord, list_all, take_inventory
 from airflow_provider_chatbase.sync.pace import UPLOAD_INTERVAL, UploadPacer
-from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, still_training
+from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, not_live
 from airflow_provider_chatbase.sync.report import SyncReport
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class SourceSync:
     options: SyncOptions
     record: LinkRecord | None = None  # remembers which links are ours; without it none is deleted
     upload_interval: float = UPLOAD_INTERVAL  # seconds between uploads
-    patience: SyncPatience | None = None
+    patience: SyncPatience = field(default_factory=SyncPatience)
 
     def plan(self, declaration: Declaration) -> tuple[SyncPlan, Inventory]:
         """Compare what is declared with what is there; changes nothing."""
@@ -37,13 +37,13 @@ class SourceSync:
                 "ChatbaseUpdateAgentOperator.",
                 operation="listSources",
             )
-        inventory = take_inventory(self.client.run(list_all(self.agent_id)), self.options.owner)
+        inventory = take_inventory(self.client.run(list_all(self.agent_id)), self.options.sync_id)
         ours = self.record.read() if self.record is not None else frozenset()
         return make_plan(declaration, inventory, self.options, ours), inventory
 
     def check(self, declaration: Declaration) -> SyncReport:
         """Report what would be done."""
-        return SyncReport(self.agent_id, self.options.owner, self.plan(declaration)[0])
+        return SyncReport(self.agent_id, self.options.sync_id, self.plan(declaration)[0])
 
     def apply(self, declaration: Declaration) -> SyncReport:
         """Make the agent's sources as declared."""
@@ -52,10 +52,12 @@ class SourceSync:
         pacer.note_earlier(inventory.last_upload, time.time())
         self._remember_links_to_come(plan)
         with self._open_upload_client() as uploads:
-            runner = PlanRunner(self.client, uploads, self.agent_id, self.options.owner, pacer, self.patience)
+            runner = PlanRunner(
+                self.client, uploads, self.agent_id, self.options.sync_id, pacer, self.patience
+            )
             result = runner.run(plan)
         self._forget_links(result)
-        return SyncReport(self.agent_id, self.options.owner, plan, result)
+        return SyncReport(self.agent_id, self.options.sync_id, plan, result)
 
     def _open_upload_client(self) -> ChatbaseClient:
         """Open a client whose repeated attempts leave as much time between them as uploads have to."""
@@ -85,6 +87,6 @@ class SourceSync:
 
 
 def ids_to_wait_for(report: SyncReport) -> list[str]:
-    """Return the ids of declared sources that are not live yet: those written, and those still training."""
+    """Return the ids of declared sources that are not live: those written, and those not trained before."""
     written = report.result.written_ids if report.result is not None else []
-    return list(dict.fromkeys([*written, *still_training(report.plan)]))
+    return list(dict.fromkeys([*written, *not_live(report.plan)]))

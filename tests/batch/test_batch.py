@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +23,17 @@ from airflow_provider_chatbase.exceptions import (
     ChatbaseBatchLimitError,
     ChatbaseBatchStorageError,
     ChatbaseExpectationsError,
+    ChatbaseOutputBusyError,
     ChatbaseOutputError,
 )
 from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.formats import decompressing
+from airflow_provider_chatbase.files.lock import LockTimes
 from airflow_provider_chatbase.simulator import Fault, Simulator
 from tests.batch.conftest import new_batch, questions, rows_of, storage_of
+from tests.support.buckets import Bucket, bucket
+
+__all__ = ["bucket"]  # a fixture
 
 
 def test_rows_are_in_the_order_of_the_input(start: Callable[..., Simulator], output: Directory):
@@ -576,3 +587,133 @@ def test_results_are_whole_or_absent(
     with pytest.raises(KeyboardInterrupt):
         new_batch(simulator, output, run="run-2").ask_all(questions(3))
     assert output.read("_manifest.json") is None  # the results that are there do not count
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
+def test_every_format_holds_the_same_rows(
+    simulator: Simulator, output: Directory, file_format: str, compression: str | None
+):
+    given = [{"id": "a", "message": "[sim:answer] =yes, \u00fc", "tags": ["t"], "contains": "yes"}, ""]
+    new_batch(simulator, output, file_format="jsonl").ask_all(given)
+    report = new_batch(
+        simulator, output, run="run-2", file_format=file_format, compression=compression
+    ).ask_all(given)
+    (name,) = report.manifest["files"]
+    assert [each for each in output.names() if each.startswith("results")] == [name]
+    with output.open(name) as stream:
+        if file_format == "parquet":
+            rows = list(pytest.importorskip("pyarrow.parquet").read_table(stream).to_pylist())
+        else:
+            content = decompressing(stream, compression).read().decode()
+            rows = (
+                [json.loads(line) for line in content.splitlines()]
+                if file_format == "jsonl"
+                else list(csv.DictReader(io.StringIO(content, newline="")))
+            )
+    assert [(row["id"], row["outcome"]) for row in rows] == [("a", "answered"), ("1", "failed")]
+    assert rows[0]["text"] == ("'=yes, \u00fc" if file_format == "csv" else "=yes, \u00fc")
+    assert rows[0]["passed"] in (True, "true")
+    assert rows[0]["metadata"] in ({"tags": ["t"]}, '{"tags":["t"]}')
+    assert ("duplicate_of" in rows[0]) is (file_format != "jsonl")
+
+
+def test_results_in_another_format_replace_those_before(simulator: Simulator, output: Directory):
+    for file_format, compression in (("jsonl", "gzip"), ("csv", None), ("csv", "zstd"), ("jsonl", None)):
+        report = new_batch(simulator, output, file_format=file_format, compression=compression).ask_all(["x"])
+        assert {name for name in output.names() if name[0] != "_"} == set(report.manifest["files"])
+    assert simulator.prompts_charged == 1
+
+
+class Silent(Directory):
+    """A directory in which the lock cannot be renewed for a while, though all else works."""
+
+    def write(self, name: str, content: bytes) -> None:
+        if "_lock-" in name and not writable.is_set():
+            raise ChatbaseBatchStorageError("The storage does not answer.")
+        Directory.write(self, name, content)
+
+
+writable = threading.Event()
+
+
+def test_a_batch_in_doubt_of_its_lock_waits_until_it_is_certain(
+    start: Callable[..., Simulator], output: Directory
+):
+    times = LockTimes(beat=0.2, stale=1.0)
+    silent = Silent(output.fs, output.root, output.url)
+    writable.set()
+    with start(latency={"chatWithAgent": 0.02}) as simulator:
+        asked_at: list[float] = []
+
+        def note(request: Any) -> None:
+            if "/chat" in str(request.path):
+                asked_at.append(time.monotonic())
+                if len(asked_at) == 10:
+                    writable.clear()
+                    threading.Timer(3.0, writable.set).start()
+
+        simulator.on_request = note
+        report = new_batch(simulator, silent, concurrency=2, lock_times=times).ask_all(questions(150))
+        assert report.tally.outcomes["answered"] == 150
+        assert simulator.prompts_charged == 150
+    pauses = [after - before for before, after in pairwise(asked_at)]
+    assert max(pauses) > 1.0, "it went on in doubt"
+
+
+def test_a_storage_error_that_is_no_oserror_ends_the_batch_and_a_rerun_goes_on(
+    simulator: Simulator, bucket: Bucket
+):
+    stored = Directory(bucket, "/bucket/out", "memory://bucket/out")
+    puts = 0
+
+    def fail(call: str, path: str) -> Exception | None:
+        nonlocal puts
+        puts += call == "put" and "_lock-" not in path
+        return RuntimeError("503: the cloud is busy") if puts > 6 else None
+
+    bucket.fails = fail
+    with pytest.raises(ChatbaseBatchStorageError, match="the cloud is busy") as raised:
+        new_batch(simulator, stored, concurrency=3).ask_all(questions(30))
+    assert not raised.value.permanent
+    bucket.fails = lambda _call, _path: None
+    report = new_batch(simulator, stored).ask_all(questions(30))
+    assert report.tally.outcomes["answered"] == 30
+    assert simulator.prompts_charged == 30
+
+
+@pytest.mark.parametrize("runs", [("run-1", "run-1"), ("run-1", "run-2")])
+def test_where_a_put_takes_long_two_runs_at_once_pay_for_each_prompt_once(
+    start: Callable[..., Simulator], bucket: Bucket, runs: tuple[str, str]
+):
+    bucket.put = 0.5
+    stored = Directory(bucket, "/bucket/out", "memory://bucket/out")
+    times = LockTimes(beat=1.0, stale=20.0)
+    ended: list[Any] = []
+    with start() as simulator:
+
+        def ask(run: str, delay: float) -> None:
+            time.sleep(delay)
+            try:
+                ended.append(new_batch(simulator, stored, run=run, lock_times=times).ask_all(questions(20)))
+            except ChatbaseOutputBusyError as error:
+                ended.append(error)
+
+        threads = [threading.Thread(target=ask, args=(run, 0.4 * n)) for n, run in enumerate(runs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert simulator.prompts_charged == 20
+    assert sorted(isinstance(each, ChatbaseOutputBusyError) for each in ended) == [False, True]
+
+
+@pytest.mark.parametrize("content", [b"{torn", b"[]"])
+def test_a_damaged_manifest_is_neither_used_nor_replaced(
+    simulator: Simulator, output: Directory, content: bytes
+):
+    output.write("_manifest.json", content)
+    with pytest.raises(ChatbaseOutputError, match=r"_manifest\.json in .* is damaged"):
+        new_batch(simulator, output).ask_all(["x"])
+    assert output.read("_manifest.json") == content
+    assert simulator.requests_for("chatWithAgent") == []

@@ -132,3 +132,18 @@ def test_jsonl_rows_are_streamed(tmp_path: Path):
     path.write_text("".join(json.dumps(f"q{n}") + "\n" for n in range(5)))
     stream = read_file(Directory(LocalFileSystem(), str(tmp_path), "u"), path.name)
     assert next(iter(stream)) == "q0"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.csv", "message\nGrüße\n".encode("latin-1")),
+        ("p.csv.gz", gzip.compress(b"message\nx\n" * 9999)[:-20]),
+        ("p.jsonl.gz", b"not packed"),
+        ("p.parquet", b"PAR1 cut"),
+    ],
+)
+def test_a_file_that_is_cut_or_in_another_encoding_is_refused(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ChatbaseInputError, match=f"prompts_path file://{tmp_path}/{name} cannot be read: "):
+        _read(tmp_path / name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assets import activate
 
 from airflow_provider_chatbase.simulator import Simulator
 
@@ -91,16 +92,3 @@ def test_the_report_shows_what_there_is(run_dag, connections, simulator, tmp_pat
     assert "Ridgeline Support" in page
     assert "<script" not in page
     assert "@example.com" not in page
-
-
-def activate(asset: Any) -> None:
-    """Do what Airflow 3.0 does when it reads a file with a DAG, and not in ``dag.test()``."""
-    from airflow.models.asset import AssetActive, AssetModel
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        if session.scalar(select(AssetModel).where(AssetModel.name == asset.name)) is None:
-            session.add(AssetModel(name=asset.name, uri=asset.uri))
-            session.flush()
-            session.add(AssetActive.for_asset(asset))

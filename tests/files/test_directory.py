@@ -18,7 +18,7 @@ from airflow_provider_chatbase.files.errors import (
     ChatbaseOutputError,
     ChatbaseStorageError,
 )
-from tests.files.conftest import Bucket
+from tests.support.buckets import Bucket
 from tests.support.s3 import s3_fs, s3_url
 
 __all__ = ["s3_url"]  # a fixture

@@ -168,6 +168,13 @@ def test_a_model_that_is_refused_gives_the_apis_reason(start):
         update(settings={"model": "gpt-0"})
 
 
+def test_no_agent_is_made_with_a_setting_that_does_not_exist(start):
+    simulator = start()
+    with pytest.raises(ChatbasePermanentError, match="nearest is 'temp'"):
+        create(settings={"temperature": 0.5})
+    assert writes(simulator) == []
+
+
 def test_a_limit_of_agents_is_named(start):
     start(agent_limit=1)
     with pytest.raises(ChatbasePermanentError, match="AGENT_LIMIT_REACHED"):

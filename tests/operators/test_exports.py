@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assets import activate
 
 from airflow_provider_chatbase.exports.window import Window, floor_day
 from airflow_provider_chatbase.simulator import Fault, Simulator
@@ -239,7 +240,7 @@ def test_an_asset_event_says_what_was_committed(run_dag, simulator, tmp_path):
             end=TODAY,
             outlets=[Asset("conversations_of_ours")],
         )
-    _activate(Asset("conversations_of_ours"))
+    activate(Asset("conversations_of_ours"))
     finished = run_dag(dag, connections=connection_to(simulator))
     assert finished.state == "success"
     with create_session() as session:
@@ -271,19 +272,6 @@ def test_many_agents_at_once_do_not_meet(run_dag, simulator, tmp_path):
         for path in (f"plain/agent_id={agent_id}", f"named/{agent_id}/x"):
             manifest = json.loads((tmp_path / path / "_manifest.json").read_bytes())
             assert manifest["agent_id"] == agent_id
-
-
-def _activate(asset: Any) -> None:
-    """Do what Airflow 3.0 does when it reads a file with a DAG, and not in ``dag.test()``."""
-    from airflow.models.asset import AssetActive, AssetModel
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        if session.scalar(select(AssetModel).where(AssetModel.name == asset.name)) is None:
-            session.add(AssetModel(name=asset.name, uri=asset.uri))
-            session.flush()
-            session.add(AssetActive.for_asset(asset))
 
 
 def _second_agent(simulator: Simulator) -> str:
@@ -367,7 +355,7 @@ def test_the_watermark_is_kept_with_the_asset_too(run_dag, simulator, tmp_path):
             end="{{ dag_run.conf['end'] }}",
             outlets=[Asset("apart")],
         )
-    _activate(Asset("apart"))
+    activate(Asset("apart"))
     given = {"start": str(TODAY - 20 * DAY), "end": str(TODAY - 3 * DAY)}
     for conf in ({"to": "first", **given}, {"to": "second", "start": "", "end": ""}):
         finished = run_dag(dag, conf=conf, connections=connection_to(simulator))

@@ -31,7 +31,8 @@ def docs(tmp_path):
 def sync(**arguments):
     arguments.setdefault("upload_interval", 0.0)
     arguments.setdefault("poll_interval", 0.05)
-    return ChatbaseSyncSourcesOperator(task_id="sync", owner="docs", **arguments).execute(context())
+    arguments.setdefault("sync_id", "docs")
+    return ChatbaseSyncSourcesOperator(task_id="sync", **arguments).execute(context())
 
 
 def ours(simulator):
@@ -120,6 +121,8 @@ def test_too_many_deletes_fail_the_task_and_delete_nothing(start, docs):
         ({"path": "nosuch://bucket/x"}, "cannot be used"),
         ({"sources": "/no/such/file.jsonl"}, "cannot be read"),
         ({"sources": [], "mode": "look"}, "mode"),
+        ({"sources": [], "prune": True, "sync_id": None}, "prune needs a sync_id"),
+        ({"sources": [], "sync_id": "a:b"}, "sync_id 'a:b'"),
         ({"sources": [], "max_deletes": -1}, "max_deletes"),
         ({"sources": [], "max_deletes": 1.5}, "max_deletes"),
         ({"sources": [], "max_deletes": True}, "max_deletes"),
@@ -134,10 +137,10 @@ def test_wrong_arguments_are_refused_before_anything_is_sent(start, arguments, m
     assert simulator.requests == []
 
 
-def test_an_owner_that_cannot_stand_in_a_name(start):
+def test_a_sync_id_that_cannot_stand_in_a_name(start):
     start()
-    with pytest.raises(ChatbasePermanentError, match="owner"):
-        ChatbaseSyncSourcesOperator(task_id="sync", owner="a:b", sources=[]).execute(context())
+    with pytest.raises(ChatbasePermanentError, match="sync_id"):
+        ChatbaseSyncSourcesOperator(task_id="sync", sync_id="a:b", sources=[]).execute(context())
 
 
 def test_waits_for_what_it_wrote_not_for_what_was_trained_before(start, docs):
@@ -183,7 +186,7 @@ def test_a_dag_syncs_and_waits(start, docs, run_dag, deferrable):
             task_id="sync",
             path="{{ dag_run.conf['docs'] }}",
             sources=list_questions(),
-            owner="docs",
+            sync_id="docs",
             prune=True,
             upload_interval=0.0,
             poll_interval=2.0 if deferrable else 0.1,
@@ -207,10 +210,20 @@ def test_a_deferred_wait_fails_with_the_name_of_the_source(start, docs, run_dag)
         ChatbaseSyncSourcesOperator(
             task_id="sync",
             path=str(docs),
-            owner="docs",
+            sync_id="docs",
             upload_interval=0.0,
             poll_interval=2.0,
             wait_for_training=True,
             deferrable=True,
         )
     assert run_dag(dag).task_states == {"sync": "failed"}
+
+
+def test_the_owner_of_the_task_is_airflow_s_own(start, docs):
+    simulator = start()
+    operator = ChatbaseSyncSourcesOperator(
+        task_id="sync", path=str(docs), owner="Team: A", sync_id="docs", upload_interval=0.0
+    )
+    assert operator.owner == "Team: A"
+    operator.execute(context())
+    assert len(ours(simulator)) == 2

@@ -93,10 +93,35 @@ def test_a_part_of_an_object_leaves_the_rest(simulator):
 
 
 def test_what_chatbase_accepts_and_does_not_show_is_reported(simulator, shown):
-    result = update({"temperature": 0.5})
+    accepted = {"status": 200, "body": '{"success": true}', "content_type": "application/json"}
+    simulator.faults.add(Fault(kind="status", operation="updateAgent", **accepted))
+    result = update({"temp": 0.5})
     assert result["changed"] == {}
-    assert result["not_applied"] == ["temperature"]
-    assert "does not show the wanted value: temperature" in shown()
+    assert result["not_applied"] == ["temp"]
+    assert "does not show the wanted value: temp" in shown()
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("temperature", "temp"),
+        ("instruction", "instructions"),
+        ("Model", "model"),
+        ("style", "styles"),
+        ("status", "styles"),
+        ("creditsUsed", "creditLimit"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["apply", "check"])
+def test_a_setting_that_does_not_exist_fails_and_the_nearest_is_named(simulator, name, nearest, mode):
+    with pytest.raises(ChatbasePermanentError, match=f"no setting '{name}'.* nearest is '{nearest}'"):
+        update({"temp": 0.9, name: 0.5}, mode=mode)
+    assert sent(simulator) == []
+
+
+def test_a_setting_of_tomorrow_is_known_by_the_agent_that_shows_it(simulator):
+    fields(simulator)["voiceSpeed"] = 1
+    assert update({"voiceSpeed": 1})["unchanged"] == ["voiceSpeed"]
 
 
 @pytest.mark.parametrize(

@@ -191,3 +191,23 @@ def test_fixture_for_users(chatbase_simulator):
     url, key = chatbase_simulator.url, chatbase_simulator.api_key
     reply = httpx.get(f"{url}/api/v2/agents", headers={"Authorization": f"Bearer {key}"})
     assert reply.status_code == 500
+
+
+def test_a_page_to_try_it_by_hand(simulator, v2):
+    page = httpx.get(simulator.url)
+    assert (page.status_code, page.headers["content-type"].split(";")[0]) == (200, "text/html")
+    setup = httpx.get(f"{simulator.url}/playground/setup.json").json()
+    assert (setup["is_real"], setup["agent_id"], setup["api_key"]) == (
+        False,
+        simulator.agent_id,
+        simulator.api_key,
+    )
+    assert simulator.requests == []
+
+
+@pytest.mark.parametrize("path", ["/elsewhere", "/api", "/api/v2/nothing", "/api/v2/agents/x/y/z"])
+def test_what_is_not_there(simulator, v2, path):
+    assert httpx.get(f"{simulator.url}{path}").status_code == 401
+    reply = v2.get(f"{simulator.url}{path}")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "RESOURCE_NOT_FOUND")
+    assert v2.put(f"{simulator.url}/api/v2/health").status_code == 404

@@ -194,3 +194,83 @@ def test_a_bug_of_the_simulator_is_a_500_and_logged(simulator, v2, caplog):
     reply = v2.get("/agents")
     assert (reply.status_code, reply.json()["error"]["code"]) == (500, "INTERNAL_SERVER_ERROR")
     assert "broken hook" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ending", "error"),
+    [
+        ("end", None),
+        ("cut", httpx.RemoteProtocolError),
+        ("reset", httpx.ReadError),
+        ("hang", httpx.ReadTimeout),
+    ],
+)
+@pytest.mark.parametrize("pieces", [[], [b"one", b"two"]], ids=len)
+def test_any_bytes_to_any_ending(simulator, v2, pieces, ending, error):
+    raw = {"status": 201, "content_type": "text/x", "body": pieces, "pause": 0.01, "ending": ending}
+    simulator.faults.add(Fault(kind="status", **raw, times=1))
+    received = []
+    try:
+        with v2.stream("GET", "/agents", timeout=0.5) as reply:
+            assert (reply.status_code, reply.headers["content-type"]) == (201, "text/x")
+            received = list(reply.iter_raw())
+        raised = None
+    except httpx.TransportError as broken:
+        raised = type(broken)
+    assert raised in {error, httpx.ReadError if error else None}
+    assert received == (pieces if error is None else [])
+    assert v2.get("/agents").status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("ending", ["cut", "reset", "hang"])
+def test_a_reply_whose_end_never_comes(simulator, v2, agent, ending, stream):
+    simulator.faults.add(Fault(kind="no_end", operation="chatWithAgent", ending=ending, times=1))
+    received, is_whole = b"", False
+    try:
+        with v2.stream("POST", f"{agent}/chat", json={**ASK, "stream": stream}, timeout=0.5) as reply:
+            for piece in reply.iter_raw():
+                received += piece
+            is_whole = True
+    except httpx.TransportError:
+        pass
+    assert (b"[DONE]" if stream else b'"finishReason":"stop"') in received or ending == "reset"
+    assert not (stream and is_whole)  # a body with its length is whole, whatever comes after it
+    assert simulator.prompts_charged == 1
+
+
+def test_ordered_answers(simulator, v2, agent):
+    tools = [("weather", {"city": "Ulm"}), ("time", {})]
+    order = {"text": "Let me look.", "tools": tools, "credits": None}
+    simulator.faults.add(
+        Fault(kind="answer", answer=order, times=1),
+        Fault(kind="answer", answer={"text": "Sun.", "credits": 2.5, "in_place": True}),
+    )
+    asked = v2.post(f"{agent}/chat", json=ASK).json()["data"]
+    assert [part["type"] for part in asked["parts"]] == ["text", "tool-call", "tool-call"]
+    assert (asked["metadata"]["finishReason"], asked["metadata"]["usage"]) == ("tool-calls", None)
+    path = f"{agent}/conversations/{asked['metadata']['conversationId']}"
+    for part in asked["parts"][1:]:
+        v2.post(f"{path}/tool-result", json={"toolCallId": part["toolCallId"], "output": 1})
+    same = {"conversationId": asked["metadata"]["conversationId"], "stream": False}
+    assert v2.post(f"{agent}/chat", json=same).json()["data"]["metadata"]["usage"] == {"credits": 2.5}
+    messages = v2.get(path).json()["data"]["messages"]
+    assert [each["type"] for each in messages[1]["parts"]][-3:] == ["tool-result", "tool-result", "text"]
+    assert (len(messages), simulator.credits_charged) == (2, 3.5)
+    simulator.faults.clear()
+    simulator.faults.add(Fault(kind="no_tool_results"))
+    shown = v2.get(path).json()["data"]["messages"][1]["parts"]
+    assert {part["type"] for part in shown} == {"text", "tool-call"}
+
+
+def test_conversations_that_show_less(simulator, v2, agent):
+    [conversation] = simulator.create_conversations()
+    path = f"{agent}/conversations/{conversation.id}"
+    simulator.faults.add(Fault(kind="drop_items", operation="getConversation"))
+    assert [each["role"] for each in v2.get(path).json()["data"]["messages"]] == ["user"]
+    simulator.faults.clear()
+    simulator.faults.add(Fault(kind="short_page", amount=1))
+    newest = v2.get(path).json()
+    assert (len(newest["data"]["messages"]), newest["pagination"]["hasMore"]) == (1, True)
+    older = v2.get(f"{path}/messages", params={"cursor": newest["pagination"]["cursor"], "limit": 50}).json()
+    assert [each["role"] for each in older["data"]] == ["user"]

@@ -30,7 +30,7 @@ def test_every_ticket_once_last_change_first(simulator, v2, path):
     assert sorted(numbers) == sorted(tickets)
     assert len(numbers) == 25
     assert set(totals) == {None}
-    changed = [tickets[number].updated_at for number in numbers]
+    changed = [tickets[number]["updatedAt"] for number in numbers]
     assert changed == sorted(changed, reverse=True)
 
 

@@ -58,7 +58,14 @@ class ExportProcess:
     """
 
     _context = multiprocessing.get_context("forkserver")
-    _context.set_forkserver_preload(["exporting", "airflow_provider_chatbase.operators.exports"])
+    _context.set_forkserver_preload(
+        [
+            "exporting",
+            "airflow_provider_chatbase.operators.exports",
+            "airflow_provider_chatbase.hooks.chatbase",
+            "airflow.sdk.execution_time.supervisor",
+        ]
+    )
 
     def __init__(self, output_path: Path, stop_before_move: int = NEVER) -> None:
         self._said, child = self._context.Pipe()

@@ -45,17 +45,17 @@ class Desk:
             [read_folder(Directory(LocalFileSystem(), root, root), **folder), read_records(records)]
         )
 
-    def sync(self, records: Sequence[Any] = (), *, owner: str = "docs", **options: Any) -> SyncReport:
-        return self.syncer(owner=owner, **options).apply(self.declare(records))
+    def sync(self, records: Sequence[Any] = (), *, sync_id: str = "docs", **options: Any) -> SyncReport:
+        return self.syncer(sync_id=sync_id, **options).apply(self.declare(records))
 
     def syncer(
-        self, *, owner: str = "docs", record: bool = False, patience: SyncPatience = QUICK, **options: Any
+        self, *, sync_id: str = "docs", record: bool = False, patience: SyncPatience = QUICK, **options: Any
     ) -> SourceSync:
         parent = str(self.folder.parent)
         directory = Directory(LocalFileSystem(), parent, parent)
-        remembered = LinkRecord(directory, "links.json", self.agent_id, owner) if record else None
+        remembered = LinkRecord(directory, "links.json", self.agent_id, sync_id) if record else None
         return SourceSync(
-            self.client, self.agent_id, SyncOptions(owner, **options), remembered, 0.0, patience
+            self.client, self.agent_id, SyncOptions(sync_id, **options), remembered, 0.0, patience
         )
 
     def settle(self) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
@@ -91,3 +93,61 @@ def test_what_is_loaded_is_what_is_there_then(docs):
     payload = found.sources[0].load()
     assert payload.content == "newer"
     assert payload.digest != found.sources[0].digest
+
+
+@pytest.fixture
+def linked(docs):
+    outside = docs.parent / f"{docs.name} outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("secret")
+    (docs / "out.txt").symlink_to(outside / "secret.txt")
+    (docs / "folder out").symlink_to(outside)
+    (docs / "sub" / "round").symlink_to(docs)
+    (docs / "gone.md").symlink_to(docs / "no such file.md")
+    (docs / "also a.md").symlink_to("a.md")
+    (docs / "also sub").symlink_to(docs / "sub" / "deep")
+    return docs
+
+
+def test_links_are_followed_only_inside_of_the_folder(linked):
+    found = read(linked)
+    assert keys(found) == ["a.md", "also a.md", "also sub/c.PDF", "sub/b.txt", "sub/deep/c.PDF"]
+    assert {problem.key: problem.reason.split(". ")[0] for problem in found.problems} == {
+        "folder out": "It is a link that leads out of the folder",
+        "gone.md": "It is a link that leads nowhere.",
+        "out.txt": "It is a link that leads out of the folder",
+        "sub/round": "It is a link that leads back to a folder that it is in.",
+    }
+    assert keys(read(linked, exclude=["*out*", "sub/round", "gone.md"])) == keys(found)
+    assert read(linked, exclude=["*out*", "sub/round", "gone.md"]).problems == ()
+
+
+def test_a_folder_that_is_itself_a_link(docs):
+    link = docs.parent / f"{docs.name} link"
+    link.symlink_to(docs)
+    assert keys(read(link)) == ["a.md", "sub/b.txt", "sub/deep/c.PDF"]
+
+
+def test_links_that_lead_to_each_other_end(docs):
+    (docs / "one").mkdir()
+    (docs / "two").mkdir()
+    (docs / "one" / "to two").symlink_to(docs / "two")
+    (docs / "two" / "to one").symlink_to(docs / "one")
+    (docs / "two" / "page.md").write_text("text")
+    found = read(docs, globs=["one/**"])
+    assert keys(found) == ["one/to two/page.md"]
+    assert any("leads back" in problem.reason for problem in found.problems)
+
+
+def test_a_mounted_config_map_is_read(docs):
+    """Kubernetes mounts files as links through a hidden folder, which it replaces as a whole."""
+    (docs / "..2026").mkdir()
+    (docs / "..2026" / "faq.md").write_text("text")
+    (docs / "..data").symlink_to("..2026")
+    (docs / "faq.md").symlink_to("..data/faq.md")
+    assert "faq.md" in keys(read(docs))
+
+
+def test_a_pipe_is_not_waited_for(docs):
+    os.mkfifo(docs / "pipe.txt")
+    assert [problem.key for problem in read(docs).problems] == ["pipe.txt"]

@@ -8,7 +8,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.sync.payloads import (
     NAME_LENGTH,
     read_name,
-    require_owner,
+    require_sync_id,
     source_name,
     utf16_length,
 )
@@ -20,7 +20,7 @@ def test_a_name_says_whose_what_and_which_version():
     name = str(source_name("docs", "guides/setup.md", DIGEST))
     assert name == "docs:guides/setup.md #0123456789ab"
     found = read_name(name)
-    assert (found.owner, found.key, found.digest) == ("docs", "guides/setup.md", "0123456789ab")
+    assert (found.sync_id, found.key, found.digest) == ("docs", "guides/setup.md", "0123456789ab")
 
 
 @pytest.mark.parametrize("name", [None, "", "Opening hours", "docs:a", "docs:a #xyz", "a #0123456789ab"])
@@ -29,8 +29,8 @@ def test_other_names_are_not_ours(name):
 
 
 @given(st.text(min_size=1), st.sampled_from(["docs", "d", "ü" * 40]))
-def test_every_key_makes_a_name_that_fits_and_can_be_read_back(key, owner):
-    name = source_name(owner, key, DIGEST)
+def test_every_key_makes_a_name_that_fits_and_can_be_read_back(key, sync_id):
+    name = source_name(sync_id, key, DIGEST)
     assert utf16_length(str(name)) <= NAME_LENGTH
     assert read_name(str(name)) == name
     assert not any(ord(character) < 32 for character in str(name))
@@ -41,12 +41,12 @@ def test_long_keys_that_differ_only_in_what_is_cut_off_stay_apart():
     assert len(names) == 2
 
 
-@pytest.mark.parametrize("owner", ["", " ", "a:b", "a#b", "a\nb", "x" * 41, None, "a "])
-def test_owners_that_cannot_stand_in_a_name(owner):
-    with pytest.raises(ChatbaseInputError, match="owner"):
-        require_owner(owner)
+@pytest.mark.parametrize("sync_id", ["", " ", "a:b", "a#b", "a\nb", "x" * 41, None, "a "])
+def test_sync_ids_that_cannot_stand_in_a_name(sync_id):
+    with pytest.raises(ChatbaseInputError, match="sync_id"):
+        require_sync_id(sync_id)
 
 
-@pytest.mark.parametrize("owner", ["airflow", "a", "Data Team, Ops", "Größe"])
-def test_owners_that_can(owner):
-    assert require_owner(owner) == owner
+@pytest.mark.parametrize("sync_id", ["airflow", "a", "Data Team, Ops", "Größe"])
+def test_sync_ids_that_can(sync_id):
+    assert require_sync_id(sync_id) == sync_id

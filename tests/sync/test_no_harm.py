@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from airflow_provider_chatbase.simulator import Fault
+from airflow_provider_chatbase.sync.sync import ids_to_wait_for
 
 REFUSALS = [
     Fault(kind="status", operation="createSource", status=400, code="VALIDATION_INVALID_BODY"),
@@ -165,3 +168,75 @@ def test_one_source_may_always_be_deleted(desk):
     (desk.folder / "guides/0.md").unlink()
     assert not desk.sync(prune=True).failures()
     assert desk.keys == ["guides/1.md"]
+
+
+def test_what_a_linked_folder_held_is_kept_when_it_leads_elsewhere(desk, tmp_path):
+    desk = desk()
+    fill(desk)
+    desk.sync()
+    (desk.folder / "guides").rename(tmp_path / "moved")
+    (desk.folder / "guides").symlink_to(tmp_path / "moved")
+
+    report = desk.sync(prune=True, max_deletes=100, allow_empty=True)
+
+    assert "guides: It is a link that leads out of the folder" in report.failures()
+    assert len(desk.ours) == 12
+
+
+def test_a_file_that_failed_to_train_is_not_uploaded_again(desk):
+    desk = desk()
+    desk.write("manual.txt", "sim:fail-training")
+    desk.write("good.txt", "good")
+    desk.sync()
+    desk.settle()
+    (failed,) = (source for name, source in desk.ours.items() if "manual" in name)
+    desk.simulator.reset_log()
+
+    report = desk.sync()
+
+    assert desk.writes == []
+    (told,) = report.summary()["failed_training"]
+    assert told["key"] == "manual.txt"
+    assert told["since"].startswith("20")
+    assert "manual.txt" in report.as_markdown()
+    assert ids_to_wait_for(report) == [failed.id]
+    desk.write("manual.txt", "mended")
+    assert desk.sync().summary()["updated"] == 1
+    desk.settle()
+    assert desk.sync().summary()["failed_training"] == []
+
+
+def test_many_that_failed_to_train_keep_the_summary_small(desk):
+    desk = desk()
+    for number in range(40):
+        desk.write("長" * 60 + f"{number}.txt", f"sim:fail-training {number}")
+    desk.sync()
+    desk.settle()
+    report = desk.sync()
+    assert len(report.as_json()["failed_training"]) == 40
+    assert len(json.dumps(report.summary())) < 2000
+
+
+LINK = {"url": "https://mine.example/sim:fail-training", "link_type": "crawl"}
+
+
+def test_a_link_that_failed_to_train_is_sent_no_option_that_nobody_declared(desk):
+    desk = desk()
+    desk.sync([LINK])
+    desk.settle()
+    desk.simulator.reset_log()
+    report = desk.sync([LINK])
+    assert desk.writes == []
+    (told,) = report.as_json()["failed_training"]
+    assert told["key"] == "crawl https://mine.example/sim:fail-training"
+
+
+def test_a_link_that_failed_to_train_is_sent_its_options(desk):
+    desk = desk()
+    declared = {**LINK, "exclude_paths": ["/old/*"]}
+    desk.sync([declared])
+    desk.settle()
+    desk.simulator.reset_log()
+    desk.sync([declared])
+    (request,) = (each for each in desk.simulator.requests if each.operation == "updateSource")
+    assert request.json == {"excludePaths": ["/old/*"]}

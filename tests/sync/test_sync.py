@@ -135,7 +135,7 @@ def test_without_prune_nothing_is_deleted(desk):
 def test_sources_of_others_are_never_touched(desk):
     desk = desk()
     fill(desk)
-    desk.sync(owner="other", prune=True)
+    desk.sync(sync_id="other", prune=True)
     store = desk.simulator.store
     theirs = {s.id: (s.name, s.content) for s in store.sources(desk.agent_id)}
     desk.sync([QNA], prune=True)

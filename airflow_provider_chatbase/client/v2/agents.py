@@ -67,24 +67,14 @@ def update_settings(agent_id: str, settings: JsonObject) -> list[Request[JsonObj
 
 def update_styles(agent_id: str, styles: JsonObject) -> Request[JsonObject]:
     """Change how an agent's chat looks: ``updateAgentStyles``."""
-    return Request(
-        "updateAgentStyles",
-        "PUT",
-        f"{_path(agent_id)}/styles",
-        success,
-        body={STYLES: require_object(STYLES, styles)},
-    )
+    body = {STYLES: require_object(STYLES, styles)}
+    return Request("updateAgentStyles", "PUT", f"{_path(agent_id)}/styles", success, body=body)
 
 
 def update_auto_retrain(agent_id: str, enabled: bool) -> Request[JsonObject]:
     """Let an agent refresh its sources every 7 days, or not: ``updateAgentAutoRetrain``."""
-    return Request(
-        "updateAgentAutoRetrain",
-        "PUT",
-        f"{_path(agent_id)}/auto-retrain",
-        success,
-        body={"enabled": _bool(AUTO_RETRAIN, enabled)},
-    )
+    body = {"enabled": _bool(AUTO_RETRAIN, enabled)}
+    return Request("updateAgentAutoRetrain", "PUT", f"{_path(agent_id)}/auto-retrain", success, body=body)
 
 
 def clone_agent(agent_id: str) -> Request[JsonObject]:
@@ -94,12 +84,9 @@ def clone_agent(agent_id: str) -> Request[JsonObject]:
 
 def delete_agent(agent_id: str) -> Request[JsonObject]:
     """Delete an agent with its sources and integrations, for good: ``deleteAgent``."""
+    path = _path(agent_id)
     return Request(
-        "deleteAgent",
-        "DELETE",
-        _path(agent_id),
-        success,
-        means_done_on_repeat={"AGENT_NOT_FOUND": {"success": True}},
+        "deleteAgent", "DELETE", path, success, means_done_on_repeat={"AGENT_NOT_FOUND": {"success": True}}
     )
 
 

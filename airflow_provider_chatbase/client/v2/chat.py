@@ -11,6 +11,7 @@ from airflow_provider_chatbase.client.checks import require_text, require_user_i
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.replies import data_object
 from airflow_provider_chatbase.client.request import CHAT_PATIENCE, JsonObject, Request, segment
+from airflow_provider_chatbase.client.v2.conversations import conversation_path
 
 TOOL_RESULT_BYTES = 20_000
 """The most that a tool's result may have; stated for the vendor's SDKs, and planned for here."""
@@ -57,7 +58,7 @@ def retry_message(
     on_text: OnText | None = None,
 ) -> Request[Answer]:
     """Drop an answer and all after it, and ask for it again: ``retryMessage``. It costs credits again."""
-    path = f"{_conversation(agent_id, conversation_id)}/retry"
+    path = f"{conversation_path(agent_id, conversation_id)}/retry"
     body = {"messageId": require_text("message_id", message_id)}
     return _answered("retryMessage", path, body, stream=stream, on_text=on_text)
 
@@ -78,7 +79,7 @@ def submit_tool_result(
     return Request(
         "submitToolResult",
         "POST",
-        f"{_conversation(agent_id, conversation_id)}/tool-result",
+        f"{conversation_path(agent_id, conversation_id)}/tool-result",
         data_object,
         body={"toolCallId": require_text("tool_call_id", tool_call_id), "output": output},
         means_done_on_repeat={"RESOURCE_TOOL_CALL_NOT_FOUND": {"success": True}},
@@ -103,9 +104,3 @@ def _answered(
 
 def _chat(agent_id: str) -> str:
     return f"/agents/{segment('agent_id', agent_id)}/chat"
-
-
-def _conversation(agent_id: str, conversation_id: str) -> str:
-    return (
-        f"/agents/{segment('agent_id', agent_id)}/conversations/{segment('conversation_id', conversation_id)}"
-    )

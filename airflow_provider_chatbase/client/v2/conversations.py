@@ -25,20 +25,16 @@ def export_conversations(
     limit: int = EXPORT_PAGE,
 ) -> Request[Page]:
     """Export conversations of every channel, newest first, with their messages: ``exportConversations``."""
-    return Request(
-        "exportConversations",
-        "GET",
-        f"/agents/{segment('agent_id', agent_id)}/conversations/export",
-        page,
-        query={
-            "limit": require_page_limit(limit, EXPORT_PAGE),
-            "startDate": timestamp("start", start),
-            "endDate": timestamp("end", end, up=True),
-            "conversationId": conversation_id,
-            "source": ",".join(sources) or None,
-            "include": "summary" if summary else None,
-        },
-    )
+    path = f"/agents/{segment('agent_id', agent_id)}/conversations/export"
+    query = {
+        "limit": require_page_limit(limit, EXPORT_PAGE),
+        "startDate": timestamp("start", start),
+        "endDate": timestamp("end", end, up=True),
+        "conversationId": conversation_id,
+        "source": ",".join(sources) or None,
+        "include": "summary" if summary else None,
+    }
+    return Request("exportConversations", "GET", path, page, query=query)
 
 
 def search_conversations(
@@ -80,7 +76,7 @@ def search_conversations(
 
 def get_conversation(agent_id: str, conversation_id: str) -> Request[JsonObject]:
     """Get a conversation with its newest messages, oldest of them first: ``getConversation``."""
-    return Request("getConversation", "GET", _conversation(agent_id, conversation_id), data_object)
+    return Request("getConversation", "GET", conversation_path(agent_id, conversation_id), data_object)
 
 
 def list_messages(agent_id: str, conversation_id: str, *, limit: int = 100) -> Request[Page]:
@@ -89,35 +85,22 @@ def list_messages(agent_id: str, conversation_id: str, *, limit: int = 100) -> R
 
     The pages go backward from the newest; within a page the oldest comes first.
     """
-    return Request(
-        "listConversationMessages",
-        "GET",
-        f"{_conversation(agent_id, conversation_id)}/messages",
-        page,
-        query={"limit": require_page_limit(limit, 100)},
-    )
+    path = f"{conversation_path(agent_id, conversation_id)}/messages"
+    query = {"limit": require_page_limit(limit, 100)}
+    return Request("listConversationMessages", "GET", path, page, query=query)
 
 
 def list_user_conversations(agent_id: str, user_id: str, *, limit: int = 100) -> Request[Page]:
     """List the conversations of a user, the last active first: ``listUserConversations``."""
-    return Request(
-        "listUserConversations",
-        "GET",
-        f"/agents/{segment('agent_id', agent_id)}/users/{require_user_id(user_id)}/conversations",
-        page,
-        query={"limit": require_page_limit(limit, 100)},
-    )
+    path = f"/agents/{segment('agent_id', agent_id)}/users/{require_user_id(user_id)}/conversations"
+    query = {"limit": require_page_limit(limit, 100)}
+    return Request("listUserConversations", "GET", path, page, query=query)
 
 
 def set_paused(agent_id: str, conversation_id: str, *, paused: bool) -> Request[JsonObject]:
     """Pause a conversation, so that the agent does not answer in it, or resume it: ``updateConversation``."""
-    return Request(
-        "updateConversation",
-        "PATCH",
-        _conversation(agent_id, conversation_id),
-        data_object,
-        body={"paused": bool(paused)},
-    )
+    path = conversation_path(agent_id, conversation_id)
+    return Request("updateConversation", "PATCH", path, data_object, body={"paused": bool(paused)})
 
 
 def set_feedback(
@@ -128,13 +111,8 @@ def set_feedback(
         raise ChatbaseInputError(
             f"feedback must be 'positive', 'negative' or None, not {feedback!r}. Nothing was sent."
         )
-    return Request(
-        "updateMessageFeedback",
-        "PATCH",
-        f"{_message(agent_id, conversation_id, message_id)}/feedback",
-        data_object,
-        body={"feedback": feedback},
-    )
+    path = f"{_message(agent_id, conversation_id, message_id)}/feedback"
+    return Request("updateMessageFeedback", "PATCH", path, data_object, body={"feedback": feedback})
 
 
 def messages_in(conversation: JsonObject) -> list[JsonObject]:
@@ -143,11 +121,12 @@ def messages_in(conversation: JsonObject) -> list[JsonObject]:
     return [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
 
 
-def _conversation(agent_id: str, conversation_id: str) -> str:
+def conversation_path(agent_id: str, conversation_id: str) -> str:
+    """Return the path of a conversation."""
     return (
         f"/agents/{segment('agent_id', agent_id)}/conversations/{segment('conversation_id', conversation_id)}"
     )
 
 
 def _message(agent_id: str, conversation_id: str, message_id: str) -> str:
-    return f"{_conversation(agent_id, conversation_id)}/messages/{segment('message_id', message_id)}"
+    return f"{conversation_path(agent_id, conversation_id)}/messages/{segment('message_id', message_id)}"

@@ -19,13 +19,8 @@ def list_sources(
     agent_id: str, *, types: Sequence[str] = (), name: str | None = None, limit: int = 100
 ) -> Request[Page]:
     """List an agent's sources: ``listSources``."""
-    return Request(
-        "listSources",
-        "GET",
-        sources_path(agent_id),
-        page,
-        query={"limit": require_page_limit(limit, 100), "type": ",".join(types) or None, "name": name},
-    )
+    query = {"limit": require_page_limit(limit, 100), "type": ",".join(types) or None, "name": name}
+    return Request("listSources", "GET", sources_path(agent_id), page, query=query)
 
 
 def get_source(agent_id: str, source_id: str) -> Request[JsonObject]:
@@ -179,14 +174,10 @@ def update_file_source(
         raise ChatbaseInputError("Give a name or a file: there is nothing to change. Nothing was sent.")
     if filename is not None:
         check_file(filename, len(content))
+    path = source_path(agent_id, source_id)
+    form = Form({} if name is None else {"name": require_text("name", name)}, filename, content)
     return Request(
-        "updateFileSource",
-        "PUT",
-        source_path(agent_id, source_id),
-        identified,
-        host="files",
-        form=Form({} if name is None else {"name": require_text("name", name)}, filename, content),
-        patience=UPLOAD_PATIENCE,
+        "updateFileSource", "PUT", path, identified, host="files", form=form, patience=UPLOAD_PATIENCE
     )
 
 
