@@ -164,13 +164,16 @@ class Lock:
 
     def _keep(self) -> None:
         pause = 0.0  # at once the first time, to tell others that it is not only wanted
+        sure_at = time.monotonic()
         while not self._ended.wait(pause) and not self._lost:
             pause = self._times.beat
             try:
                 self._renew()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat tries again
                 log.warning("The lock of %s could not be renewed: %s", self._place, error)
-            if time.monotonic() - self._alive_at > GIVEN_UP_AFTER * self._times.stale:
+            if self.held:
+                sure_at = time.monotonic()
+            elif time.monotonic() - sure_at > GIVEN_UP_AFTER * self._times.stale:
                 self._lost = True
         if self._lost:
             self.on_lost()
