@@ -145,8 +145,8 @@ class Batch:
         reason = dispatcher.stopped if dispatcher.stopped is StopReason.LOCK_LOST else self._asked_to_stop
         if reason is StopReason.LOCK_LOST:
             raise ChatbaseBatchError(
-                f"Another run took over {self.output.url}, or may have: the lock could not be renewed. This one "
-                "ends. What was answered is kept; running the task again goes on from there."
+                f"Another run took over {self.output.url}, or may have: the lock could not be renewed. This "
+                "one ends. What was answered is kept; running the task again goes on from there."
             )
         if reason is not None:
             raise ChatbaseBatchError(
