@@ -61,9 +61,7 @@ def data_object(reply: Json) -> JsonObject:
 def page(reply: Json) -> Page:
     """Read ``{"data": […], "pagination": {"cursor", "hasMore", "total"?}}``."""
     found = bare_object(reply)
-    items, pagination = found.get("data"), found.get("pagination")
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UnexpectedShapeError(f"a list of objects under data was promised, and {_kind(items)} came")
+    items, pagination = _objects(found.get("data"), "a list of objects under data"), found.get("pagination")
     if not isinstance(pagination, dict):
         raise UnexpectedShapeError("pagination was promised, and is missing")
     cursor = pagination.get("cursor")
@@ -73,9 +71,13 @@ def page(reply: Json) -> Page:
 
 def listed(items: Json, total: Json = None) -> Page:
     """Read a page that has no cursor."""
+    return Page(items=_objects(items, "a list of objects"), cursor=None, total=_count(total))
+
+
+def _objects(items: Json, promised: str) -> list[JsonObject]:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UnexpectedShapeError(f"a list of objects was promised, and {_kind(items)} came")
-    return Page(items=items, cursor=None, total=_count(total))
+        raise UnexpectedShapeError(f"{promised} was promised, and {_kind(items)} came")
+    return items
 
 
 def _count(value: Json) -> int | None:

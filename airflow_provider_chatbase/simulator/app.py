@@ -7,18 +7,17 @@ import inspect
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from airflow_provider_chatbase.simulator import (  # noqa: F401 - what v1 and v2 do is registered when it is imported
-    description,
     v1,
     v2_agents,
     v2_chat,
@@ -26,7 +25,6 @@ from airflow_provider_chatbase.simulator import (  # noqa: F401 - what v1 and v2
     v2_helpdesk,
 )
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE, PLANS, Key, check_access
-from airflow_provider_chatbase.simulator.description import Operation
 from airflow_provider_chatbase.simulator.exchange import ApiError, ReceivedRequest, Reply
 from airflow_provider_chatbase.simulator.faults import Fault, damage, faults_from_json, substitute
 from airflow_provider_chatbase.simulator.seed import create_conversations
@@ -47,31 +45,34 @@ class App:
         self.on_request: Callable[[ReceivedRequest], None] | None = None
         self._alone: set[asyncio.Future[Reply]] = set()
         nowhere = _Endpoint(self, ())
-        api = [*self._routes(), Route("/{path:path}", nowhere)]
+        self._api = {
+            shape: Router(routes, redirect_slashes=False, default=nowhere)
+            for shape, routes in self._routes().items()
+        }
         control = Route("/_simulator/{action:path}", self._control, methods=_METHODS)
-        routes = [Mount("/api", Router(api, redirect_slashes=False)), control, *pages]
-        self._router = Router(routes, redirect_slashes=False, default=nowhere)
+        self._elsewhere = Router([control, *pages], redirect_slashes=False, default=nowhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        router = self._elsewhere
         if scope["path"].startswith("/api/"):
-            # A step of the path may hold an encoded slash.
-            scope["path"] = scope["raw_path"].decode("latin-1")
+            scope["path"] = scope["raw_path"].decode("latin-1")  # a step may hold an encoded slash
+            router = self._api.get((scope["method"], scope["path"].count("/")), router)
         try:
-            await self._router(scope, receive, send)
+            await router(scope, receive, send)
         except asyncio.CancelledError:
             return  # the server stops, which uvicorn would log as a failure of ours
 
     async def answer(
-        self, operations: Sequence[Operation], request: ReceivedRequest, http: Request, connection: Connection
+        self, handlers: Sequence[Handler], request: ReceivedRequest, http: Request, connection: Connection
     ) -> Reply:
-        """Return the reply to a request that is for one of these operations; without any it is a 404."""
+        """Return the reply to a request that is for one of these handlers; without any it is a 404."""
         request.request_id = f"req_{self.world.rng.getrandbits(48):012x}"
         self.world.log.add(request)
         version = "v1" if request.path.startswith("/api/v1") else "v2"
         headers = {"x-request-id": request.request_id}
         try:
-            reply = await self._answer(operations, request, http, connection, headers)
+            reply = await self._answer(handlers, request, http, connection, headers)
         except ApiError as error:
             reply = error.reply(version)
         except Exception:
@@ -84,26 +85,24 @@ class App:
 
     async def _answer(
         self,
-        operations: Sequence[Operation],
+        handlers: Sequence[Handler],
         request: ReceivedRequest,
         http: Request,
         connection: Connection,
         headers: dict[str, str],
     ) -> Reply:
         # A source of text and one of a file are created at the same path, which is on two hosts in reality.
-        fitting = [each for each in operations if each.takes_form == request.is_multipart]
-        operation = next(iter(fitting or operations), None)
-        handler = None if operation is None else HANDLERS[operation.id]
-        request.operation = None if operation is None else operation.id
-        is_open = handler is not None and handler.keyless
-        key = _ANYBODY if is_open else self._admit(request, headers)
+        fitting = [each for each in handlers if each.operation.takes_form == request.is_multipart]
+        handler = next(iter(fitting or handlers), None)
+        request.operation = None if handler is None else handler.operation.id
+        key = _ANYBODY if handler is not None and handler.keyless else self._admit(request, headers)
         if self.on_request is not None:
             self.on_request(request)
-        if operation is None or handler is None:
+        if handler is None:
             raise ApiError(404, "RESOURCE_NOT_FOUND", "No such endpoint")
         fault = self.world.faults.draw(request)
-        call = Call(request, operation, key, self.world, http.path_params, fault)
-        if operation.takes_form and request.is_multipart:
+        call = Call(request, handler.operation, key, self.world, http.path_params, fault)
+        if handler.operation.takes_form and request.is_multipart:
             await _read_files(http, call)
         if fault is None:
             return await self._run(call, handler)
@@ -158,15 +157,17 @@ class App:
         except ApiError as error:
             return error.reply(call.operation.version)
 
-    def _routes(self) -> Iterator[Route]:
-        """Yield a route for each method and path; fixed names in a path win over parameters."""
-        endpoints: dict[tuple[str, str], list[Operation]] = {}
-        for name in HANDLERS:
-            operation = description.operations()[name]
-            endpoints.setdefault((operation.path, operation.method), []).append(operation)
+    def _routes(self) -> dict[tuple[str, int], list[Route]]:
+        """Return the API's routes by method and number of steps; fixed names go before parameters."""
+        endpoints: dict[tuple[str, str], list[Handler]] = {}
+        for handler in HANDLERS.values():
+            endpoint = handler.operation.path, handler.operation.method
+            endpoints.setdefault(endpoint, []).append(handler)
+        routes: dict[tuple[str, int], list[Route]] = {}
         for path, method in sorted(endpoints, key=lambda endpoint: endpoint[0].count("{")):
-            endpoint = _Endpoint(self, endpoints[path, method])
-            yield Route(path.removeprefix("/api"), endpoint, methods=[method])
+            route = Route(path, _Endpoint(self, endpoints[path, method]), methods=[method])
+            routes.setdefault((method, path.count("/")), []).append(route)
+        return routes
 
     async def _control(self, http: Request) -> Response:
         """Answer a control request, for tests and people in another process; it needs no key."""
@@ -183,9 +184,9 @@ class App:
 class _Endpoint:
     """One method and path of the API, as an ASGI application."""
 
-    def __init__(self, app: App, operations: Sequence[Operation]) -> None:
+    def __init__(self, app: App, handlers: Sequence[Handler]) -> None:
         self._app = app
-        self._operations = operations
+        self._handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         http = Request(scope, receive)
@@ -202,7 +203,7 @@ class _Endpoint:
             at=self._app.world.clock.monotonic(),
         )
         connection: Connection = scope["state"]["connection"]
-        reply = await self._app.answer(self._operations, request, http, connection)
+        reply = await self._app.answer(self._handlers, request, http, connection)
         if connection.is_gone:
             return
         settings = self._app.world.settings

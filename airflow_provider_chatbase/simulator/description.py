@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -19,8 +19,8 @@ from referencing.jsonschema import DRAFT202012
 from airflow_provider_chatbase.simulator.exchange import ApiError, ReceivedRequest, invalid
 
 MAX_JSON_BODY = 4_500_000
-VERSIONS = ("v1", "v2")
 
+_NAMES = {"v1": "urn:chatbase:v1", "v2": "urn:chatbase:v2"}
 _FOLDER = Path(__file__).parent / "description"
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _FORMAT_PATTERNS = {
@@ -37,18 +37,18 @@ Place = Literal["path", "query"]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of an operation; ``pointer`` leads to its schema, None when any text will do."""
+    """A parameter of an operation, with what checks it; None: any text will do."""
 
     name: str
     required: bool
     default: Any
     is_integer: bool
-    pointer: str | None
+    validator: Draft202012Validator | None
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of the API, as the description has it."""
+    """One operation of the API, as the description has it; ``pointer`` is its place in there."""
 
     id: str
     version: str
@@ -56,6 +56,7 @@ class Operation:
     path: str
     pointer: str
     facts: Mapping[str, Any]
+    shared_parameters: Sequence[Mapping[str, Any]]
 
     @property
     def takes_form(self) -> bool:
@@ -91,9 +92,9 @@ class Operation:
             else:
                 is_number = parameter.is_integer and _INTEGER.fullmatch(text) is not None
                 values[name] = int(text) if is_number else text
-                if parameter.pointer is not None:
-                    for reason in reasons(self.version, parameter.pointer, values[name]).values():
-                        wrong[name] = reason
+                if parameter.validator is not None:
+                    for error in parameter.validator.iter_errors(values[name]):
+                        wrong[name] = error.message[:200]
         if wrong:
             raise invalid(wrong, "Invalid path" if place == "path" else "Invalid query parameters")
         return values
@@ -134,25 +135,17 @@ class Operation:
     @cached_property
     def _parameters(self) -> dict[Place, list[Parameter]]:
         found: dict[Place, list[Parameter]] = {"path": [], "query": []}
-        document = load(self.version)
-        above = self.pointer.rpartition("/")[0]
-        shared = document["paths"][above.removeprefix("/paths/").replace("~1", "/")].get("parameters", [])
-        places = [(f"{above}/parameters/{number}", each) for number, each in enumerate(shared)]
-        own = self.facts.get("parameters", [])
-        places += [(f"{self.pointer}/parameters/{number}", each) for number, each in enumerate(own)]
-        for pointer, facts in places:
+        for facts in (*self.shared_parameters, *self.facts.get("parameters", ())):
             if "$ref" in facts:
-                pointer = facts["$ref"].removeprefix("#")
-                facts = document["components"]["parameters"][pointer.rpartition("/")[2]]
-            schema = facts["schema"]
-            any_text = {name: limit for name, limit in schema.items() if name != "default"} in _ANY_TEXT
+                facts = _at(self.version, facts["$ref"].partition("#")[2])
+            schema = {name: limit for name, limit in facts["schema"].items() if name != "default"}
             found[facts["in"]].append(
                 Parameter(
                     facts["name"],
                     facts.get("required", False),
-                    schema.get("default"),
+                    facts["schema"].get("default"),
                     schema.get("type") == "integer",
-                    None if any_text else f"{pointer}/schema",
+                    None if schema in _ANY_TEXT else _compiled(schema),
                 )
             )
         return found
@@ -160,24 +153,28 @@ class Operation:
 
 @cache
 def load(version: str) -> dict[str, Any]:
-    """Return the description of an API version; it is read once."""
-    return cast("dict[str, Any]", json.loads((_FOLDER / f"{version}.json").read_bytes()))
+    """Return the description of an API version, read once; its references are made absolute."""
+    text = (_FOLDER / f"{version}.json").read_text("utf-8")
+    return cast("dict[str, Any]", json.loads(text.replace('"#/', f'"{_NAMES[version]}#/')))
 
 
 @cache
 def operations() -> dict[str, Operation]:
     """Return all operations of both versions, by operationId."""
     found = {}
-    for version in VERSIONS:
+    for version in _NAMES:
         for path, item in load(version)["paths"].items():
+            shared = item.get("parameters", ())
             for method, facts in item.items():
-                if "operationId" not in facts:
+                if method == "parameters":
                     continue
                 pointer = f"/paths/{path.replace('/', '~1')}/{method}"
                 # The operations of the files host name their whole path.
                 whole = path if path.startswith("/api/") else f"/api/{version}{path}"
                 identifier = facts["operationId"]
-                found[identifier] = Operation(identifier, version, method.upper(), whole, pointer, facts)
+                found[identifier] = Operation(
+                    identifier, version, method.upper(), whole, pointer, facts, shared
+                )
     return found
 
 
@@ -236,17 +233,29 @@ _Validator = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore
 
 
 @cache
-def _registry(version: str) -> Registry[Any]:
+def _registry() -> Registry[Any]:
     registry: Registry[Any] = Registry()
-    resource = DRAFT202012.create_resource(load(version))
-    return cast("Registry[Any]", registry.with_resource(f"urn:chatbase:{version}", resource))
+    found = [(name, DRAFT202012.create_resource(load(version))) for version, name in _NAMES.items()]
+    return registry.with_resources(found)
+
+
+def _compiled(schema: Mapping[str, Any]) -> Draft202012Validator:
+    made = _Validator(schema, registry=_registry(), format_checker=_FORMATS)
+    return cast("Draft202012Validator", made)
 
 
 @cache
 def _validator(version: str, pointer: str) -> Draft202012Validator:
-    schema = {"$ref": f"urn:chatbase:{version}#{pointer.replace('{', '%7B').replace('}', '%7D')}"}
-    made = _Validator(schema, registry=_registry(version), format_checker=_FORMATS)
-    return cast("Draft202012Validator", made)
+    return _compiled(_at(version, pointer))
+
+
+def _at(version: str, pointer: str) -> Mapping[str, Any]:
+    """Return what is at a JSON pointer."""
+    found: Any = load(version)
+    for step in pointer.split("/")[1:]:
+        name = step.replace("~1", "/")
+        found = found[int(name)] if isinstance(found, list) else found[name]
+    return cast("Mapping[str, Any]", found)
 
 
 def _fits(pattern: str, value: object) -> bool:

@@ -211,7 +211,7 @@ class Call:
         operation = self.operation
         if operation.takes_form and operation.version == "v2":
             self.world.limits.count_upload(self.key.workspace)
-        self.params = {name: unquote(value) for name, value in self.params.items() if name != "path"}
+        self.params = {name: unquote(value) for name, value in self.params.items()}
         if "agentId" in self.params:
             self.agent = self.find_agent(self.params["agentId"], operation.code_without_agent)
         self.params = operation.read("path", self.params)
@@ -302,8 +302,9 @@ Work = Callable[[Call], Any]
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What an operation does; ``paced``: it waits for its latency by itself; ``keyless``: it needs no key."""
+    """What answers an operation; if ``paced`` it waits for its latency itself; ``keyless`` needs no key."""
 
+    operation: description.Operation
     work: Work
     paced: bool
     keyless: bool
@@ -320,7 +321,7 @@ def operation(operation_id: str, *, paced: bool = False, keyless: bool = False) 
     """
 
     def register(work: Work) -> Work:
-        HANDLERS[operation_id] = Handler(work, paced, keyless)
+        HANDLERS[operation_id] = Handler(description.operations()[operation_id], work, paced, keyless)
         return work
 
     return register
