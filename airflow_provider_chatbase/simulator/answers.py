@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_chatbase.simulator.agents import Agent, Source
+from airflow_provider_chatbase.simulator.agents import SEED, Agent, Source
 from airflow_provider_chatbase.simulator.conversations import Part
 
 ORDER_TOOL = "get_order_status"
@@ -19,23 +19,10 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _WORD = re.compile(r"\w+")
 _QUOTED_ENDING = re.compile(r"\b(?:end|close|finish|sign)\b[^\"“”.]*[\"“](.+?)[\"”]", re.IGNORECASE)
 _QUOTED_OPENING = re.compile(r"\b(?:start|begin|open|greet)\b[^\"“”.]*[\"“](.+?)[\"”]", re.IGNORECASE)
-_COMMON_WORDS = """
-    a about an and any are as at be by can could did do does for from get have how i if in is it many me my
-    much not of on or our please so than that the their them there they this to us was we what when where
-    which who why will with would you your
-"""
-_COMMON = frozenset(_COMMON_WORDS.split())
+_COMMON = frozenset(SEED["common_words"].split())
 _NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _LONGEST = 100_000
 _PASSAGES_READ = 400
-_FALLBACK = "I could not find that in my sources. A colleague will get back to you."
-_LONG = (
-    "First, open your account and go to the page named Settings.",
-    "There you find a list of everything that is connected to your workspace.",
-    "Choose the entry that you want to change and press Edit.",
-    "The change is saved at once, and every member of your team sees it.",
-    "If something looks wrong, you can go back to the earlier version for thirty days.",
-)
 
 
 @dataclass(slots=True)
@@ -109,7 +96,7 @@ def _text(agent: Agent, message: str, orders: dict[str, str], now: float) -> tup
     if "answer" in orders:
         return message.strip(), 0.9
     if "long" in orders:
-        words = " ".join(_LONG).split()
+        words = SEED["long_answer"].split()
         wanted = min(_LONGEST, int(_number(orders, "long", 400.0) or 0))
         return " ".join((words * (wanted // len(words) + 1))[:wanted]), 0.8
     found, score = _best_passage(agent, message, now)
@@ -121,7 +108,7 @@ def _text(agent: Agent, message: str, orders: dict[str, str], now: float) -> tup
 
 def _best_passage(agent: Agent, message: str, now: float) -> tuple[str, float]:
     wanted = _words(message)
-    best, best_hits = _FALLBACK, 0
+    best, best_hits = SEED["no_answer"], 0
     for source in agent.sources.values():
         source.settle(now)
         if source.live_content is None or source.purge_at is not None:
