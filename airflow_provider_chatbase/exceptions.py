@@ -17,7 +17,6 @@ from airflow_provider_chatbase.batch.errors import (
     ChatbaseBatchLimitError,
     ChatbaseBatchStorageError,
     ChatbaseExpectationsError,
-    ChatbaseOutputBusyError,
 )
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
@@ -51,8 +50,12 @@ from airflow_provider_chatbase.client.errors import (
 from airflow_provider_chatbase.exports.errors import (
     ChatbaseExportError,
     ChatbaseIncompleteExportError,
-    ChatbaseOutputError,
     ChatbaseReplacedExportError,
+)
+from airflow_provider_chatbase.files.errors import (
+    ChatbaseDamagedFileError,
+    ChatbaseOutputBusyError,
+    ChatbaseOutputError,
     ChatbaseStorageError,
 )
 from airflow_provider_chatbase.sync.errors import (
@@ -75,6 +78,7 @@ __all__ = [
     "ChatbaseConnectionError",
     "ChatbaseConnectionLostError",
     "ChatbaseCreditsError",
+    "ChatbaseDamagedFileError",
     "ChatbaseDamagedReplyError",
     "ChatbaseDeclarationError",
     "ChatbaseDriftError",

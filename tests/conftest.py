@@ -69,11 +69,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return OneByOne(config, log)
 
 
+TOGETHER = (
+    "tests/system/",
+    "tests/playground/test_browser.py",
+    "tests/exports/test_s3.py",
+    "tests/test_conventions.py",
+)
+"""What shares something slow to start: an Airflow, a browser, a server, a parsing of all examples."""
+
+
 class OneByOne(LoadScopeScheduling):
-    """Hands out test by test, as some take long; what shares one Airflow goes to one process, first."""
+    """Hands out test by test, as some take long; but first what belongs together, each to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "system" if nodeid.startswith("tests/system/") else nodeid
+        return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
 
 
 @pytest.fixture

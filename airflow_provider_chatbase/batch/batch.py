@@ -19,16 +19,15 @@ from airflow_provider_chatbase.batch.expectations import AnswerSchema
 from airflow_provider_chatbase.batch.outcome import Outcome, StopReason
 from airflow_provider_chatbase.batch.prompts import Intake
 from airflow_provider_chatbase.batch.results import (
-    MANIFEST,
     RESULTS,
     Tally,
+    columns_of,
     judged_records,
-    optional_columns,
     report_other_run,
     write_manifest,
     write_results,
 )
-from airflow_provider_chatbase.batch.sender import Sender
+from airflow_provider_chatbase.batch.sender import Sender, before_send
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.api import Api
@@ -36,7 +35,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInput
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import quiet_logs
-from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.directory import MANIFEST, Directory
 from airflow_provider_chatbase.files.errors import ChatbaseDamagedFileError
 from airflow_provider_chatbase.files.formats import Format, open_format
 from airflow_provider_chatbase.files.lock import Lock
@@ -102,10 +101,8 @@ class Batch:
             self._require_alive(dispatcher, lock)
             checkpoint.finish()
             judged = judged_records(intake, checkpoint, schema, dedupe=self.settings.dedupe)
-            optional = optional_columns(
-                self.settings, expecting=intake.expecting > 0, cached=self.cache is not None
-            )
-            tally = write_results(self.output, judged, files, optional)
+            columns = columns_of(self.settings, expecting=intake.expecting > 0, cached=self.cache is not None)
+            tally = write_results(self.output, judged, files, columns)
             lock.require_held()
             return self._conclude(tally, dispatcher, files, folder, began)
 
@@ -138,17 +135,11 @@ class Batch:
         self._loop, self._dispatcher = asyncio.get_running_loop(), dispatcher
         if self._asked_to_stop is not None:
             dispatcher.stop(self._asked_to_stop)
-        sender = Sender(
-            self.agent_id,
-            self._api,
-            key,
-            self.settings,
-            dispatcher.progress,
-            may_send=dispatcher.sends,
-            lock_held=lambda: lock.held,
-        )
-        async with AsyncChatbaseClient(self.connection, before_send=sender.before_send) as client:
-            await dispatcher.run(client, sender)
+        gates = {"may_send": dispatcher.sends, "lock_held": lambda: lock.held}
+        async with AsyncChatbaseClient(self.connection, before_send=before_send) as client:
+            await dispatcher.run(
+                Sender(client, self.agent_id, key, self.settings, dispatcher.progress, **gates)
+            )
 
     def _require_alive(self, dispatcher: Dispatcher, lock: Lock) -> None:
         reason = dispatcher.stopped if dispatcher.stopped is StopReason.LOCK_LOST else self._asked_to_stop

@@ -26,7 +26,6 @@ from airflow_provider_chatbase.batch.outcome import (
 from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.batch.sender import InDoubtError, NotSentError, Sender, StopSendingError
 from airflow_provider_chatbase.batch.settings import BatchSettings
-from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.files.lock import Lock
@@ -90,6 +89,7 @@ class Dispatcher:
         self._lock = lock
         self._cache = cache
         self._schema = schema
+        self._sender: Sender
         self._queues: dict[str, PromptQueue] = {}
         self._round = 0
         self._lasting_failures = 0
@@ -121,15 +121,16 @@ class Dispatcher:
         if reason in (StopReason.KILLED, StopReason.LOCK_LOST):
             self._hurried.set()
 
-    async def run(self, client: AsyncChatbaseClient, sender: Sender) -> None:
+    async def run(self, sender: Sender) -> None:
         """Send all that is not settled, until all is, or the batch is stopped."""
+        self._sender = sender
         self._learn_queues()
         reporter = asyncio.create_task(self._report())
         try:
             for self._round in range(ROUNDS):
                 if not self.admits or (self._round > 0 and not self.progress.failed):
                     break
-                await self._run_round(self._prompts_of_round(sender), client, sender)
+                await self._run_round(self._prompts_of_round())
         finally:
             reporter.cancel()
             await asyncio.gather(reporter, return_exceptions=True)
@@ -151,11 +152,11 @@ class Dispatcher:
             return None
         return self._queues.setdefault(json.dumps(prompt.queue), PromptQueue())
 
-    def _prompts_of_round(self, sender: Sender) -> Iterator[Prompt | None]:
+    def _prompts_of_round(self) -> Iterator[Prompt | None]:
         """Iterate over the prompts to be taken care of; ``None`` now and then, when many are passed over."""
         passed = 0
         for prompt in self._intake:
-            wanted = self._is_unsettled(prompt) if self._round == 0 else self._may_go_again(prompt, sender)
+            wanted = self._is_unsettled(prompt) if self._round == 0 else self._may_go_again(prompt)
             if wanted:
                 yield prompt
                 continue
@@ -171,9 +172,9 @@ class Dispatcher:
             return True
         return not self._settings.dedupe or self._intake.first_like(prompt)[0] == prompt.index
 
-    def _may_go_again(self, prompt: Prompt, sender: Sender) -> bool:
+    def _may_go_again(self, prompt: Prompt) -> bool:
         index, known = prompt.index, self._checkpoint
-        if not known.may_be_tried_again(index) or (known.in_flight(index) and not sender.may_resolve):
+        if not known.may_be_tried_again(index) or (known.in_flight(index) and not self._sender.may_resolve):
             return False
         self.progress.done -= 1
         self.progress.failed -= 1
@@ -188,13 +189,8 @@ class Dispatcher:
 
     # -- sending
 
-    async def _run_round(
-        self, prompts: Iterator[Prompt | None], client: AsyncChatbaseClient, sender: Sender
-    ) -> None:
-        workers = [
-            asyncio.create_task(self._work(prompts, client, sender))
-            for _ in range(self._settings.concurrency)
-        ]
+    async def _run_round(self, prompts: Iterator[Prompt | None]) -> None:
+        workers = [asyncio.create_task(self._work(prompts)) for _ in range(self._settings.concurrency)]
         hurried = asyncio.create_task(self._hurried.wait())
         try:
             finished = asyncio.ensure_future(asyncio.gather(*workers))
@@ -209,9 +205,7 @@ class Dispatcher:
             await asyncio.gather(*workers, hurried, return_exceptions=True)
             await self._journal.flush()
 
-    async def _work(
-        self, prompts: Iterator[Prompt | None], client: AsyncChatbaseClient, sender: Sender
-    ) -> None:
+    async def _work(self, prompts: Iterator[Prompt | None]) -> None:
         while self.admits:
             try:
                 prompt = next(prompts)
@@ -223,19 +217,17 @@ class Dispatcher:
             queue = self._queue_of(prompt)
             async with queue.turn if queue else nullcontext():
                 with suppress(NotSentError):
-                    record = await self._settle(prompt, queue, client, sender)
+                    record = await self._settle(prompt, queue)
                     if queue is not None:
                         queue.learn(record)
 
-    async def _settle(
-        self, prompt: Prompt, queue: PromptQueue | None, client: AsyncChatbaseClient, sender: Sender
-    ) -> PromptRecord:
+    async def _settle(self, prompt: Prompt, queue: PromptQueue | None) -> PromptRecord:
         record = self._without_sending(prompt) or await self._from_cache(prompt)
         if record is None:
             attempts_before = self._checkpoint.attempts(prompt.index)
-            record = await self._send(prompt, queue, client, sender)
+            record = await self._send(prompt, queue)
             record.attempts += attempts_before
-        await self._add_score(prompt, record, client, sender)
+        await self._add_score(prompt, record)
         self._journal.add({"i": prompt.index, "item": record.as_json()})
         self._count(record)
         await self._keep(prompt, record)
@@ -245,20 +237,14 @@ class Dispatcher:
         if prompt.problem is None:
             return self._answer_without_score(prompt)
         return PromptRecord(
-            Outcome.FAILED,
-            error_code=INVALID_PROMPT,
-            error_message=prompt.problem,
-            final=True,
-            credits=0.0,
+            Outcome.FAILED, error_code=INVALID_PROMPT, error_message=prompt.problem, final=True, credits=0.0
         )
 
-    async def _send(
-        self, prompt: Prompt, queue: PromptQueue | None, client: AsyncChatbaseClient, sender: Sender
-    ) -> PromptRecord:
+    async def _send(self, prompt: Prompt, queue: PromptQueue | None) -> PromptRecord:
         """Send a prompt, but not while another run may have taken the output over."""
         sent_before = self._checkpoint.in_flight(prompt.index)
         again = self._checkpoint.was_sent(prompt.index)
-        question = sender.question(prompt, sent_before)
+        question = self._sender.question(prompt, sent_before)
         if queue is not None:
             question = queue.narrow(question, sent_before)
         while True:
@@ -266,25 +252,16 @@ class Dispatcher:
                 await asyncio.sleep(SECONDS_BETWEEN_LOOKS_AT_THE_LOCK)
             await self._admitted(again=again)
             with suppress(InDoubtError):
-                return await self._send_admitted(
-                    prompt.index, question, sent_before, client, sender, again=again
-                )
+                return await self._send_admitted(prompt.index, question, sent_before, again=again)
 
     async def _send_admitted(
-        self,
-        index: int,
-        question: Question,
-        sent_before: Sent | None,
-        client: AsyncChatbaseClient,
-        sender: Sender,
-        *,
-        again: bool,
+        self, index: int, question: Question, sent_before: Sent | None, *, again: bool
     ) -> PromptRecord:
         now = time.time()
         first = sent_before or Sent(now, now, question.after_message_id)
         try:
             await self._journal.add({"i": index, "sent": now, "since": first.since, "after": first.after})
-            record = await sender.send(client, replace(question, asked_at=now), sent_before)
+            record = await self._sender.send(replace(question, asked_at=now), sent_before)
         except (NotSentError, StopSendingError) as end:
             if sent_before is None:
                 self._journal.add({"i": index, "unsent": True})
@@ -322,13 +299,11 @@ class Dispatcher:
             except ChatbaseError as error:
                 log.warning("An answer could not be kept for later runs: %s", error)
 
-    async def _add_score(
-        self, prompt: Prompt, record: PromptRecord, client: AsyncChatbaseClient, sender: Sender
-    ) -> None:
+    async def _add_score(self, prompt: Prompt, record: PromptRecord) -> None:
         if prompt.expect.min_score is None or record.outcome is not Outcome.ANSWERED or record.scored:
             return
         try:
-            await sender.score(client, record)
+            await self._sender.score(record)
         except ChatbaseError as error:
             record.scored = False
             log.warning("The confidence of an answer could not be read: %s", error)

@@ -6,23 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from airflow_provider_chatbase.client.errors import (
-    ChatbaseAmbiguousError,
-    ChatbaseAnswerError,
-    ChatbaseAuthenticationError,
-    ChatbaseConfigurationError,
-    ChatbaseConnectionLostError,
-    ChatbaseCreditsError,
-    ChatbaseError,
-    ChatbaseInputError,
-    ChatbaseInterruptedAnswerError,
-    ChatbasePlanError,
-    ChatbaseReplyError,
-    ChatbaseTimeoutError,
-    ChatbaseToolCallError,
-    ChatbaseUnansweredError,
-    ChatbaseUnreachableError,
-)
+from airflow_provider_chatbase.client import errors
+from airflow_provider_chatbase.client.errors import ChatbaseError
 
 
 class Outcome(StrEnum):
@@ -115,24 +100,28 @@ INVALID_OUTPUT = "INVALID_OUTPUT"
 IN_FLIGHT = "IN_FLIGHT"
 
 _CODES: tuple[tuple[type[ChatbaseError], str], ...] = (
-    (ChatbaseUnansweredError, "UNANSWERED"),
-    (ChatbaseToolCallError, "TOOL_CALLS"),
-    (ChatbaseInterruptedAnswerError, "ANSWER_INTERRUPTED"),
-    (ChatbaseAnswerError, "ANSWER_FAILED"),
-    (ChatbaseTimeoutError, "TIMEOUT"),
-    (ChatbaseUnreachableError, "UNREACHABLE"),
-    (ChatbaseConnectionLostError, "CONNECTION_LOST"),
-    (ChatbaseReplyError, "NOT_THE_PROMISED_REPLY"),
-    (ChatbaseInputError, INVALID_PROMPT),
+    (errors.ChatbaseUnansweredError, "UNANSWERED"),
+    (errors.ChatbaseToolCallError, "TOOL_CALLS"),
+    (errors.ChatbaseInterruptedAnswerError, "ANSWER_INTERRUPTED"),
+    (errors.ChatbaseAnswerError, "ANSWER_FAILED"),
+    (errors.ChatbaseTimeoutError, "TIMEOUT"),
+    (errors.ChatbaseUnreachableError, "UNREACHABLE"),
+    (errors.ChatbaseConnectionLostError, "CONNECTION_LOST"),
+    (errors.ChatbaseReplyError, "NOT_THE_PROMISED_REPLY"),
+    (errors.ChatbaseInputError, INVALID_PROMPT),
 )
 
-_FOR_EVERY_PROMPT = (ChatbaseAuthenticationError, ChatbasePlanError, ChatbaseConfigurationError)
+_FOR_EVERY_PROMPT = (
+    errors.ChatbaseAuthenticationError,
+    errors.ChatbasePlanError,
+    errors.ChatbaseConfigurationError,
+)
 _CODES_FOR_EVERY_PROMPT = ("AGENT_NOT_FOUND", "AUTH_INSUFFICIENT_PERMISSIONS", "PERMISSION_DENIED")
 
 
 def stop_reason(error: ChatbaseError) -> StopReason | None:
     """Return why to send no more, when an error holds for every prompt."""
-    if isinstance(error, ChatbaseCreditsError):
+    if isinstance(error, errors.ChatbaseCreditsError):
         return StopReason.CREDITS_EXHAUSTED
     if isinstance(error, _FOR_EVERY_PROMPT) or error.code in _CODES_FOR_EVERY_PROMPT:
         return StopReason.REFUSED
@@ -141,9 +130,9 @@ def stop_reason(error: ChatbaseError) -> StopReason | None:
 
 def outcome_of(error: ChatbaseError, *, fate_unknown: bool) -> Outcome:
     """Return what became of a prompt that failed."""
-    if isinstance(error, ChatbaseUnansweredError):
+    if isinstance(error, errors.ChatbaseUnansweredError):
         return Outcome.UNANSWERED
-    if fate_unknown or isinstance(error, ChatbaseAmbiguousError) or error.ambiguous:
+    if fate_unknown or isinstance(error, errors.ChatbaseAmbiguousError) or error.ambiguous:
         return Outcome.AMBIGUOUS
     return Outcome.FAILED
 
@@ -152,7 +141,7 @@ def code_of(error: ChatbaseError) -> str:
     """Return an error's code: the API's, else one of ours."""
     if error.code is not None:
         return error.code
-    if isinstance(error, ChatbaseAmbiguousError) and isinstance(error.__cause__, ChatbaseError):
+    if isinstance(error, errors.ChatbaseAmbiguousError) and isinstance(error.__cause__, ChatbaseError):
         return code_of(error.__cause__)
     for cls, name in _CODES:
         if isinstance(error, cls):

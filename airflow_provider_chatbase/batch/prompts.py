@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
-from types import TracebackType
 from typing import IO, Any, Self
 
 from airflow_provider_chatbase.batch.expectations import (
@@ -294,9 +293,7 @@ class Intake:
         """Return the intake, whose files are removed at the end of the block."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Remove the files."""
         self.close()
 

@@ -28,42 +28,31 @@ from airflow_provider_chatbase.batch.outcome import (
 )
 from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
-from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Column, Format, Table
+from airflow_provider_chatbase.files.directory import MANIFEST, Directory
+from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Column, ColumnType, Format, Table
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "_manifest.json"
 RESULTS = "results"
 NAMED = 5
 LONGEST_NAME = 60
 
 Judged = tuple[Prompt, PromptRecord]
 
-TABLE = Table(
-    RESULTS,
-    (
-        Column("id"),
-        Column("message"),
-        Column("text"),
-        Column("outcome"),
-        Column("error_code"),
-        Column("error_message"),
-        Column("conversation_id"),
-        Column("message_id"),
-        Column("credits", "number"),
-        Column("seconds", "number"),
-        Column("attempts", "integer"),
-        Column("metadata", "json"),
-        Column("recovered", "flag"),
-        Column("parsed", "json"),
-        Column("passed", "flag"),
-        Column("failed_expectations", "texts"),
-        Column("score", "number"),
-        Column("cached", "flag"),
-        Column("duplicate_of"),
-    ),
+OPTIONAL = ("parsed", "passed", "failed_expectations", "score", "cached", "duplicate_of")
+_TYPES: dict[str, ColumnType] = {
+    **dict.fromkeys(("credits", "seconds", "score"), "number"),
+    **dict.fromkeys(("recovered", "passed", "cached"), "flag"),
+    **dict.fromkeys(("metadata", "parsed"), "json"),
+    "attempts": "integer",
+    "failed_expectations": "texts",
+}
+_NAMES = (
+    *("id", "message", "text", "outcome", "error_code", "error_message", "conversation_id", "message_id"),
+    *("credits", "seconds", "attempts", "metadata", "recovered"),
+    *OPTIONAL,
 )
+TABLE = Table(RESULTS, tuple(Column(name, _TYPES.get(name, "text")) for name in _NAMES))
 """All columns; CSV and Parquet always have them, JSON lines have those that the batch's arguments ask for."""
 
 
@@ -104,43 +93,29 @@ def has_passed(prompt: Prompt, record: PromptRecord) -> bool | None:
     return record.outcome is Outcome.ANSWERED and not record.unmet
 
 
-def optional_columns(settings: BatchSettings, *, expecting: bool, cached: bool) -> frozenset[str]:
-    """Return which columns JSON lines have besides those that they always have."""
-    groups = {
-        ("parsed",): settings.json_schema is not None,
-        ("passed", "failed_expectations", "score"): expecting,
-        ("cached",): cached,
-        ("duplicate_of",): settings.dedupe,
+def columns_of(settings: BatchSettings, *, expecting: bool, cached: bool) -> list[str]:
+    """Return the names of the columns that a batch's arguments ask for."""
+    wanted = {
+        "parsed": settings.json_schema is not None,
+        **dict.fromkeys(("passed", "failed_expectations", "score"), expecting),
+        "cached": cached,
+        "duplicate_of": settings.dedupe,
     }
-    return frozenset(name for names, wanted in groups.items() if wanted for name in names)
+    return [name for name in _NAMES if wanted.get(name, True)]
 
 
-def row_of(prompt: Prompt, record: PromptRecord, optional: frozenset[str]) -> Mapping[str, Any]:
+def row_of(prompt: Prompt, record: PromptRecord, columns: Iterable[str]) -> Mapping[str, Any]:
     """Return a prompt and what became of it as a row."""
-    row = {
+    values = {
         "id": prompt.id,
         "message": prompt.message,
-        "text": record.text,
-        "outcome": str(record.outcome),
-        "error_code": record.error_code,
-        "error_message": record.error_message,
-        "conversation_id": record.conversation_id or prompt.conversation_id,
-        "message_id": record.message_id,
-        "credits": record.credits,
-        "seconds": record.seconds,
-        "attempts": record.attempts,
         "metadata": prompt.metadata,
-        "recovered": record.recovered,
-    }
-    more = {
-        "parsed": record.parsed,
+        "outcome": str(record.outcome),
+        "conversation_id": record.conversation_id or prompt.conversation_id,
         "passed": has_passed(prompt, record),
         "failed_expectations": list(record.unmet),
-        "score": record.score,
-        "cached": record.cached,
-        "duplicate_of": record.duplicate_of,
     }
-    return row | {name: value for name, value in more.items() if name in optional}
+    return {name: values[name] if name in values else getattr(record, name) for name in columns}
 
 
 class Tally:
@@ -230,7 +205,7 @@ class Tally:
 
 
 def write_results(
-    directory: Directory, judged: Iterable[Judged], files: Format, optional: frozenset[str]
+    directory: Directory, judged: Iterable[Judged], files: Format, columns: Iterable[str]
 ) -> Tally:
     """Write the results in place of those that are there; without a manifest they do not count yet."""
     tally = Tally()
@@ -238,7 +213,7 @@ def write_results(
     with directory.replacing(name) as stream:
         with files.writer(TABLE, stream) as writer:
             for prompt, record in judged:
-                writer.write_row(row_of(prompt, record, optional))
+                writer.write_row(row_of(prompt, record, columns))
                 tally.add(prompt, record)
         directory.remove(MANIFEST)
     others = {f"{RESULTS}.{kind}{packed}" for kind in FORMATS for packed in SUFFIX.values()} - {name}

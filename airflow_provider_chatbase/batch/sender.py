@@ -23,7 +23,6 @@ from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, Request
 from airflow_provider_chatbase.client.answer import Answer
-from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.question import Question, tag_of
@@ -54,15 +53,21 @@ class StopSendingError(Exception):
 class Delivery:
     """What happens to a prompt on its way."""
 
+    sender: Sender
     fate_unknown: bool = False
     sent_at: float | None = None  # when it last went out, in seconds since the epoch
     attempts: int = 0
     first_sent: float | None = None  # on a clock that only goes forward
 
     def goes_out(self) -> None:
-        """Take note that it goes out."""
+        """Take note that it goes out, unless no more are to be sent."""
+        if not self.sender.may_send():
+            raise NotSentError
+        if not self.sender.lock_held():
+            raise InDoubtError
         self.attempts += 1
         self.sent_at = time.time()
+        self.sender.progress.repeats += self.attempts > 1
         if self.first_sent is None:
             self.first_sent = time.monotonic()
 
@@ -99,29 +104,23 @@ class Delivery:
 _delivery: ContextVar[Delivery] = ContextVar("delivery")
 
 
+def before_send(request: Request[Any]) -> None:
+    """Have the last word on whether a prompt goes out; for the client."""
+    if request.operation in _ASKS:
+        _delivery.get().goes_out()
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sends prompts."""
+    """Sends prompts, with a client that asks :func:`before_send`."""
 
+    client: AsyncChatbaseClient
     agent_id: str
-    api: Api
     key: str  # what makes the batch this one; part of each prompt's tag
     settings: BatchSettings
     progress: Progress
     may_send: Callable[[], bool]
     lock_held: Callable[[], bool]
-
-    def before_send(self, request: Request[Any]) -> None:
-        """Keep a prompt from going out when no more are to be sent; for the client."""
-        if request.operation not in _ASKS:
-            return
-        if not self.may_send():
-            raise NotSentError
-        if not self.lock_held():
-            raise InDoubtError
-        delivery = _delivery.get()
-        delivery.goes_out()
-        self.progress.repeats += delivery.attempts > 1
 
     def question(self, prompt: Prompt, sent_before: Sent | None) -> Question:
         """Put a prompt into the client's terms."""
@@ -129,22 +128,20 @@ class Sender:
             agent_id=self.agent_id,
             message=prompt.message,
             conversation_id=prompt.conversation_id,
-            user_id=prompt.user_id if self.api.keeps_messages else None,
+            user_id=prompt.user_id if self.client.api.keeps_messages else None,
             tag=tag_of(self.key, prompt.index, prompt.id, prompt.message),
             earlier_try_began=None if sent_before is None else sent_before.since,
         )
 
-    async def send(
-        self, client: AsyncChatbaseClient, question: Question, sent_before: Sent | None
-    ) -> PromptRecord:
+    async def send(self, question: Question, sent_before: Sent | None) -> PromptRecord:
         """Send a prompt, or look for it where an earlier process may have sent it."""
         if sent_before is not None and not self.may_resolve:
             return _given_up(sent_before)
-        delivery = Delivery(sent_before is not None, sent_before and sent_before.last)
+        delivery = Delivery(self, sent_before is not None, sent_before and sent_before.last)
         _delivery.set(delivery)
         try:
-            steps = ask(self.api, question, self._rules(sent_before))
-            answer = await client.run(_watched(steps, delivery))
+            steps = ask(self.client.api, question, self._rules(sent_before))
+            answer = await self.client.run(_watched(steps, delivery))
         except ChatbaseError as error:
             reason = stop_reason(error)
             if reason is not None and not delivery.fate_unknown:
@@ -152,12 +149,12 @@ class Sender:
             return delivery.failed(error)
         return delivery.answered(answer)
 
-    async def score(self, client: AsyncChatbaseClient, record: PromptRecord) -> None:
+    async def score(self, record: PromptRecord) -> None:
         """Look up the confidence of an answer: ``getConversation``."""
         record.scored = True
-        if not self.api.keeps_messages or record.conversation_id is None:
+        if not self.client.api.keeps_messages or record.conversation_id is None:
             return
-        conversation = await client.send(get_conversation(self.agent_id, record.conversation_id))
+        conversation = await self.client.send(get_conversation(self.agent_id, record.conversation_id))
         for message in messages_in(conversation):
             metadata = message.get("metadata")
             if message.get("id") == record.message_id and isinstance(metadata, dict):
@@ -169,7 +166,7 @@ class Sender:
         """Whether a prompt whose fate is unknown may be looked for, or sent again."""
         if self.settings.on_ambiguous == "retry":
             return True
-        return self.settings.on_ambiguous == "reconcile" and self.api.keeps_messages
+        return self.settings.on_ambiguous == "reconcile" and self.client.api.keeps_messages
 
     def _rules(self, sent_before: Sent | None) -> Rules:
         patience = self.settings.patience

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -46,66 +46,47 @@ class BatchSettings:
     lock_times: LockTimes = field(default_factory=LockTimes)
 
 
-def read_settings(
-    *,
-    concurrency: Any = 10,
-    on_ambiguous: Any = "reconcile",
-    max_items: Any = None,
-    max_credits: Any = None,
-    max_failure_rate: Any = None,
-    min_pass_rate: Any = None,
-    cache_ttl: Any = None,
-    file_format: Any = "jsonl",
-    compression: Any = None,
-    **rest: Any,
-) -> BatchSettings:
+def read_settings(**given: Any) -> BatchSettings:
     """Check a user's arguments."""
-    _require_one_of("on_ambiguous", on_ambiguous, ON_AMBIGUOUS)
-    _require_one_of("file_format", file_format, FORMATS)
-    _require_one_of("compression", compression, tuple(SUFFIX))
     return BatchSettings(
-        concurrency=_whole("concurrency", concurrency, least=1) or 1,
-        on_ambiguous=on_ambiguous,
-        max_items=_whole("max_items", max_items, least=0),
-        max_credits=_credits(max_credits),
-        max_failure_rate=_share("max_failure_rate", max_failure_rate),
-        min_pass_rate=_share("min_pass_rate", min_pass_rate),
-        cache_ttl=_duration(cache_ttl),
-        file_format=file_format,
-        compression=compression,
-        **rest,
+        **{name: _CHECKS[name](name, value) if name in _CHECKS else value for name, value in given.items()}
     )
 
 
-def _require_one_of(name: str, value: Any, known: Sequence[Any]) -> None:
-    if value not in known:
-        raise _wrong(name, value, f"one of {', '.join(map(str, known))}")
+def _one_of(*known: Any) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value not in known:
+            raise _wrong(name, value, f"one of {', '.join(map(str, known))}")
+        return value
+
+    return check
 
 
-def _whole(name: str, value: Any, *, least: int) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise _wrong(name, value, f"a whole number from {least}")
-    return value
+def _whole(least: int) -> Callable[[str, Any], int]:
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise _wrong(name, value, f"a whole number from {least}")
+        return value
+
+    return check
 
 
-def _credits(value: Any) -> Decimal | None:
-    if value is None:
-        return None
+def _optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _credits(name: str, value: Any) -> Decimal:
     try:
         number = Decimal(str(value))
     except InvalidOperation:
         number = Decimal("NaN")
     if isinstance(value, bool) or not number.is_finite() or number < 0:
-        raise _wrong("max_credits", value, "a number from 0")
+        raise _wrong(name, value, "a number from 0")
     return number
 
 
-def _share(name: str, value: Any) -> Fraction | None:
+def _share(name: str, value: Any) -> Fraction:
     """Read a share exactly as it is written: 0.07 of 100 is 7, not a little more."""
-    if value is None:
-        return None
     try:
         share = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
@@ -115,13 +96,26 @@ def _share(name: str, value: Any) -> Fraction | None:
     return share
 
 
-def _duration(value: Any) -> timedelta | None:
-    if value is None or isinstance(value, timedelta):
+def _duration(name: str, value: Any) -> timedelta:
+    if isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise _wrong("cache_ttl", value, "a timedelta or a number of seconds from 0")
+        raise _wrong(name, value, "a timedelta or a number of seconds from 0")
     return timedelta(seconds=value)
 
 
 def _wrong(name: str, value: Any, wanted: str) -> ChatbaseInputError:
     return ChatbaseInputError(f"{name} must be {wanted}, not {value!r}. Nothing was sent.")
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "concurrency": _whole(1),
+    "on_ambiguous": _one_of(*ON_AMBIGUOUS),
+    "max_items": _optional(_whole(0)),
+    "max_credits": _optional(_credits),
+    "max_failure_rate": _optional(_share),
+    "min_pass_rate": _optional(_share),
+    "cache_ttl": _optional(_duration),
+    "file_format": _one_of(*FORMATS),
+    "compression": _one_of(*SUFFIX),
+}

@@ -85,8 +85,11 @@ class Api:
         """Create an agent, with what can be set at once: ``createAgent``, ``createChatbot``."""
         if self.version == "v1":
             if url:
-                raise self.unsupported("create an agent from a url", f"Give source_text, or: {_SPEAK_V2}")
-            v1.in_words_of_v1(settings)
+                raise self.unsupported(
+                    "create an agent from a url",
+                    "Give source_text, or set api_version to v2 in the connection.",
+                )
+            v1.in_words_of_v1(settings)  # what it cannot set is refused before the agent is there
             return v1.create_agent(name, source_text)
         if source_text is not None:
             raise self._no_source_text()

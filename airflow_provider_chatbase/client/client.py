@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from tenacity import AsyncRetrying
-
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseApiError, ChatbaseError, ChatbaseRateLimitError
 from airflow_provider_chatbase.client.paging import PageWalk
 from airflow_provider_chatbase.client.rate_limiter import shared_limiter
 from airflow_provider_chatbase.client.replies import Page, read_reply
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, StreamReader
-from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
+from airflow_provider_chatbase.client.retry import RetryPolicy, retrying
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import (
     AsyncTransport,
@@ -188,8 +186,7 @@ class Driver:
                 self._before_send(attempts.request)
                 return await take(await self._transport.open(attempts.request))
 
-        arguments = retry_arguments(self.policy, attempts.request)
-        return await AsyncRetrying(sleep=self._transport.sleep, **arguments)(attempt)
+        return await retrying(self.policy, attempts.request, self._transport.sleep)(attempt)
 
 
 class AsyncChatbaseClient(Driver):

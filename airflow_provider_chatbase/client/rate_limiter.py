@@ -225,7 +225,5 @@ def shared_limiter(settings: ClientSettings, host: Host) -> RateLimiter:
 
 
 def _whole(value: str | None) -> int | None:
-    try:
-        return int(float(value)) if value is not None else None
-    except (ValueError, OverflowError):
-        return None
+    number = _number(value or "")
+    return None if number is None else int(number)

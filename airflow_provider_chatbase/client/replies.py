@@ -61,9 +61,7 @@ def data_object(reply: Json) -> JsonObject:
 def page(reply: Json) -> Page:
     """Read ``{"data": […], "pagination": {"cursor", "hasMore", "total"?}}``."""
     found = bare_object(reply)
-    items, pagination = found.get("data"), found.get("pagination")
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UnexpectedShapeError(f"a list of objects under data was promised, and {_kind(items)} came")
+    items, pagination = _objects(found.get("data"), "a list of objects under data"), found.get("pagination")
     if not isinstance(pagination, dict):
         raise UnexpectedShapeError("pagination was promised, and is missing")
     cursor = pagination.get("cursor")
@@ -73,9 +71,13 @@ def page(reply: Json) -> Page:
 
 def listed(items: Json, total: Json = None) -> Page:
     """Read a page that has no cursor."""
+    return Page(items=_objects(items, "a list of objects"), cursor=None, total=_count(total))
+
+
+def _objects(items: Json, promised: str) -> list[JsonObject]:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UnexpectedShapeError(f"a list of objects was promised, and {_kind(items)} came")
-    return Page(items=items, cursor=None, total=_count(total))
+        raise UnexpectedShapeError(f"{promised} was promised, and {_kind(items)} came")
+    return items
 
 
 def _count(value: Json) -> int | None:
@@ -109,11 +111,6 @@ class Reply:
         """The id to quote to Chatbase's support."""
         return self.headers.get("x-request-id")
 
-    @property
-    def says_json(self) -> bool:
-        """Whether the reply claims to be JSON."""
-        return "json" in self.headers.get("content-type", "").lower()
-
 
 def read_reply(request: Request[Result], reply: Reply, now: float) -> Result:
     """Read a reply."""
@@ -122,33 +119,24 @@ def read_reply(request: Request[Result], reply: Reply, now: float) -> Result:
     try:
         return request.read(_decoded(request, reply))
     except UnexpectedShapeError as shape:
-        raise _not_promised(ChatbaseReplyError, request, reply, str(shape)) from shape
+        raise _not_promised(request, reply, str(shape)) from shape
 
 
 def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseApiError | ChatbaseReplyError:
     """Make the error of a reply that is no success."""
     if reply.status < 400:
         where = reply.headers.get("location", "nowhere")
-        return _not_promised(
-            ChatbaseReplyError,
-            request,
-            reply,
-            f"a redirect to {where}, which is not followed, since the API key would go there too. "
-            "Check the connection's base URL",
-        )
+        what = f"a redirect to {where}, which is not followed, since the API key would go there too. "
+        return _not_promised(request, reply, what + "Check the connection's base URL")
     code, message, details = error_envelope(reply.content)
     cls = error_class(code, reply.status)
     what = message or "no reason given"
     if details:
         what += " (" + "; ".join(f"{field}: {why}" for field, why in details.items()) + ")"
     facts = ", ".join(filter(None, [code, f"HTTP {reply.status}", _request(reply)]))
+    said = f"Chatbase refused {request.operation}: {what.rstrip('.')} [{facts}]. {advice(code, cls)}"
     return cls(
-        " ".join(
-            filter(
-                None,
-                [f"Chatbase refused {request.operation}: {what.rstrip('.')} [{facts}].", advice(code, cls)],
-            )
-        ),
+        said.rstrip(),
         operation=request.operation,
         status=reply.status,
         code=code,
@@ -192,21 +180,16 @@ def _decoded(request: Request[Result], reply: Reply) -> Json:
     try:
         return json.loads(reply.content)
     except ValueError as error:
-        if reply.says_json:
-            raise _not_promised(
-                ChatbaseDamagedReplyError, request, reply, f"JSON that was cut or damaged ({error})"
-            ) from error
         kind = reply.headers.get("content-type", "no content type")
-        raise _not_promised(
-            ChatbaseReplyError,
-            request,
-            reply,
-            f"{kind} instead of JSON. A proxy may have answered, or the connection's base URL is wrong",
-        ) from error
+        if "json" in kind.lower():
+            what = f"JSON that was cut or damaged ({error})"
+            raise _not_promised(request, reply, what, ChatbaseDamagedReplyError) from error
+        what = f"{kind} instead of JSON. A proxy may have answered, or the connection's base URL is wrong"
+        raise _not_promised(request, reply, what) from error
 
 
 def _not_promised(
-    cls: type[ChatbaseReplyError], request: Request[Result], reply: Reply, what: str
+    request: Request[Result], reply: Reply, what: str, cls: type[ChatbaseReplyError] = ChatbaseReplyError
 ) -> ChatbaseReplyError:
     facts = ", ".join(filter(None, [f"HTTP {reply.status}", _request(reply)]))
     return cls(

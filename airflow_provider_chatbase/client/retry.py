@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NoReturn
 
-from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
-from tenacity.retry import retry_base
-from tenacity.stop import stop_base
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_any,
+    stop_before_delay,
+)
 
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.request import Request
@@ -52,17 +57,9 @@ class RetryPolicy:
         return min(self.first_wait if error.retry_after is None else error.retry_after, self.max_wait)
 
 
-class RetryArguments(TypedDict):
-    """What tenacity's ``Retrying`` and ``AsyncRetrying`` take, the same for both."""
-
-    retry: retry_base
-    wait: Callable[[RetryCallState], float]
-    stop: stop_base
-    before_sleep: Callable[[RetryCallState], None]
-    retry_error_callback: Callable[[RetryCallState], NoReturn]
-
-
-def retry_arguments(policy: RetryPolicy, request: Request[Any]) -> RetryArguments:
+def retrying(
+    policy: RetryPolicy, request: Request[Any], sleep: Callable[[float], Awaitable[None]]
+) -> AsyncRetrying:
     """Put a policy into tenacity's terms."""
 
     def wait(state: RetryCallState) -> float:
@@ -87,7 +84,8 @@ def retry_arguments(policy: RetryPolicy, request: Request[Any]) -> RetryArgument
             error.attempts = state.attempt_number
         raise error
 
-    return RetryArguments(
+    return AsyncRetrying(
+        sleep=sleep,
         retry=retry_if_exception(lambda error: policy.repeats(request, error)),
         wait=wait,
         stop=stop_any(stop_after_attempt(policy.max_attempts), stop_before_delay(policy.deadline)),

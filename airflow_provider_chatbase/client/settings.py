@@ -64,7 +64,7 @@ def base_url(name: str, value: str) -> str:
             "Put the API key into the connection's password field."
         )
     parts = _split(url)
-    host = _hostname(parts and parts.hostname)
+    host = ((parts and parts.hostname) or "").lower()
     if parts is None or parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
         raise ChatbaseConfigurationError(
             f"The connection's {name} {value!r} is no base URL. Give one like {DEFAULT_HOST}."
@@ -100,7 +100,3 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if valid else None
-
-
-def _hostname(hostname: str | None) -> str:
-    return (hostname or "").lower()

@@ -57,14 +57,10 @@ class _ChatbaseDecoratedOperator(DecoratedOperator, ChatbaseSendMessageOperator)
         """
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
-        self._take(self.python_callable(*self.op_args, **arguments), context)
+        for name, value in _arguments(self.python_callable(*self.op_args, **arguments)).items():
+            # As it is: in a text that others wrote, braces must not read connections and variables.
+            setattr(self, name, value)
         return ChatbaseSendMessageOperator.execute(self, context)
-
-    def _take(self, returned: Any, context: Context) -> None:
-        """Take what the function returned, rendered; the rest is rendered already, and only once."""
-        for name, value in _arguments(returned).items():
-            rendered = self.render_template(value, context) if name in self.template_fields else value
-            setattr(self, name, rendered)
 
 
 def _arguments(returned: Any) -> dict[str, Any]:
@@ -88,8 +84,7 @@ def chatbase_task(python_callable: Callable[..., Any] | None = None, **kwargs: A
     Make a task that sends what a function returns to an agent, and returns the answer.
 
     The function returns the message, or a dict of arguments with ``message`` among them. What it returns is
-    rendered as a template: put a text that others wrote (a customer, an agent) into ``params``, ``conf`` or
-    XCom and refer to it, since braces in such a text could otherwise read the connections and variables.
+    text and not rendered as a template; the arguments of the decorator and of the function are.
 
     :param python_callable: the function.
     :param kwargs: arguments of ``ChatbaseSendMessageOperator``.

@@ -28,6 +28,9 @@ from airflow_provider_chatbase.files.errors import (
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+MANIFEST = "_manifest.json"
+"""The file that is written last: where it is, what lies beside it is whole."""
+
 TEMPORARY = ".tmp-"
 """What the names begin with under which files are written before they take their place."""
 
@@ -287,8 +290,8 @@ def open_directory(path: str, conn_id: str | None = None, *, argument: str = "ou
     url = url.rstrip("/") or url[:1]
     if not url or url.endswith(":"):
         raise ChatbaseOutputError(
-            f"{argument} {path!r} names no directory or file. Give a URL such as file:///data/chatbase or "
-            "s3://bucket/chatbase. Nothing was done."
+            f"{argument} {path!r} names no directory. Give a URL such as file:///data/export or "
+            "s3://bucket/export. Nothing was done."
         )
     try:
         # Airflow 3.0 takes a conn_id of None for an answer, and then does not look into the URL.

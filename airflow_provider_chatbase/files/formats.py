@@ -27,7 +27,7 @@ FORMATS: tuple[FileFormat, ...] = ("jsonl", "csv", "parquet")
 SUFFIX: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
 
 Row = Mapping[str, Any] | tuple[Any, ...]
-Encoded = Any
+EncodedRow = Any
 """A row as its format keeps it: bytes, or for Parquet cells."""
 
 ColumnType = Literal["text", "integer", "number", "time", "flag", "texts", "json"]
@@ -76,10 +76,10 @@ class Format(Protocol):
 
     suffix: str
 
-    def encode(self, table: Table, row: Row) -> Encoded:
+    def encode(self, table: Table, row: Row) -> EncodedRow:
         """Make of a row what :meth:`join` takes."""
 
-    def join(self, table: Table, rows: Sequence[Encoded]) -> bytes:
+    def join(self, table: Table, rows: Sequence[EncodedRow]) -> bytes:
         """Make a piece of encoded rows."""
 
     def writer(self, table: Table, stream: IO[bytes]) -> AbstractContextManager[Writer]:

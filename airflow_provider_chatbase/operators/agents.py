@@ -84,7 +84,7 @@ class ChatbaseCreateAgentOperator(TrainingTask):
         :param context: the task's context.
         :return: the agent's id and what was done.
         """
-        from airflow_provider_chatbase.sync.agents import NewAgent, create_agent
+        from airflow_provider_chatbase.sync.agents import NewAgent, find_or_create_agent
 
         with self.hook() as hook:
             settings = _declared_settings(self.settings, self.settings_path, self.storage_conn_id)
@@ -96,7 +96,7 @@ class ChatbaseCreateAgentOperator(TrainingTask):
                 if_exists=self.if_exists,
                 ours_since=earlier_try_began(context),
             )
-            result = hook.client.run(create_agent(hook.client.api, wanted))
+            result = hook.client.run(find_or_create_agent(hook.client.api, wanted))
             verb = "Created" if result["created"] else "Found"
             self.log.info("%s agent %s, %s.", verb, result["agent_id"], wanted.name)
             if result["not_applied"]:
@@ -247,11 +247,13 @@ class ChatbaseCloneAgentOperator(TrainingTask):
         :param context: the task's context.
         :return: the copy's id.
         """
-        from airflow_provider_chatbase.sync.agents import clone_agent
+        from airflow_provider_chatbase.sync.agents import find_or_clone_agent
 
         with self.hook() as hook:
             agent_id = hook.agent_or_default(self.agent_id)
-            steps = clone_agent(hook.client.api, agent_id, self.name or None, earlier_try_began(context))
+            steps = find_or_clone_agent(
+                hook.client.api, agent_id, self.name or None, earlier_try_began(context)
+            )
             result = hook.client.run(steps)
             self.log.info("Agent %s is a copy of %s.", result["agent_id"], agent_id)
             if not self.wait_for_training:

@@ -158,13 +158,14 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
 
     def _ask_all(self, batch: Batch) -> dict[str, Any]:
         from airflow_provider_chatbase.batch.results import verdict
+        from airflow_provider_chatbase.files.directory import MANIFEST
 
         report = batch.ask_all(self._given())
         result = _bounded(
             {
                 **report.manifest,
                 "output_path": batch.output.url,
-                "manifest_path": f"{batch.output.url}/_manifest.json",
+                "manifest_path": f"{batch.output.url}/{MANIFEST}",
             }
         )
         self.log.info("%s: %s", batch.output.url, result)

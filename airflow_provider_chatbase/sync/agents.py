@@ -53,7 +53,7 @@ class NewAgent:
         return _is_since(agent, self.ours_since)
 
 
-def create_agent(api: Api, wanted: NewAgent) -> Steps[JsonObject]:
+def find_or_create_agent(api: Api, wanted: NewAgent) -> Steps[JsonObject]:
     """Make an agent, or find it, as steps of a client."""
     if wanted.if_exists not in IF_EXISTS:
         raise ChatbaseInputError(
@@ -108,7 +108,9 @@ def choose(wanted: NewAgent, namesakes: list[JsonObject]) -> JsonObject | None:
     return namesakes[0] if namesakes else None
 
 
-def clone_agent(api: Api, agent_id: str, name: str | None, ours_since: float | None) -> Steps[JsonObject]:
+def find_or_clone_agent(
+    api: Api, agent_id: str, name: str | None, ours_since: float | None
+) -> Steps[JsonObject]:
     """Copy an agent, or find the copy that an earlier try of the task made, as steps of a client."""
     copying = agents.clone_agent(agent_id)
     api.require(copying)

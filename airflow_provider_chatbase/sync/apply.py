@@ -115,28 +115,20 @@ class _StopError(Exception):
     """The rest of the plan cannot work either."""
 
 
+@dataclass(slots=True)
 class PlanRunner:
     """Carries out plans for one agent."""
 
-    def __init__(
-        self,
-        client: ChatbaseClient,
-        uploads: ChatbaseClient,
-        agent_id: str,
-        sync_id: str,
-        pacer: UploadPacer,
-        patience: SyncPatience | None = None,
-    ) -> None:
-        self._client = client
-        self._uploads = uploads
-        self._agent_id = agent_id
-        self._sync_id = sync_id
-        self._pacer = pacer
-        self._patience = patience or SyncPatience()
-        self._result = SyncResult()
-        self._in_doubt = False
-        self._makes_room = False
-        self._lost_in_a_row = 0
+    client: ChatbaseClient
+    uploads: ChatbaseClient
+    agent_id: str
+    sync_id: str
+    pacer: UploadPacer
+    patience: SyncPatience = field(default_factory=SyncPatience)
+    _result: SyncResult = field(default_factory=SyncResult)
+    _in_doubt: bool = False  # whether something may have been made twice
+    _makes_room: bool = False  # whether the plan's deletes are to make room for what did not fit
+    _lost_in_a_row: int = 0
 
     def run(self, plan: SyncPlan) -> SyncResult:
         """
@@ -221,7 +213,7 @@ class PlanRunner:
     def _create(self, action: Create | Update) -> ActionResult:
         declared = action.declared
         payload = declared.load()
-        name = str(source_name(self._sync_id, declared.key, payload.digest))
+        name = str(source_name(self.sync_id, declared.key, payload.digest))
         source, note = self._create_once(declared.kind, payload, name)
         return ActionResult("create", declared.kind, declared.key, source["id"], note)
 
@@ -230,7 +222,7 @@ class PlanRunner:
         in_doubt = False
         for attempt in range(1, _CREATE_ATTEMPTS + 1):
             try:
-                return self._send(payload.create(self._agent_id, name), kind), ""
+                return self._send(payload.create(self.agent_id, name), kind), ""
             except ChatbaseError as error:
                 if not error.ambiguous and error.code != "SOURCE_DUPLICATE":
                     raise
@@ -248,8 +240,8 @@ class PlanRunner:
         wanted = payload.url if isinstance(payload, LinkPayload) else name
         for look in range(_LOOKS_AFTER_DOUBT if patiently else 1):
             if look:
-                self._patience.sleep(self._patience.doubt)
-            for source in self._client.run(list_all(self._agent_id, [kind])):
+                self.patience.sleep(self.patience.doubt)
+            for source in self.client.run(list_all(self.agent_id, [kind])):
                 if source.get("status") not in DYING and _is_wanted(source, payload, wanted):
                     return source
         return None
@@ -266,7 +258,7 @@ class PlanRunner:
 
     def _update_when_trained(self, update: Update) -> ActionResult:
         """Wait until a source is trained and write into it."""
-        deadline = self._patience.clock() + self._patience.busy
+        deadline = self.patience.clock() + self.patience.busy
         while True:
             source = self._look_at(update.existing.source_id)
             if source is not None and self._is_written(update, source):
@@ -277,35 +269,35 @@ class PlanRunner:
                 try:
                     return self._put(update)
                 except ChatbaseApiError as error:
-                    if error.code != "SOURCE_IS_TRAINING" or self._patience.clock() >= deadline:
+                    if error.code != "SOURCE_IS_TRAINING" or self.patience.clock() >= deadline:
                         raise
-            elif self._patience.clock() >= deadline:
+            elif self.patience.clock() >= deadline:
                 raise ChatbaseSourceBusyError(
-                    f"It still trains after {self._patience.busy:g} s, and cannot be written meanwhile."
+                    f"It still trains after {self.patience.busy:g} s, and cannot be written meanwhile."
                 )
-            self._patience.sleep(self._patience.poll)
+            self.patience.sleep(self.patience.poll)
 
     def _look_at(self, source_id: str) -> JsonObject | None:
         try:
-            return self._client.send(get_source(self._agent_id, source_id))
+            return self.client.send(get_source(self.agent_id, source_id))
         except ChatbaseNotFoundError:
             return None
 
     def _is_written(self, update: Update, source: JsonObject) -> bool:
         """Say whether the write that seemed refused was done: its repetition was, while it trained."""
         declared = update.declared
-        name = source_name(self._sync_id, declared.key, declared.digest)
+        name = source_name(self.sync_id, declared.key, declared.digest)
         return source.get("name") == str(name) and name.digest != update.existing.digest
 
     def _put(self, update: Update) -> ActionResult:
         declared, existing = update.declared, update.existing
         if update.name_only:
-            name = str(source_name(self._sync_id, declared.key, declared.digest))
-            request = rename(self._agent_id, existing.source_id, declared.kind, name)
+            name = str(source_name(self.sync_id, declared.key, declared.digest))
+            request = rename(self.agent_id, existing.source_id, declared.kind, name)
         else:
             payload = declared.load()
-            name = str(source_name(self._sync_id, declared.key, payload.digest))
-            request = payload.change(self._agent_id, existing.source_id, name)
+            name = str(source_name(self.sync_id, declared.key, payload.digest))
+            request = payload.change(self.agent_id, existing.source_id, name)
         try:
             source = self._send(request, declared.kind)
         except ChatbaseApiError as error:
@@ -316,13 +308,13 @@ class PlanRunner:
 
     def _send(self, request: Request[JsonObject], kind: Kind) -> JsonObject:
         if kind != "file":
-            return self._client.send(request)
-        with self._pacer.turn():
-            return self._uploads.send(request)
+            return self.client.send(request)
+        with self.pacer.turn():
+            return self.uploads.send(request)
 
     def _delete(self, deletes: Iterable[Delete]) -> None:
         failed = self._result.failed
-        unwritten = {key_in_name(self._sync_id, each.key) for each in failed}
+        unwritten = {key_in_name(self.sync_id, each.key) for each in failed}
         for delete in deletes:
             existing = delete.existing
             if failed and (delete.pruned or existing.key in unwritten):
@@ -332,7 +324,7 @@ class PlanRunner:
                 )
                 continue
             try:
-                self._client.send(delete_source(self._agent_id, existing.source_id))
+                self.client.send(delete_source(self.agent_id, existing.source_id))
             except ChatbaseNotFoundError as error:
                 if error.code == "AGENT_NOT_FOUND":
                     raise _StopError(str(error)) from error
@@ -348,12 +340,12 @@ class PlanRunner:
     def _duplicates(self) -> tuple[Delete, ...]:
         """Find what was made twice after all, because the first request was still on its way."""
         try:
-            sources = self._client.run(list_all(self._agent_id))
+            sources = self.client.run(list_all(self.agent_id))
         except ChatbaseError as error:
             log.warning("Could not look for duplicates; the next run will: %s", error)
             return ()
         return make_plan(
-            Declaration(), take_inventory(sources, self._sync_id), SyncOptions(self._sync_id)
+            Declaration(), take_inventory(sources, self.sync_id), SyncOptions(self.sync_id)
         ).deletes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_chatbase.client import ChatbaseClient
@@ -26,7 +26,7 @@ class SourceSync:
     options: SyncOptions
     record: LinkRecord | None = None  # remembers which links are ours; without it none is deleted
     upload_interval: float = UPLOAD_INTERVAL  # seconds between uploads
-    patience: SyncPatience | None = None
+    patience: SyncPatience = field(default_factory=SyncPatience)
 
     def plan(self, declaration: Declaration) -> tuple[SyncPlan, Inventory]:
         """Compare what is declared with what is there; changes nothing."""

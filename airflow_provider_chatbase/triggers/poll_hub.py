@@ -24,11 +24,7 @@ PAGE = 100
 
 
 class PollHub:
-    """
-    Polls for all waiting tasks of one Airflow connection on one event loop.
-
-    :param chatbase_conn_id: the Airflow connection.
-    """
+    """Polls for all waiting tasks of one Airflow connection on one event loop."""
 
     def __init__(self, chatbase_conn_id: str) -> None:
         self._conn_id = chatbase_conn_id
@@ -46,11 +42,7 @@ class PollHub:
         return self._clients[-1]
 
     async def connect(self) -> None:
-        """
-        Read the Airflow connection, unless somebody did a moment ago, and open a client if it is new.
-
-        :raises ChatbaseConfigurationError: when the connection cannot be used.
-        """
+        """Read the Airflow connection, unless somebody did a moment ago, and open a client if it is new."""
         async with self._connecting:
             if time.monotonic() - self._read_at < CONNECTION_AGE:
                 return
@@ -72,12 +64,7 @@ class PollHub:
 
     @contextmanager
     def watching(self, agent_id: str, source_ids: Sequence[str] | None) -> Iterator[None]:
-        """
-        Take part in the polls for a block.
-
-        :param agent_id: the agent.
-        :param source_ids: the sources to wait for; ``None`` waits for the agent as a whole.
-        """
+        """Take part in the polls for a block."""
         states = self._states(agent_id, source_ids)
         try:
             with states.watching([agent_id] if source_ids is None else source_ids):
@@ -88,15 +75,7 @@ class PollHub:
                 states.close()
 
     async def poll(self, agent_id: str, source_ids: Sequence[str] | None, not_before: float) -> Verdict:
-        """
-        Judge how far training is, by what was read not earlier than asked for.
-
-        :param agent_id: the agent.
-        :param source_ids: the sources to wait for; ``None`` waits for the agent as a whole.
-        :param not_before: the event loop's time.
-        :return: the judgement.
-        :raises ChatbaseError: when the poll failed.
-        """
+        """Judge how far training is, by what was read not earlier than asked for."""
         states = self._states(agent_id, source_ids)
         if source_ids is not None:
             return judge_sources(await states.get(source_ids, not_before))
@@ -144,13 +123,7 @@ _HUBS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, PollHub]] = WeakKe
 
 @asynccontextmanager
 async def shared_polls(chatbase_conn_id: str) -> AsyncIterator[PollHub]:
-    """
-    Join the polls of a connection for a block.
-
-    :param chatbase_conn_id: the Airflow connection.
-    :return: the hub that all tasks of this connection on this event loop share.
-    :raises ChatbaseConfigurationError: when the connection cannot be used.
-    """
+    """Join the polls of a connection for a block."""
     hubs = _HUBS.setdefault(asyncio.get_running_loop(), {})
     if chatbase_conn_id not in hubs:
         hubs[chatbase_conn_id] = PollHub(chatbase_conn_id)

@@ -39,13 +39,7 @@ class _Waiter:
 
 
 class SharedStates:
-    """
-    The states of the things of one listing: of all agents, or of one agent's sources.
-
-    :param fetch_listing: fetches the states of the wanted things, as far as a listing has them.
-    :param fetch_one: fetches the state of one thing.
-    :param few: up to how many things are asked for one by one.
-    """
+    """The states of the things of one listing: of all agents, or of one agent's sources."""
 
     def __init__(
         self,
@@ -64,11 +58,7 @@ class SharedStates:
 
     @contextmanager
     def watching(self, ids: Iterable[str]) -> Iterator[None]:
-        """
-        Take part for a block: the listing looks for these things too.
-
-        :param ids: the things.
-        """
+        """Take part for a block: the listing looks for these things too."""
         watched = list(ids)
         self._wanted.update(watched)
         try:
@@ -90,14 +80,7 @@ class SharedStates:
             self._worker.cancel()
 
     async def get(self, ids: Iterable[str], not_before: float) -> list[JsonObject]:
-        """
-        Return the states of some things.
-
-        :param ids: the things, which have to be watched.
-        :param not_before: the event loop's time from which on they have to be read.
-        :return: the states, in the same order.
-        :raises ChatbaseError: when the listing cannot be read, or one of these things cannot.
-        """
+        """Return the states of some things."""
         found: States = {}
         if len(self._wanted) > self._few:
             found = await self._listed(not_before)

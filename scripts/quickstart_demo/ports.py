@@ -4,7 +4,7 @@ import random
 import socket
 
 BELOW_WHAT_CONNECTIONS_GET = range(20_000, 32_000)
-"""A port of those could be a connection's own by the time that a slow server takes it."""
+"""The higher ones it may have given to a connection by the time that a slow server takes its port."""
 
 
 def free_port() -> int:

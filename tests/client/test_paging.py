@@ -124,3 +124,50 @@ def test_all_items_as_steps():
 def test_all_items_stops_at_a_repeated_cursor():
     with pytest.raises(ChatbasePagingError):
         drive(all_items(FIRST), [Page(items("a"), "c1", None), Page(items("b"), "c1", None)])
+
+
+BY_NUMBER = Request(
+    operation="listThings",
+    method="GET",
+    path="/things",
+    read=page,
+    query={"page": 1, "size": 2},
+    version="v1",
+)
+
+
+def numbered(pages, **limits) -> tuple[list[str], list[int]]:
+    """Follow a walk by number with the given pages; return the ids that came and the numbers asked for."""
+    walk, source = PageWalk(BY_NUMBER, **limits), iter(pages)
+    ids, asked = [], []
+    while (request := walk.next_request()) is not None:
+        asked.append(request.query["page"])
+        got = next(source)
+        walk.take(got)
+        ids.extend(item["id"] for item in got.items)
+    return ids, asked
+
+
+def test_pages_by_number_are_read_until_nothing_new_comes():
+    short = [Page(items("a", "b"), None, None), Page(items("c"), None, None), Page(items("d"), None, None)]
+    assert numbered([*short, Page([], None, None)]) == (["a", "b", "c", "d"], [1, 2, 3, 4])
+    assert numbered([*short, Page(items("d"), None, None)])[1] == [1, 2, 3, 4], "a page that came before"
+
+
+def test_pages_by_number_end_when_all_that_are_counted_have_come():
+    assert numbered([Page(items("a", "b"), None, 3), Page(items("c"), None, 3)])[1] == [1, 2]
+
+
+def test_items_without_an_id_are_told_apart_by_what_they_say():
+    pages = [Page([{"name": "Ann"}], None, None), Page([{"name": "Bob"}], None, None), Page([], None, None)]
+    walk = PageWalk(BY_NUMBER)
+    for got in pages:
+        assert walk.next_request() is not None
+        walk.take(got)
+    assert walk.next_request() is None
+
+
+def test_endless_pages_by_number_stop_the_walk():
+    endless = (Page(items(str(number)), None, None) for number in count())
+    with pytest.raises(ChatbasePagingError, match="there are more than 7 pages"):
+        numbered(endless, max_pages=7)

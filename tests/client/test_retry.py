@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
-from tenacity import Retrying
 
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.request import Request
-from airflow_provider_chatbase.client.retry import RetryPolicy, retry_arguments
+from airflow_provider_chatbase.client.retry import RetryPolicy, retrying
 
 POLICY = RetryPolicy()
 
@@ -128,7 +128,7 @@ class Time:
         self.slept: list[float] = []
         monkeypatch.setattr("time.monotonic", lambda: self.now)
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
 
@@ -142,14 +142,14 @@ def attempts(time: Time, policy: RetryPolicy, request: Request, error: Exception
     """Let every attempt fail, and count them."""
     made = 0
 
-    def attempt() -> None:
+    async def attempt() -> None:
         nonlocal made
         made += 1
         time.now += duration
         raise error
 
     with pytest.raises(type(error)) as raised:
-        Retrying(sleep=time.sleep, **retry_arguments(policy, request))(attempt)
+        asyncio.run(retrying(policy, request, time.sleep)(attempt))
     assert raised.value is error
     return made
 

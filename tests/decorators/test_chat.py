@@ -69,18 +69,40 @@ def test_a_dict_has_arguments_too(run, chatbase):
     assert (body["model"], body["temperature"], body["stream"]) == ("gpt-5", 0.5, True)
 
 
-def test_templates_in_arguments_and_in_what_is_returned(run, chatbase):
+def test_templates_in_arguments(run, chatbase):
     from airflow.sdk import task
 
     def build():
         @task.chatbase(user_id="{{ dag_run.conf['name'] }}")
         def ask(topic):
-            return topic + " for {{ dag_run.conf['name'] }}?"
+            return f"{topic}?"
 
-        ask("{{ dag_run.conf['topic'] }}")
+        ask("{{ dag_run.conf['topic'] }} for {{ dag_run.conf['name'] }}")
 
     assert run(build, conf={"name": "ann", "topic": "Hours"}).state == "success"
     assert chatbase.posts == [{"message": "Hours for ann?", "userId": "ann", "stream": False}]
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ conn.chatbase_default.password }}", "{% raw", "{{ 1 / 0 }}", "{# not seen #}"]
+)
+@pytest.mark.parametrize("whole", [True, False], ids=["text", "dict"])
+def test_what_the_function_returns_is_text(run, chatbase, text, whole):
+    from airflow.sdk import task
+
+    def build():
+        @task
+        def from_a_customer():
+            return text
+
+        @task.chatbase
+        def ask(text):
+            return text if whole else {"message": text}
+
+        ask(from_a_customer())
+
+    assert run(build).state == "success"
+    assert [body["message"] for body in chatbase.posts] == [text]
 
 
 def test_what_the_function_is_given_is_not_rendered_again(run, chatbase):

@@ -67,20 +67,9 @@ def test_an_unreadable_time_is_passed_over(created_at):
     assert clock.waits == []
 
 
-def statuses(desk, monkeypatch):
-    """Record the status of each reply to an upload."""
-    from airflow_provider_chatbase.client import transport
-
-    seen, send = [], transport.send
-
-    def watched(client, settings, request):
-        reply = send(client, settings, request)
-        if request.host == "files":
-            seen.append(reply.status)
-        return reply
-
-    monkeypatch.setattr(transport, "send", watched)
-    return seen
+def statuses(desk):
+    """Return the status of each reply to an upload."""
+    return [request.status for request in desk.simulator.requests if request.is_multipart]
 
 
 def run(desk, interval=UPLOAD_INTERVAL):
@@ -90,9 +79,8 @@ def run(desk, interval=UPLOAD_INTERVAL):
     return PlanRunner(desk.client, desk.client, desk.agent_id, "docs", pacer).run(plan)
 
 
-def test_25_files_and_their_changes_go_without_a_refusal(desk, monkeypatch):
+def test_25_files_and_their_changes_go_without_a_refusal(desk):
     desk = desk(upload_limit=10, upload_window=60.0)
-    seen = statuses(desk, monkeypatch)
     for number in range(25):
         desk.write(f"{number}.txt", f"file {number}")
     assert not run(desk).failed
@@ -101,22 +89,20 @@ def test_25_files_and_their_changes_go_without_a_refusal(desk, monkeypatch):
 
     assert not run(desk).failed
 
-    assert seen == [201] * 25 + [200] * 25
+    assert statuses(desk) == [201] * 25 + [200] * 25
     assert {source.content for source in desk.ours.values()} == {f"FILE {number}" for number in range(25)}
 
 
-def test_faster_than_that_would_be_refused(desk, monkeypatch):
+def test_faster_than_that_would_be_refused(desk):
     desk = desk(upload_limit=10, upload_window=60.0, max_attempts=1)
-    seen = statuses(desk, monkeypatch)
     for number in range(11):  # none after the one that is refused, or it would wait for its turn
         desk.write(f"{number}.txt", f"file {number}")
     assert run(desk, interval=4.0).failed
-    assert 429 in seen
+    assert 429 in statuses(desk)
 
 
-def test_a_refusal_is_waited_out(desk, monkeypatch):
+def test_a_refusal_is_waited_out(desk):
     desk = desk()
-    seen = statuses(desk, monkeypatch)
     desk.write("a.txt", "file")
     desk.simulator.faults.add(
         Fault(kind="status", operation="createFileSource", status=429, retry_after=0.2, times=1)
@@ -124,4 +110,4 @@ def test_a_refusal_is_waited_out(desk, monkeypatch):
     before = time.monotonic()
     assert not run(desk).failed
     assert time.monotonic() - before >= 0.2
-    assert seen == [429, 201]
+    assert statuses(desk) == [429, 201]

@@ -133,7 +133,7 @@ def test_a_cancelled_trigger_closes_its_connections(simulator, monkeypatch):
     class Watched(AsyncChatbaseClient):
         async def close(self) -> None:
             await super().close()
-            closed.append(all(client.is_closed for client in self._http.clients()))
+            closed.append(all(client.is_closed for client in self._transport.pools.clients()))
 
     monkeypatch.setattr("airflow_provider_chatbase.hooks.connection.AsyncChatbaseClient", Watched)
     simulator.faults.add(Fault(kind="slow", seconds=30))
