@@ -26,7 +26,7 @@ _PASSAGES_READ = 400
 
 
 @dataclass(slots=True)
-class Answer:
+class MadeAnswer:
     """One answer; without ``credits`` it has the usual price; ``in_place`` it joins the message before it."""
 
     parts: list[Part]
@@ -42,7 +42,7 @@ def orders_in(message: str) -> dict[str, str]:
     return {name: value or "" for name, value in _ORDER.findall(message)}
 
 
-def answer(agent: Agent, message: str, now: float, call_id: str) -> Answer:
+def answer(agent: Agent, message: str, now: float, call_id: str) -> MadeAnswer:
     """
     Return an agent's answer to a message, with the sources that are live now.
 
@@ -52,7 +52,7 @@ def answer(agent: Agent, message: str, now: float, call_id: str) -> Answer:
     orders = orders_in(message)
     plain = _ORDER.sub("", message)
     text, score = _text(agent, plain, orders, now)
-    result = Answer([{"type": "text", "text": text}], score=_number(orders, "score", score))
+    result = MadeAnswer([{"type": "text", "text": text}], score=_number(orders, "score", score))
     result.credits = _number(orders, "credits", None)
     if "error" in orders:
         result.parts, result.finish_reason = [], "error"
@@ -68,20 +68,20 @@ def answer(agent: Agent, message: str, now: float, call_id: str) -> Answer:
     return result
 
 
-def answer_to_tools(results: Iterable[Part]) -> Answer:
+def answer_to_tools(results: Iterable[Part]) -> MadeAnswer:
     """Return the answer that follows the results of client-side tools."""
     found = "; ".join(f"{part['toolName']}: {_readable(part.get('output'))}" for part in results)
-    return Answer([{"type": "text", "text": f"Here is what I found. {found}"}], score=0.9)
+    return MadeAnswer([{"type": "text", "text": f"Here is what I found. {found}"}], score=0.9)
 
 
-def ordered_answer(order: str | Mapping[str, Any], new_call_id: Callable[[], str]) -> Answer:
+def ordered_answer(order: str | Mapping[str, Any], new_call_id: Callable[[], str]) -> MadeAnswer:
     """Return the answer that a fault orders with a text, or with the keys of its ``answer``."""
     wanted: Mapping[str, Any] = {"text": order} if isinstance(order, str) else order
     text, tools = wanted.get("text", ""), wanted.get("tools", ())
     parts: list[Part] = [{"type": "text", "text": text}] if text else []
     for name, given in tools:
         parts.append({"type": "tool-call", "toolCallId": new_call_id(), "toolName": name, "input": given})
-    made = Answer(parts, wanted.get("finish_reason") or ("tool-calls" if tools else "stop"), 0.9)
+    made = MadeAnswer(parts, wanted.get("finish_reason") or ("tool-calls" if tools else "stop"), 0.9)
     made.credits, made.tells_credits = wanted.get("credits"), wanted.get("credits", 0) is not None
     made.in_place = wanted.get("in_place", False)
     return made

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_chatbase.simulator.agents import Agent
-from airflow_provider_chatbase.simulator.answers import Answer, answer, answer_to_tools, ordered_answer
+from airflow_provider_chatbase.simulator.answers import MadeAnswer, answer, answer_to_tools, ordered_answer
 from airflow_provider_chatbase.simulator.conversations import (
     ROLE_ASSISTANT,
     ROLE_USER,
@@ -212,11 +212,11 @@ async def _conclude(call: Call, turn: Turn) -> Conclusion | None:
     return Conclusion(message, made.finish_reason, price if made.tells_credits else None)
 
 
-def make_answer(call: Call, agent: Agent, question: str, tool_results: Sequence[Part] = ()) -> Answer:
+def make_answer(call: Call, agent: Agent, question: str, tool_results: Sequence[Part] = ()) -> MadeAnswer:
     """Return what the agent answers, or what a fault lets it answer."""
     fault = call.fault
     if fault is not None and fault.kind == "finish_error":
-        return Answer([], "error")
+        return MadeAnswer([], "error")
     if fault is not None and fault.answer is not None:
         return ordered_answer(fault.answer, lambda: call.world.store.new_id("call"))
     if tool_results:
@@ -225,7 +225,7 @@ def make_answer(call: Call, agent: Agent, question: str, tool_results: Sequence[
 
 
 def keep_and_charge(
-    call: Call, agent: Agent, conversation: Conversation | None, made: Answer
+    call: Call, agent: Agent, conversation: Conversation | None, made: MadeAnswer
 ) -> tuple[Message, float]:
     """Add an answer to its conversation, if that is kept, and bill it; return the message and the price."""
     store, ledger = call.world.store, call.world.ledger
