@@ -64,8 +64,8 @@ class TextPayload:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the text."""
-        return hashlib.sha256(self.content.encode("utf-8", "surrogatepass")).hexdigest()
+        """The SHA-256 of the text, the same with any line ends."""
+        return hashlib.sha256(_unix(self.content).encode("utf-8", "surrogatepass")).hexdigest()
 
     def check(self) -> None:
         """Raise ``ChatbaseInputError`` for an empty or too long text."""
@@ -90,7 +90,8 @@ class QnaPayload:
     @property
     def digest(self) -> str:
         """The SHA-256 of questions and answer."""
-        return hashlib.sha256(json.dumps([self.questions, self.answer]).encode()).hexdigest()
+        texts = [[_unix(question) for question in self.questions], _unix(self.answer)]
+        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
     def check(self) -> None:
         """Raise ``ChatbaseInputError`` for empty texts, and for too much of them."""
@@ -170,6 +171,10 @@ class LinkPayload:
     def change(self, agent_id: str, source_id: str, name: str) -> Request[JsonObject]:  # noqa: ARG002
         """Return the request that sets the options, which reads the pages again."""
         return sources.update_source(agent_id, source_id, dict(self.options))
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n")
 
 
 def link_key(url: str, link_type: str) -> str:
