@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,9 @@ PAUSES_BEFORE_LOOKING = (1.0, 4.0)
 SETTINGS = agents.NULLABLE_SETTINGS | agents.FIXED_SETTINGS | {agents.STYLES, agents.AUTO_RETRAIN}
 READ_ONLY = {"id", "status", "size", "createdAt", "creditsUsed", "lastMessageAt", "lastTrainedAt"}
 """What an agent shows and nobody sets."""
+
+RESET_TO_DEFAULT = {"ipRateLimits"}
+"""Settings that ``None`` gives a value that only Chatbase knows, so none can be said to differ."""
 
 LONGEST_SHOWN = 200
 
@@ -225,7 +229,10 @@ def compare(api: Api, agent_id: str, settings: JsonObject) -> Steps[JsonObject]:
     """Say in what an agent differs from its declared settings, as steps of a client. It changes nothing."""
     agent: JsonObject = yield api.get_agent(agent_id)
     require_settings(api, settings, agent)
-    differs = differing(_comparable(api, settings, agent), agent)
+    known = {
+        name: value for name, value in settings.items() if value is not None or name not in RESET_TO_DEFAULT
+    }
+    differs = differing(_comparable(api, known, agent), agent)
     return {
         "agent_id": agent_id,
         "drift": bool(differs),
@@ -296,7 +303,14 @@ def is_met(wanted: Any, actual: Any) -> bool:
         return all(name in actual and is_met(value, actual[name]) for name, value in wanted.items())
     if isinstance(wanted, bool) or isinstance(actual, bool):
         return wanted is actual
+    if isinstance(wanted, str) and isinstance(actual, str):
+        return _plain(wanted) == _plain(actual)
     return bool(wanted == actual)
+
+
+def _plain(text: str) -> str:
+    """Return a text without what Chatbase may store in another way to the same effect."""
+    return unicodedata.normalize("NFC", "\n".join(line.rstrip() for line in text.splitlines())).strip()
 
 
 def shortened(value: Any) -> Any:
