@@ -48,6 +48,9 @@ class ExportOperator(ChatbaseOperator):
         it is not shown among the rendered fields, and hidden from the log.
     :param redact_salt_conn_id: an Airflow connection whose password is the salt, in its place.
     :param escape_formulas: for CSV, keep a spreadsheet from taking a text for a formula.
+    :param csv_null: for CSV, what stands for null, such as ``NULL``. By default nothing does, and an empty
+        text is quoted.
+    :param csv_bom: for CSV, begin with the mark by which Excel knows UTF-8 (``utf-8-sig``).
     :param concurrency: how many parts of the window are read at the same time.
     :param margin: seconds by which a window that ends now ends earlier, by Chatbase's clock: a conversation
         may show a moment after it was created.
@@ -87,6 +90,8 @@ class ExportOperator(ChatbaseOperator):
         redact_salt: str | None = None,
         redact_salt_conn_id: str | None = None,
         escape_formulas: bool = True,
+        csv_null: str = "",
+        csv_bom: bool = False,
         concurrency: int = 32,
         margin: float = MARGIN,
         storage_conn_id: str | None = None,
@@ -104,6 +109,8 @@ class ExportOperator(ChatbaseOperator):
         self.redact_salt = redact_salt
         self.redact_salt_conn_id = redact_salt_conn_id
         self.escape_formulas = escape_formulas
+        self.csv_null = csv_null
+        self.csv_bom = csv_bom
         self.concurrency = concurrency
         self.margin = margin
         self.storage_conn_id = storage_conn_id
@@ -183,6 +190,7 @@ class ExportOperator(ChatbaseOperator):
 
     def _file_settings(self) -> FileSettings:
         from airflow_provider_chatbase.exports.files_target import FileSettings
+        from airflow_provider_chatbase.files.formats import CsvStyle
 
         tables = self._tables()
         return FileSettings(
@@ -190,7 +198,7 @@ class ExportOperator(ChatbaseOperator):
             compression=self.compression or None,
             tables=None if tables is None else tuple(tables),
             partition_by=self._partition_by(),
-            escape_formulas=self.escape_formulas,
+            csv_style=CsvStyle(self.escape_formulas, self.csv_null, self.csv_bom),
         )
 
     def _check(self) -> None:
@@ -198,6 +206,10 @@ class ExportOperator(ChatbaseOperator):
 
         if self.partition_by not in (None, "", "day"):
             raise ChatbaseInputError(f"partition_by must be 'day' or None, not {self.partition_by!r}.")
+        if not isinstance(self.csv_null, str) or set(self.csv_null) & set('",\r\n'):
+            raise ChatbaseInputError(
+                f"csv_null must be a text without quotes, commas and line ends, not {self.csv_null!r}."
+            )
         if self.partition_by and self._by() != "created":
             raise ChatbaseInputError(
                 "partition_by='day' owns whole days, and this export brings what changed on any day, or one "
