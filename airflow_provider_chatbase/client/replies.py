@@ -175,7 +175,7 @@ def _issues(issues: Json) -> JsonObject:
 
 
 def _decoded(request: Request[Result], reply: Reply) -> Json:
-    if reply.status == 204:
+    if reply.status == 204 or (request.method == "DELETE" and not reply.content):
         return None
     try:
         return json.loads(reply.content)

@@ -79,6 +79,17 @@ def get_conversation(agent_id: str, conversation_id: str) -> Request[JsonObject]
     return Request("getConversation", "GET", conversation_path(agent_id, conversation_id), data_object)
 
 
+def delete_conversation(agent_id: str, conversation_id: str) -> Request[bool]:
+    """Delete a conversation of any channel for good: ``deleteConversation``; ``False`` when it was gone."""
+    return Request(
+        "deleteConversation",
+        "DELETE",
+        conversation_path(agent_id, conversation_id),
+        lambda _reply: True,
+        means_done={"RESOURCE_NOT_FOUND": False, "CONVERSATION_NOT_FOUND": False},
+    )
+
+
 def list_messages(agent_id: str, conversation_id: str, *, limit: int = 100) -> Request[Page]:
     """
     List a conversation's messages: ``listConversationMessages``.
