@@ -233,6 +233,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         if self.report_path:
             directory, name = open_file(self.report_path, self.storage_conn_id, argument="report_path")
             directory.write_json(name, report.as_json())
+        self.log.info(report.in_words())
 
     def _judge(self, report: SyncReport) -> None:
         from airflow_provider_chatbase.sync.errors import ChatbaseSyncError
