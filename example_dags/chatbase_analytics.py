@@ -53,7 +53,6 @@ with DAG(
         output_path="{{ params.output_path }}",
         start="{{ macros.ds_add(macros.datetime.now().strftime('%Y-%m-%d'), -params.days) }}",
         file_format="parquet",
-        partition_by="day",
         redact={"*": "detect"},  # the report shows questions, and nobody's address
     )
 
@@ -83,7 +82,7 @@ with DAG(
 
 def analyse(exported: dict[str, Any], low: float) -> dict[str, Any]:
     """
-    Count with DuckDB, over the files that the manifest lists.
+    Count with DuckDB, over the files that the export's manifest lists.
 
     :param exported: what the export returned.
     :param low: below which confidence an answer is listed.
@@ -94,14 +93,7 @@ def analyse(exported: dict[str, Any], low: float) -> dict[str, Any]:
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'")
     for table in ("conversations", "messages"):
-        database.register(f"all_{table}", _table(exported["output_path"], table))
-    database.execute(
-        "CREATE TABLE conversations AS SELECT * FROM all_conversations WHERE created_at >= $start",
-        {"start": exported["window"]["start"]},
-    )
-    database.execute(
-        "CREATE TABLE messages AS FROM all_messages SEMI JOIN conversations USING (conversation_id)"
-    )
+        database.register(table, _table(exported, table))
     found: dict[str, Any] = {}
     for name, query in QUERIES.items():
         cursor = database.execute(query, {"low": low} if "$low" in query else None)
@@ -110,15 +102,15 @@ def analyse(exported: dict[str, Any], low: float) -> dict[str, Any]:
     return found
 
 
-def _table(output_path: str, table: str) -> Any:
+def _table(exported: dict[str, Any], table: str) -> Any:
     import json
 
     import pyarrow as pa
     import pyarrow.parquet as pq
     from airflow.sdk import ObjectStoragePath
 
-    root, pieces = ObjectStoragePath(output_path), []
-    for file in json.loads((root / "_manifest.json").read_text())["files"]:
+    root, pieces = ObjectStoragePath(exported["output_path"]), []
+    for file in json.loads(ObjectStoragePath(exported["manifest_path"]).read_text())["files"]:
         if file["table"] == table:
             with (root / file["path"]).open("rb") as stream:
                 pieces.append(pq.read_table(stream))

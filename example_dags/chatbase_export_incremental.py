@@ -3,7 +3,7 @@ Land what is new and what changed, every night, as Parquet that a warehouse can 
 
 The first run begins at ``first_start``; each later run goes on where the last one ended, and reads the last
 days again, since conversations go on after they were exported. Their partitions are replaced, so no
-conversation is there twice.
+conversation is there twice. Each run ends with the last whole day (UTC).
 """
 
 from __future__ import annotations

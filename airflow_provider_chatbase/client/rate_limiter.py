@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
@@ -119,6 +119,7 @@ class RateLimiter:
         self._share = 1.0
         self._share_changed = float("-inf")
         self._hold_until = float("-inf")
+        self._server_ahead = timedelta()
 
     def try_to_go(self) -> float:
         """Take a place for one request, or say when to try again. Who took one calls :meth:`done`."""
@@ -145,6 +146,7 @@ class RateLimiter:
         remaining = _whole(headers.get("x-ratelimit-remaining"))
         with self._lock:
             self._heard = True
+            self._note_date(headers.get("date", ""))
             if limit is None or limit < 1:
                 return
             self._limit = limit
@@ -159,6 +161,10 @@ class RateLimiter:
                 self._room_is_old = False
                 self._count_others(limit - remaining, now)
                 self._note_reset(headers, remaining, now)
+
+    def server_now(self) -> datetime:
+        """Return the present by the server's clock, where a reply told its ``Date``; else by ours."""
+        return datetime.fromtimestamp(self._now(), tz=UTC) + self._server_ahead
 
     def hold(self, seconds: float) -> None:
         """Let all requests wait, after one was told to, and go on more slowly."""
@@ -186,6 +192,14 @@ class RateLimiter:
             return 0.0
         free_at = min(self._counted[-places] + WINDOW, self._reset_at)
         return min(max(free_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
+
+    def _note_date(self, value: str) -> None:
+        try:
+            told = parsedate_to_datetime(value)
+        except (TypeError, ValueError):
+            return
+        if told.tzinfo is not None:
+            self._server_ahead = told - datetime.fromtimestamp(self._now(), tz=UTC)
 
     def _note_reset(self, headers: Mapping[str, str], remaining: int, now: float) -> None:
         wait = until_reset(headers.get("x-ratelimit-reset", ""), self._now())

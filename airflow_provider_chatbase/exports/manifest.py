@@ -1,43 +1,47 @@
-"""What an export consists of. It is written last: what it names is whole."""
+"""
+What an output holds: a manifest for each partition, written last; what it is for; and the watermark.
+
+A partition is a day, or the window of a run. The run that writes it owns it; its manifest names its files.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
+from urllib.parse import quote
 
-from airflow_provider_chatbase.exports.window import Window, in_utc, read_moment, read_window
+from airflow_provider_chatbase.exports.window import Window, compact, in_utc, read_moment, read_window
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.errors import ChatbaseOutputError
 
-MANIFEST = "_manifest.json"
-VERSION = 1
+VERSION = 2
+
+MANIFESTS = "_manifests"
+STATE = "_output.json"
+WATERMARKS = "_watermark"
+OLD_MANIFEST = "_manifest.json"
+"""The table of contents that versions before 2 kept for a whole output."""
 
 CREATED, UPDATED, ONE = "created", "updated", "conversation"
 """What a window speaks of: when conversations were created, when they last changed; or it is just one."""
 
+Write = Callable[[str, bytes], None]
+
+DAY_COLUMN = {"conversations": "conversation_date", "leads": "lead_date", "contacts": "contact_date"}
+
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """
-    A file of an export.
-
-    :param path: relative to the export's directory.
-    :param table: whose rows it holds.
-    :param rows: how many rows it has.
-    :param size: its bytes.
-    :param sha256: the checksum of its bytes.
-    :param window: which window its rows are all of; ``None`` where there is none.
-    :param by: ``created``, ``updated`` or ``conversation``.
-    """
+    """A file of an export; its path is relative to the output."""
 
     path: str
     table: str
     rows: int
     size: int
     sha256: str
-    window: Window | None = None
-    by: str = CREATED
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
@@ -47,229 +51,202 @@ class ExportedFile:
             "rows": self.rows,
             "bytes": self.size,
             "sha256": self.sha256,
-            "by": self.by,
-            "window": self.window.as_json() if self.window else None,
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
-    """
-    One export that went into the directory.
+class Partition:
+    """What a run owns as a whole: the folder of this name in every table, and the manifest of this name."""
 
-    :param window: what it covers; ``None`` for a single conversation.
-    :param rows: how many objects of the API it brought; ``None`` where a later one replaced a part of it.
-    :param api_total: how many the API counted; ``None`` where it does not say.
-    :param excluded: how many of them were left out on purpose.
-    :param by: ``created``, ``updated`` or ``conversation``.
-    :param subject: the id of a single conversation.
-    """
-
+    name: str
     window: Window | None
-    rows: int | None
-    api_total: int | None
-    excluded: int = 0
-    by: str = CREATED
-    subject: str | None = None
+    day: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        return {
-            "by": self.by,
-            **(self.window.as_json() if self.window else {"conversation_id": self.subject}),
-            "rows": self.rows,
-            "api_total": self.api_total,
-            "excluded": self.excluded,
-        }
+    @property
+    def manifest(self) -> str:
+        """The manifest's path, beside the tables' folders: these hold nothing but rows."""
+        return f"{MANIFESTS}/{self.name}.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """
-    What all exports into one directory have in common.
-
-    :param kind: ``conversations``, ``leads`` or ``contacts``.
-    :param agent_id: whose.
-    :param file_format: ``jsonl``, ``csv`` or ``parquet``.
-    :param compression: ``gzip``, ``zstd`` or ``None``.
-    :param tables: the tables' names.
-    :param partition_by: ``day`` or ``None``.
-    """
-
-    kind: str
-    agent_id: str
-    file_format: str = "jsonl"
-    compression: str | None = None
-    tables: tuple[str, ...] = ("conversations",)
-    partition_by: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        return {
-            "kind": self.kind,
-            "agent_id": self.agent_id,
-            "format": self.file_format,
-            "compression": self.compression,
-            "tables": list(self.tables),
-            "partition_by": self.partition_by,
-        }
+def partitions_of(
+    window: Window | None, kind: str, by: str, subject: str | None, days: bool
+) -> list[Partition]:
+    """Return what an export of a window owns; the subject is the id of a single conversation."""
+    if window is None:
+        return [Partition(f"conversation-{quote(str(subject), safe='')}", None)]
+    if not days:
+        return [Partition(window.name if by == CREATED else f"{by}-{window.name}", window)]
+    found, start = [], window.start
+    while start < window.end:
+        day = f"{start:%Y-%m-%d}"
+        found.append(Partition(f"{DAY_COLUMN[kind]}={day}", Window(start, start + timedelta(days=1)), day))
+        start += timedelta(days=1)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """
-    A directory's table of contents. It holds no time of writing, so the same rows give the same bytes.
+    The table of contents of a partition.
 
-    :param layout: what the exports have in common.
-    :param commits: the exports.
-    :param files: all their files.
-    :param watermark: until when conversations were exported.
+    It holds no time of writing, so the same rows give the same bytes.
     """
 
-    layout: Layout
-    commits: tuple[Commit, ...] = ()
-    files: tuple[ExportedFile, ...] = ()
-    watermark: datetime | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def with_export(self, commit: Commit, files: Iterable[ExportedFile], watermark: datetime | None) -> Self:
-        """Return the manifest after one more export, which replaces what its window covers."""
-        kept_files = [each for each in self.files if not _replaces(commit, each)]
-        kept = [rest for each in self.commits for rest in _rest_of(each, commit, kept_files)]
-        moments = [each for each in (self.watermark, watermark) if each is not None]
-        return replace(
-            self,
-            commits=tuple(sorted([*kept, commit], key=_commit_order)),
-            files=tuple(sorted([*kept_files, *files], key=lambda file: file.path)),
-            watermark=max(moments, default=None),
-        )
+    contents: Mapping[str, Any]  # what all exports into the output have in common
+    by: str
+    window: Window | None
+    rows: int | None  # how many objects of the API; ``None`` where their table is not exported
+    files: tuple[ExportedFile, ...]
+    api_total: int | None = None  # how many the API counted, where it says so of this partition
+    excluded: int | None = None  # how many were left out on purpose, where it is known of this partition
+    subject: str | None = None  # the id of a single conversation
 
     @property
     def paths(self) -> set[str]:
         """The places of its files."""
         return {file.path for file in self.files}
 
-    @property
-    def rows(self) -> int | None:
-        """How many objects of the API there are in all."""
-        return _sum(each.rows for each in self.commits)
-
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
-        windows = [each.window for each in self.commits if each.window is not None]
-        start = min((each.start for each in windows), default=None)
-        end = max((each.end for each in windows), default=None)
         return {
             "version": VERSION,
-            **self.layout.as_json(),
-            **self.extra,
-            "window": Window(start, end).as_json() if start and end else None,
-            "watermark": in_utc(self.watermark) if self.watermark else None,
+            **self.contents,
+            "by": self.by,
+            "window": self.window.as_json() if self.window else None,
+            **({"conversation_id": self.subject} if self.subject is not None else {}),
             "rows": self.rows,
+            "api_total": self.api_total,
+            "excluded": self.excluded,
             "bytes": sum(file.size for file in self.files),
-            "api_total": _sum(each.api_total for each in self.commits),
-            "exports": [each.as_json() for each in self.commits],
             "files": [file.as_json() for file in self.files],
         }
 
     def as_bytes(self) -> bytes:
         """Return the manifest file's content."""
-        return json.dumps(self.as_json(), indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        return _json(self.as_json())
 
 
-def read_manifest(content: bytes) -> Manifest | None:
-    """Read a manifest file."""
-    try:
-        found = json.loads(content)
-        if found["version"] != VERSION:
-            return None
-        return Manifest(
-            layout=Layout(
-                found["kind"],
-                found["agent_id"],
-                found["format"],
-                found["compression"],
-                tuple(found["tables"]),
-                found["partition_by"],
-            ),
-            commits=tuple(_read_commit(each) for each in found["exports"]),
-            files=tuple(_read_file(each) for each in found["files"]),
-            watermark=read_moment(found["watermark"]),
-            extra={name: found[name] for name in ("redacted",) if name in found},
-        )
-    except (ValueError, KeyError, TypeError):
+def read_manifest(directory: Directory, name: str) -> Manifest | None:
+    """Read a manifest; ``None`` only where there is none. One that cannot be read is refused."""
+    found = _read(directory, name)
+    if found is None:
         return None
+    own = ("version", "by", "window", "conversation_id", "rows", "api_total", "excluded", "bytes", "files")
+    try:
+        files = tuple(
+            ExportedFile(each["path"], each["table"], each["rows"], each["bytes"], each["sha256"])
+            for each in found["files"]
+        )
+        return Manifest(
+            {key: value for key, value in found.items() if key not in own},
+            found["by"],
+            read_window(found["window"]),
+            found["rows"],
+            files,
+            found["api_total"],
+            found["excluded"],
+            found.get("conversation_id"),
+        )
+    except (KeyError, TypeError) as error:
+        raise directory.damaged(name, f"{error!r} is missing or no manifest's") from error
 
 
-def _read_commit(found: dict[str, Any]) -> Commit:
-    return Commit(
-        read_window(found),
-        found["rows"],
-        found["api_total"],
-        found["excluded"],
-        found["by"],
-        found.get("conversation_id"),
-    )
+@dataclass(frozen=True, slots=True)
+class OutputState:
+    """What the output is for."""
+
+    contents: Mapping[str, Any] = field(default_factory=dict)
+    erasures: int = 0  # goes up when rows are erased, so that a run that had read them before notices
+
+    def holding(self, directory: Directory, contents: Mapping[str, Any]) -> Self:
+        """Return the state with what an export is about to write; refused where something else is there."""
+        both = self.contents.keys() & contents.keys()
+        differing = [name for name in contents if name in both and contents[name] != self.contents[name]]
+        if not differing:
+            return replace(self, contents={**self.contents, **contents})
+        how = ", ".join(f"{name}: {self.contents[name]}, now {contents[name]}" for name in differing)
+        advice = " for example with {agent_id} in output_path" if "agent_id" in differing else ""
+        raise ChatbaseOutputError(
+            f"{directory.url} holds exports with other settings ({how}). Rows of both would be mixed up "
+            f"there: give this export an output_path of its own,{advice or ' or the same settings'}. "
+            "Nothing was exported."
+        )
+
+    def write(self, write: Write) -> None:
+        """Write the state."""
+        state = {"version": VERSION, "erasures": self.erasures, "contents": dict(self.contents)}
+        write(STATE, _json(state))
 
 
-def _read_file(found: dict[str, Any]) -> ExportedFile:
-    return ExportedFile(
-        found["path"],
-        found["table"],
-        found["rows"],
-        found["bytes"],
-        found["sha256"],
-        read_window(found["window"]),
-        found["by"],
-    )
+def read_state(directory: Directory) -> OutputState | None:
+    """Read the state of an output; ``None`` where there is none. One that cannot be read is refused."""
+    found = _read(directory, STATE)
+    if found is None:
+        if directory.read(OLD_MANIFEST) is not None:
+            raise ChatbaseOutputError(
+                f"{directory.url} holds exports of an earlier version of this provider ({OLD_MANIFEST}), or "
+                "of something else. They are left alone: give an output_path of its own, or remove them. "
+                "Nothing was exported."
+            )
+        return None
+    contents, erasures = found.get("contents"), found.get("erasures")
+    if not isinstance(contents, dict) or not isinstance(erasures, int):
+        raise directory.damaged(STATE, "what it holds is no state of an output")
+    return OutputState(contents, erasures)
 
 
-def _replaces(commit: Commit, file: ExportedFile) -> bool:
-    if commit.by != file.by:
-        return False
-    if commit.window is None or file.window is None:
-        return commit.window is None and file.path.rsplit("/", 1)[-1].startswith(f"{subject_name(commit)}-")
-    return commit.window.covers(file.window)
+def read_watermark(directory: Directory, by: str) -> datetime | None:
+    """
+    Return until when everything was exported, or ``None``. A watermark that cannot be read is refused.
+
+    What changed is looked for since the first load, where it never was before.
+    """
+    names = _watermarks(directory, by)
+    if not names:
+        return read_watermark(directory, CREATED) if by == UPDATED else None
+    name = f"{WATERMARKS}/{names[-1]}"
+    found = read_moment((_read(directory, name) or {}).get("watermark"))
+    if found is None or _watermark_name(by, found) != names[-1]:
+        raise directory.damaged(name, "it is no watermark")
+    return found
 
 
-def subject_name(commit: Commit) -> str:
-    """Return the name that the files of an export begin with."""
-    if commit.window is None:
-        safe = "".join(each if each.isalnum() or each in "._" else "_" for each in str(commit.subject))
-        return f"conversation-{safe}"
-    return commit.window.name if commit.by == CREATED else f"{commit.by}-{commit.window.name}"
+def advance_watermark(directory: Directory, write: Write, by: str, to: datetime) -> None:
+    """
+    Move the watermark forward, never back.
+
+    Each is a file named by its moment, and the latest counts: of runs that end at the same time none takes
+    back what another wrote.
+    """
+    name, there = _watermark_name(by, to), _watermarks(directory, by)
+    if not there or name > there[-1]:
+        write(f"{WATERMARKS}/{name}", _json({"version": VERSION, "watermark": in_utc(to)}))
+    for each in [*there, name]:
+        if each < max([*there, name]):
+            directory.remove(f"{WATERMARKS}/{each}")
 
 
-def _rest_of(old: Commit, new: Commit, kept_files: Iterable[ExportedFile]) -> Iterable[Commit]:
-    """Return what remains of an export, of which a later one has replaced whole days."""
-    if old.by != new.by or old.window is None or new.window is None or not old.window.meets(new.window):
-        same = old.window is None and new.window is None and old.subject == new.subject
-        return [] if same and old.by == new.by else [old]
-    if new.by != CREATED and not new.window.covers(old.window):
-        return [old]  # both are kept: a conversation that changed twice is in both
-    return [
-        replace(old, window=rest, rows=_rows_within(rest, old.by, kept_files), api_total=None)
-        for rest in old.window.without(new.window)
-    ]
+def _watermark_name(by: str, at: datetime) -> str:
+    return f"{by}-{compact(at)}.json"
 
 
-def _rows_within(window: Window, by: str, files: Iterable[ExportedFile]) -> int | None:
-    main = [file for file in files if file.by == by and file.table in _MAIN]
-    return sum(file.rows for file in main if file.window and window.covers(file.window)) if main else None
+def _watermarks(directory: Directory, by: str) -> list[str]:
+    return [name for name in directory.names(WATERMARKS) if name.startswith(f"{by}-")]
 
 
-_MAIN = frozenset(("conversations", "leads", "contacts"))
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def _commit_order(commit: Commit) -> tuple[str, str, str]:
-    window = commit.window.as_json() if commit.window else {"start": "", "end": str(commit.subject)}
-    return commit.by, window["start"], window["end"]
-
-
-def _sum(numbers: Iterable[int | None]) -> int | None:
-    total = 0
-    for number in numbers:
-        if number is None:
-            return None
-        total += number
-    return total
+def _read(directory: Directory, name: str) -> dict[str, Any] | None:
+    found = directory.read_json(name)
+    if found is None:
+        return None
+    version = found.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise directory.damaged(
+            name, f"version {version} is of a newer provider, and this one reads {VERSION}"
+        )
+    if version != VERSION:
+        raise directory.damaged(name, "it is not of this provider")
+    return found

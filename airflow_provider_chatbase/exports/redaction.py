@@ -94,10 +94,13 @@ class Redaction:
         text = value.encode("utf-8", "surrogatepass")
         return hmac.new(self.salt.encode(), text, hashlib.sha256).hexdigest()
 
-    def fingerprint(self) -> str:
-        """Return a text that changes when anything about this changes, and does not show the salt."""
-        named = ",".join(f"{column}={action}" for column, action in sorted(self.actions.items()))
-        return f"{named};{self.hashed('salt') if self.salt else ''}"
+    def as_json(self) -> dict[str, Any]:
+        """Return what was hidden, and what changes when the salt does without showing it."""
+        hashes = "hash" in self.actions.values()
+        return {
+            "redacted": dict(sorted(self.actions.items())) or None,
+            "salt": self.hashed("salt")[:16] if hashes else None,
+        }
 
 
 def read_redaction(value: Any, salt: str | None) -> Redaction:

@@ -1,14 +1,123 @@
-"""An object of the API, of either version, becomes rows of our tables."""
+"""The tables of an export, and how an object of the API, of either version, becomes rows of them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from airflow_provider_chatbase.client.answer import message_parts, parts_text
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
+from airflow_provider_chatbase.client.v2.conversations import messages_in
 from airflow_provider_chatbase.exports.window import read_moment
+from airflow_provider_chatbase.files.formats import Column, Table, json_text, sound_text
+
+CONVERSATIONS = Table(
+    "conversations",
+    (
+        Column("conversation_id"),
+        Column("created_at", "time"),
+        Column("updated_at", "time"),
+        Column("channel"),
+        Column("status"),
+        Column("user_id"),
+        Column("title"),
+        Column("message_count", "integer"),
+        Column("agent_id"),
+        Column("raw", "json"),
+    ),
+)
+
+MESSAGES = Table(
+    "messages",
+    (
+        Column("conversation_id"),
+        Column("message_id"),
+        Column("position", "integer"),
+        Column("role"),
+        Column("text"),
+        Column("created_at", "time"),
+        Column("feedback"),
+        Column("score", "number"),
+        Column("channel"),
+        Column("updated_at", "time"),
+        Column("agent_id"),
+        Column("raw", "json"),
+    ),
+)
+
+TOOL_CALLS = Table(
+    "tool_calls",
+    (
+        Column("conversation_id"),
+        Column("message_id"),
+        Column("position", "integer"),
+        Column("tool_call_id"),
+        Column("tool_name"),
+        Column("input", "json"),
+        Column("output", "json"),
+        Column("created_at", "time"),
+        Column("channel"),
+        Column("updated_at", "time"),
+        Column("agent_id"),
+        Column("raw", "json"),
+    ),
+)
+
+LEADS = Table(
+    "leads",
+    (
+        Column("lead_id"),
+        Column("created_at", "time"),
+        Column("name"),
+        Column("email"),
+        Column("phone"),
+        Column("agent_id"),
+        Column("raw", "json"),
+    ),
+)
+
+CONTACTS = Table(
+    "contacts",
+    (
+        Column("contact_id"),
+        Column("external_id"),
+        Column("created_at", "time"),
+        Column("updated_at", "time"),
+        Column("name"),
+        Column("email"),
+        Column("phone"),
+        Column("custom_attributes", "json"),
+        Column("stripe_accounts", "json"),
+        Column("agent_id"),
+        Column("raw", "json"),
+    ),
+)
+
+TABLES_OF: dict[str, tuple[Table, ...]] = {
+    "conversations": (CONVERSATIONS, MESSAGES, TOOL_CALLS),
+    "leads": (LEADS,),
+    "contacts": (CONTACTS,),
+}
+"""The tables of each kind of export; the first one has a row for each object of the API."""
+
+
+def choose_tables(file_format: str, kind: str, tables: Sequence[str] | None) -> tuple[Table, ...]:
+    """Choose the tables of an export."""
+    known = TABLES_OF[kind]
+    if file_format == "jsonl":
+        if tables is not None and list(tables) != [kind]:
+            raise ChatbaseInputError(
+                f"tables is for csv and parquet: jsonl holds the API's objects whole, in one table {kind!r}."
+            )
+        return known[:1]
+    if tables is None:
+        return known
+    names = [table.name for table in known]
+    if isinstance(tables, str) or not tables or not set(tables) <= set(names):
+        raise ChatbaseInputError(f"tables must be a list of {', '.join(names)}, not {tables!r}.")
+    return tuple(table for table in known if table.name in tables)
+
 
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
@@ -78,15 +187,9 @@ def user_of(item: JsonObject) -> str | None:
     return _text(first_of(item, "userId", "user_id", "customer"))
 
 
-def messages_of(conversation: JsonObject) -> list[JsonObject]:
-    """Return a conversation's messages; none where it was read as a summary."""
-    messages = conversation.get("messages")
-    return [each for each in messages if isinstance(each, dict)] if isinstance(messages, list) else []
-
-
 def _conversation_rows(item: JsonObject, agent_id: str) -> Rows:
     identity, channel, updated = str(item.get("id")), _text(item.get("source")), read_moment(updated_at(item))
-    messages = messages_of(item)
+    messages = messages_in(item)
     conversation = (
         identity,
         read_moment(created_at(item)),
@@ -122,12 +225,12 @@ def _message_row(conversation_id: str, position: int, message: JsonObject, share
         _message_id(conversation_id, position, message),
         position,
         _text(message.get("role")),
-        _sound(parts_text(parts)) if "parts" in message else _text(message.get("content")),
+        sound_text(parts_text(parts)) if "parts" in message else _text(message.get("content")),
         read_moment(created_at(message)),
         _text(message.get("feedback")),
         _number(score if score is not None else message.get("score")),
         *shared,
-        _json(unknown) if unknown else None,
+        json_text(unknown) if unknown else None,
     )
 
 
@@ -151,8 +254,8 @@ def _tool_rows(conversation_id: str, messages: list[JsonObject], shared: Row) ->
             position,
             call_id,
             _text(call.get("toolName")),
-            _json(call["input"]) if "input" in call else None,
-            _json(call["output"]) if "output" in call else None,
+            json_text(call["input"]) if "input" in call else None,
+            json_text(call["output"]) if "output" in call else None,
             read_moment(created_at(message)),
             *shared,
             _unknown(call, _CALL),
@@ -186,8 +289,8 @@ def _contact_rows(item: JsonObject, agent_id: str) -> Rows:
         _text(item.get("name")),
         _text(item.get("email")),
         _text(item.get("phonenumber")),
-        _json(item["custom_attributes"]) if item.get("custom_attributes") is not None else None,
-        _json(item["stripe_accounts"]) if item.get("stripe_accounts") is not None else None,
+        json_text(item["custom_attributes"]) if item.get("custom_attributes") is not None else None,
+        json_text(item["stripe_accounts"]) if item.get("stripe_accounts") is not None else None,
         agent_id,
         _unknown(item, _CONTACT),
     )
@@ -203,24 +306,13 @@ _ROWS: dict[str, Callable[[JsonObject, str], Rows]] = {
 
 def _unknown(item: JsonObject, known: frozenset[str]) -> str | None:
     unknown = {name: value for name, value in item.items() if name not in known}
-    return _json(unknown) if unknown else None
-
-
-def _json(value: Any) -> str:
-    return _sound(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return json_text(unknown) if unknown else None
 
 
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
-        return value if value is None else _sound(value)
-    return _json(value) if isinstance(value, dict | list | bool) else str(value)
-
-
-def _sound(text: str) -> str:
-    """Replace half a surrogate pair, which JSON allows and no table can hold."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return value if value is None else sound_text(value)
+    return json_text(value) if isinstance(value, dict | list | bool) else str(value)
 
 
 def _number(value: Any) -> float | None:

@@ -1,4 +1,9 @@
-"""Where an export is written before it is published, and where a later attempt goes on."""
+"""
+What one attempt has read, between its arrival and its files.
+
+Rows wait in memory up to a budget and then on the local disk; a finished part is a file there, of which the
+files of the export are made. A copy of each part lies in the output: a retry on any machine goes on from it.
+"""
 
 from __future__ import annotations
 
@@ -6,218 +11,323 @@ import json
 import logging
 import os
 import shutil
-import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
 
-from airflow_provider_chatbase.exports.directory import ExportDirectory
+import msgspec
+
+from airflow_provider_chatbase.exports.window import Window, read_window
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.errors import (
+    ChatbaseDamagedFileError,
+    ChatbaseOutputError,
+    ChatbaseStorageError,
+)
 
 log = logging.getLogger(__name__)
 
-PREFIX = "_staging-"
-PLAN, COMMIT = "plan.json", "commit.json"
-ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after its beginning from which on an attempt on another machine counts as dead."""
+FOLDER = "_staging"
+PLAN, PUBLISHING, PROBE = "plan.json", "publishing.json", "probe"
+PUBLISHING_TAKES = 3600.0
+"""Seconds after which an attempt that said it is publishing counts as dead."""
 
-ATTEMPTS_TO_REMOVE = 3
+ATTEMPTS_TO_REMOVE = ATTEMPTS_TO_STAGE = 5
 
-KEPT_IN_MEMORY = 4 * 1024 * 1024
+HELD_IN_MEMORY = 32 * 1024 * 1024
+PIECE = 4 * 1024 * 1024
+_FOOTER = 16
+"""How many bytes at the end of a part say where its list of segments begins."""
 
-_active: set[tuple[str, str]] = set()
-"""The staging directories that this process is working in."""
+Rows = dict[str, list[Any]]
 
-Segment = tuple[str | None, int, int]
-"""A stretch of a part's file: the day of its rows where the export is cut by day, rows, bytes."""
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """Rows that wait on the local disk."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An object of the API, as it will be written."""
+
+    at: datetime | None  # by which it is sorted
+    identity: str
+    rows: Rows | OnDisk | None  # for each table; ``None`` when it is left out on purpose
+    size: int = 0
+
+
+class RowSpool:
+    """Rows whose part is not finished: in memory up to a budget, beyond it on the local disk."""
+
+    def __init__(self, folder: Path, budget: int = HELD_IN_MEMORY) -> None:
+        self._file = os.open(folder / "rows", os.O_RDWR | os.O_CREAT, 0o600)
+        self._end = 0
+        self._left = budget
+
+    def keep(self, rows: Rows, size: int) -> Rows | OnDisk:
+        """Keep rows of about so many bytes."""
+        if size <= self._left:
+            self._left -= size
+            return rows
+        content = msgspec.msgpack.encode(rows)
+        os.pwrite(self._file, content, self._end)
+        self._end += len(content)
+        return OnDisk(self._end - len(content), len(content))
+
+    def take(self, item: Encoded) -> Rows:
+        """Return kept rows, for the last time."""
+        if not isinstance(item.rows, OnDisk):
+            self._left += item.size
+            return item.rows or {}
+        rows: Rows = msgspec.msgpack.decode(os.pread(self._file, item.rows.size, item.rows.offset))
+        return rows
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a part's file: rows of one table, of one day where the export is cut by day."""
+
+    table: str
+    day: str | None
+    rows: int
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedPart:
-    """
-    A part that was read to its end.
+    """A part that was read to its end."""
 
-    :param key: which one; keys sort like the parts.
-    :param rows: how many objects of the API it brought.
-    :param api_total: how many the API counted; ``None`` where it does not say.
-    :param excluded: how many were left out on purpose.
-    :param files: for each table the staged file and its segments.
-    """
+    key: str  # which one; keys sort like the parts
+    rows: int  # how many objects of the API it brought
+    api_total: int | None  # how many the API counted; ``None`` where it does not say
+    excluded: int  # how many were left out on purpose
+    path: Path
+    segments: tuple[Segment, ...]
 
-    key: str
-    rows: int
-    api_total: int | None
-    excluded: int
-    files: dict[str, tuple[str, list[Segment]]]
-
-    def as_bytes(self) -> bytes:
-        """Return the content of its done-file."""
-        return json.dumps(
-            {
-                "key": self.key,
-                "rows": self.rows,
-                "api_total": self.api_total,
-                "excluded": self.excluded,
-                "files": self.files,
-            }
-        ).encode()
-
-
-class PartFile:
-    """The pieces of one table in one part, small ones in memory."""
-
-    def __init__(self) -> None:
-        self.stream = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=KEPT_IN_MEMORY))  # noqa: SIM115
-        self.segments: list[Segment] = []
-
-    def add(self, day: str | None, rows: int, piece: bytes) -> None:
-        """Add a piece."""
-        self.stream.write(piece)
-        self.segments.append((day, rows, len(piece)))
+    def pieces(self, table: str, day: str | None) -> Iterator[tuple[int, bytes]]:
+        """Read the rows of a table and a day: how many, and their bytes."""
+        wanted = [each for each in self.segments if (each.table, each.day) == (table, day)]
+        if wanted:
+            with self.path.open("rb") as stream:
+                for each in wanted:
+                    stream.seek(each.offset)
+                    yield each.rows, stream.read(each.size)
 
 
 class Staging:
-    """The staging directory of one export, the same one for every attempt at it."""
+    """The parts of one attempt, on the local disk and in the output; a retry of the task has the same key."""
 
-    def __init__(self, directory: ExportDirectory, fingerprint: str) -> None:
+    def __init__(self, directory: Directory, key: str) -> None:
         self._directory = directory
-        self.name = f"{PREFIX}{fingerprint}"
-        self._attempt = uuid.uuid4().hex[:8]
+        self.key = key
+        self._local = tempfile.TemporaryDirectory(prefix="chatbase-export-")
+        self.local = Path(self._local.name)
+        self.rows = RowSpool(self.local)
 
     def plan(self) -> dict[str, Any] | None:
         """Return the plan of an earlier attempt, or ``None`` where there is none."""
-        plan = _read_json(self._directory, self.path(PLAN))
-        return plan if isinstance(plan, dict) else None
+        return self._directory.read_json(self._path(PLAN))
 
     def begin(self, plan: dict[str, Any]) -> None:
-        """Take the directory over for this attempt."""
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "begun": time.time()}
-        _active.add((self._directory.url, self.name))
-        self._directory.put(self.path(PLAN), json.dumps({**plan, **owner}).encode())
+        """Note what is to be read, and see whether files can be written and removed here."""
+        self._directory.write_json(self._path(PLAN), plan)
+        self._directory.write(self._path(PROBE), b"")
+        try:
+            self._directory.remove(self._path(PROBE))
+        except ChatbaseOutputError as error:
+            raise ChatbaseOutputError(
+                f"{error.message} An export removes what it has staged and what it replaces: give the "
+                "storage's connection the right to delete (s3:DeleteObject on S3) below output_path. "
+                "Nothing was exported."
+            ) from error
 
-    def leave(self) -> None:
-        """Say that this attempt no longer works in the directory."""
-        _active.discard((self._directory.url, self.name))
-
-    def finished_parts(self) -> list[FinishedPart]:
-        """Return what was read already, by this attempt or by earlier ones."""
-        found = []
-        for name in self._directory.names(self.name):
-            if name.startswith("done-") and name.endswith(".json"):
-                content = json.loads(self._directory.read(self.path(name)))
-                files = {
-                    table: (file, [(day, rows, size) for day, rows, size in segments])
-                    for table, (file, segments) in content.pop("files").items()
-                }
-                found.append(FinishedPart(files=files, **content))
-        return sorted(found, key=lambda part: part.key)
+    def earlier_parts(self) -> list[FinishedPart]:
+        """Fetch what earlier attempts have read."""
+        folder = f"{FOLDER}/{self.key}"
+        names = [name for name in self._directory.names(folder) if name.startswith("part-")]
+        return sorted((self._fetch(name) for name in names), key=lambda part: part.key)
 
     def finish_part(
-        self, key: str, counts: tuple[int, int | None, int], tables: dict[str, PartFile]
+        self,
+        key: str,
+        items: Sequence[Encoded],
+        api_total: int | None,
+        day_of: Callable[[Encoded], str | None],
+        join: Callable[[str, list[Any]], bytes],
     ) -> FinishedPart:
-        """
-        Write a part: its files first, its done-file last.
+        """Write a part. Its copy in the output appears whole or not at all."""
+        kept = [each for each in items if each.rows is not None]
+        name = f"part-{key}"
+        segments: list[Segment] = []
+        with (self.local / name).open("wb") as stream:
+            for day, of_day in groupby(kept, key=day_of):
+                for some in _by_size(of_day):
+                    self._write_segments(stream, segments, day, [self.rows.take(each) for each in some], join)
+            counts = {"key": key, "rows": len(kept), "api_total": api_total}
+            facts = {**counts, "excluded": len(items) - len(kept)}
+            listed = [[each.table, each.day, each.rows, each.offset, each.size] for each in segments]
+            _write_footer(stream, {**facts, "segments": listed})
+        self._stage(lambda: self._copy(self.local / name, self._path(name)))
+        return _read_part(self.local / name)
 
-        The files are named by attempt, so that two attempts at the same part do not meet.
+    def write(self, name: str, content: bytes | Path) -> None:
         """
-        files = {}
-        for table, part in tables.items():
-            name = f"part-{key}-{self._attempt}-{table}"
-            with part.stream as pieces:
-                if part.segments:
-                    pieces.seek(0)
-                    with self._directory.open(self.path(name), "wb") as target:
-                        shutil.copyfileobj(pieces, target)
-            files[table] = (name, part.segments)
-        finished = FinishedPart(key, *counts, files=files)
-        self._directory.put(self.path(f"done-{key}.json"), finished.as_bytes())
-        return finished
+        Write a file of the output, which appears whole.
 
-    def read_part(self, part: FinishedPart, table: str) -> Iterable[tuple[str | None, int, bytes]]:
-        """Read a part's pieces of one table."""
-        name, segments = part.files[table]
-        if not segments:
+        Where folders are things of their own, what a kill leaves of it lies among what is staged.
+        """
+        if not self._directory.has_folders:
+            self._copy(content, name)
             return
-        with self._directory.open(self.path(name)) as stream:
-            for day, rows, size in segments:
-                yield day, rows, stream.read(size)
 
-    def open(self, name: str) -> IO[bytes]:
-        """Open a file for writing, under a name of this attempt's own."""
-        return self._directory.open(self.output(name), "wb")
+        def move() -> None:
+            beside = self._path(f"new-{uuid.uuid4().hex}")
+            self._copy(content, beside)
+            self._directory.move(beside, name)
 
-    def output(self, name: str) -> str:
-        """Return the path of a file that :meth:`open` wrote."""
-        return self.path(f"out-{self._attempt}/{name}")
+        self._stage(move)
 
-    def note_commit(self, paths: Iterable[str]) -> None:
-        """Note the files that are about to appear or to go, for whoever clears up if we cannot."""
-        self._directory.put(self.path(COMMIT), json.dumps(sorted(paths)).encode())
+    def announce(self, window: Window | None) -> None:
+        """Say that files are about to appear that no manifest names yet."""
+        said = {"window": window.as_json() if window else None, "at": time.time()}
+        self._stage(lambda: self._directory.write_json(self._path(PUBLISHING), said))
 
-    def path(self, name: str) -> str:
-        """Return a staged file's path, relative to the export's directory."""
-        return f"{self.name}/{name}"
+    def withdraw(self) -> None:
+        """Say that the manifests are there."""
+        self._directory.remove(self._path(PUBLISHING))
 
-    def noted_commit(self) -> set[str]:
-        """Return what an earlier attempt noted with :meth:`note_commit`."""
-        noted = _read_json(self._directory, self.path(COMMIT))
-        return {str(path) for path in noted} if isinstance(noted, list) else set()
+    def others(self, window: Window | None) -> list[str]:
+        """Return the keys of other attempts at this window, or at one that meets it."""
+        found = []
+        for key in self._directory.names(FOLDER):
+            if key != self.key:
+                try:
+                    plan = self._directory.read_json(f"{FOLDER}/{key}/{PLAN}") or {}
+                except ChatbaseDamagedFileError as error:
+                    log.warning("%s", error)
+                    continue
+                theirs = read_window(plan.get("window"))
+                if window is None or theirs is None or window.meets(theirs):
+                    found.append(key)
+        return found
+
+    def publishes(self, key: str) -> bool:
+        """Say whether another attempt is about to name its files in its manifests."""
+        said = self._directory.read_json(f"{FOLDER}/{key}/{PUBLISHING}")
+        return said is not None and time.time() - float(said.get("at", 0)) < PUBLISHING_TAKES
 
     def remove(self) -> None:
-        """Remove everything that was staged; what another attempt is just writing is left to it."""
-        for _ in range(ATTEMPTS_TO_REMOVE):
+        """Remove what this attempt has staged in the output."""
+        remove_attempt(self._directory, self.key)
+
+    def close(self) -> None:
+        """Remove what lies on the local disk."""
+        self.rows.close()
+        self._local.cleanup()
+
+    def _path(self, name: str) -> str:
+        return f"{FOLDER}/{self.key}/{name}"
+
+    def _stage(self, write: Callable[[], None]) -> None:
+        """Write into the staging folder, which another run of the window may just be removing."""
+        for attempt in range(1, ATTEMPTS_TO_STAGE + 1):
             try:
-                self._directory.remove(self.name)
-            except OSError as error:
-                log.info("%s is not removed yet: %s", self.path(""), error)
+                write()
+            except ChatbaseOutputError as error:
+                if attempt == ATTEMPTS_TO_STAGE or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
             else:
                 return
 
+    def _copy(self, content: bytes | Path, to: str) -> None:
+        if isinstance(content, bytes):
+            self._directory.write(to, content)
+            return
+        with content.open("rb") as file, self._directory.replacing(to) as copy:
+            shutil.copyfileobj(file, copy, PIECE)
 
-def clear_leftovers(directory: ExportDirectory, own: str) -> None:
-    """Remove what dead attempts left behind. What is alive, on this machine or another, stays."""
-    for name in directory.names():
-        if not name.startswith(PREFIX) or name == own or _alive(directory, name):
-            continue
-        log.info("Removing what a dead attempt left behind: %s/%s", directory.url, name)
-        noted = _read_json(directory, f"{name}/{COMMIT}")
-        published = directory.published()
-        for path in noted if isinstance(noted, list) else ():
-            if path not in published:
-                directory.remove_file_and_empty_parents(path)
-        directory.remove(name)
+    def _fetch(self, name: str) -> FinishedPart:
+        with self._directory.open(self._path(name)) as staged, (self.local / name).open("wb") as stream:
+            shutil.copyfileobj(staged, stream, PIECE)
+        try:
+            return _read_part(self.local / name)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise self._directory.damaged(self._path(name), str(error)) from error
 
-
-def _alive(directory: ExportDirectory, name: str) -> bool:
-    plan = _read_json(directory, f"{name}/{PLAN}")
-    if not isinstance(plan, dict):
-        return False
-    if plan.get("host") != socket.gethostname():
-        begun = plan.get("begun")
-        return isinstance(begun, int | float) and time.time() - begun < ABANDONED_AFTER
-    if plan.get("pid") == os.getpid():
-        return (directory.url, name) in _active
-    return process_runs(plan.get("pid"))
-
-
-def process_runs(pid: Any) -> bool:
-    """Say whether a process of this machine is alive."""
-    if not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    def _write_segments(
+        self,
+        stream: IO[bytes],
+        segments: list[Segment],
+        day: str | None,
+        items: list[Rows],
+        join: Callable[[str, list[Any]], bytes],
+    ) -> None:
+        for table in items[0]:
+            rows = [row for each in items for row in each[table]]
+            if rows:
+                piece = join(table, rows)
+                segments.append(Segment(table, day, len(rows), stream.tell(), len(piece)))
+                stream.write(piece)
 
 
-def _read_json(directory: ExportDirectory, name: str) -> Any:
-    content = directory.read_if_there(name)
-    try:
-        return None if content is None else json.loads(content)
-    except ValueError:
-        return None
+def remove_attempt(directory: Directory, key: str) -> None:
+    """Remove what an attempt has staged, even if it is just writing, or somebody else removes it too."""
+    folder = f"{FOLDER}/{key}"
+    for attempt in range(1, ATTEMPTS_TO_REMOVE + 1):
+        try:
+            directory.remove_folder(folder)
+        except ChatbaseStorageError:
+            if attempt == ATTEMPTS_TO_REMOVE:
+                raise
+        if not directory.names(folder):
+            break
+    if directory.local:
+        with suppress(OSError):  # others work there
+            Path(directory.path(FOLDER)).rmdir()
+
+
+def _by_size(items: Iterable[Encoded]) -> Iterator[list[Encoded]]:
+    """Group objects, so that no group is much longer than a piece."""
+    some: list[Encoded] = []
+    size = 0
+    for each in items:
+        some.append(each)
+        size += each.size
+        if size >= PIECE:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _write_footer(stream: IO[bytes], facts: dict[str, Any]) -> None:
+    begins = stream.tell()
+    stream.write(json.dumps(facts).encode())
+    stream.write(f"{begins:0{_FOOTER}x}".encode())
+
+
+def _read_part(path: Path) -> FinishedPart:
+    with path.open("rb") as stream:
+        stream.seek(-_FOOTER, os.SEEK_END)
+        ends = stream.tell()
+        begins = int(stream.read(), 16)
+        stream.seek(begins)
+        facts = json.loads(stream.read(ends - begins))
+    segments = tuple(Segment(*each) for each in facts.pop("segments"))
+    return FinishedPart(**facts, path=path, segments=segments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
 from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -105,12 +104,16 @@ def look_back(window: Window, by: timedelta) -> Window:
         return Window(EPOCH, window.end)
 
 
-def days_of(window: Window) -> list[Window]:
-    """Cut a window at midnights in UTC."""
-    cuts = [window.start]
-    while (midnight := floor_day(cuts[-1]) + timedelta(days=1)) < window.end:
-        cuts.append(midnight)
-    return [Window(*bounds) for bounds in pairwise([*cuts, window.end])]
+def require_days(window: Window) -> Window:
+    """Refuse a window that is not whole days: a day that is read in part would lose its rest."""
+    if (floor_day(window.start), floor_day(window.end)) == (window.start, window.end):
+        return window
+    raise ChatbaseInputError(
+        f"partition_by='day' replaces whole days (UTC), and the window from {in_utc(window.start)} to "
+        f"{in_utc(window.end)} is none: of a day that is only read in part the rest would be lost. Give "
+        "start and end at midnight in UTC. For a schedule by the hour, or in local time, leave partition_by "
+        "out and give each run a directory of its own by output_path. Nothing was exported."
+    )
 
 
 def parse_moment(name: str, value: Any) -> datetime:

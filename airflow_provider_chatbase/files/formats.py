@@ -150,7 +150,13 @@ class JsonLines(_Lines):
         return json_line(table.record(row))
 
 
-_FORMULA = re.compile(r"^\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|^[\t\r\n]")
+_FORMULA = re.compile(r"'*(?:\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|[\t\r\n])")
+"""What a spreadsheet takes for a formula, and what is escaped already: else two texts would look the same."""
+
+
+def escape_formula(text: str) -> str:
+    """Keep a spreadsheet from taking a text for a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 class Csv(_Lines):
@@ -169,7 +175,7 @@ class Csv(_Lines):
 
     def _csv_cell(self, cell: Any) -> Any:
         if isinstance(cell, str):
-            return f"'{cell}" if self._escape_formulas and _FORMULA.match(cell) else cell
+            return escape_formula(cell) if self._escape_formulas else cell
         if isinstance(cell, datetime):
             return cell.astimezone(UTC).isoformat().replace("+00:00", "Z")
         return json_text(cell) if isinstance(cell, bool | list) else cell

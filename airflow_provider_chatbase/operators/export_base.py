@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.operators._task import ChatbaseOperator
@@ -11,16 +11,22 @@ from airflow_provider_chatbase.operators._task import ChatbaseOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_chatbase.exports.job import Outcome
-    from airflow_provider_chatbase.exports.manifest import Manifest
-    from airflow_provider_chatbase.exports.spec import ExportSpec
+    from airflow_provider_chatbase.exports.export import Exported, ExportSettings
+    from airflow_provider_chatbase.exports.files_target import FileSettings
+    from airflow_provider_chatbase.exports.redaction import Redaction
     from airflow_provider_chatbase.exports.window import Moment, Window
+    from airflow_provider_chatbase.files.directory import Directory
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
 FileFormat = Literal["jsonl", "csv", "parquet"]
 Compression = Literal["gzip", "zstd"]
 
 FEW = 3
 """So many files at the most are named in the result, which stays under 2 kB; the manifest names all."""
+
+
+MARGIN = 120.0
+"""Seconds that Chatbase may need, at the most, to show a conversation that was created."""
 
 
 class ExportOperator(ChatbaseOperator):
@@ -34,12 +40,17 @@ class ExportOperator(ChatbaseOperator):
     :param first_start: where to begin as long as there is no watermark and no window.
     :param file_format: ``jsonl`` (the API's objects), ``csv`` or ``parquet`` (tables).
     :param compression: ``gzip`` or ``zstd``; for Parquet the codec inside the file.
-    :param partition_by: ``day`` puts each day (UTC) into a directory of its own.
+    :param partition_by: ``day`` puts each day (UTC) into a directory of its own, and replaces it as a whole;
+        the window must be whole days, and one that ends now ends with the last whole day.
     :param redact: what to hide before anything is written: a dict of column to ``drop``, ``mask``, ``hash``
         or ``detect`` (e-mail addresses and phone numbers in texts); ``*`` with ``detect`` means every text.
-    :param redact_salt: goes into the hashes; keep it secret.
+    :param redact_salt: goes into the hashes. It may be a template such as ``{{ var.value.chatbase_salt }}``;
+        it is not shown among the rendered fields, and hidden from the log.
+    :param redact_salt_conn_id: an Airflow connection whose password is the salt, in its place.
     :param escape_formulas: for CSV, keep a spreadsheet from taking a text for a formula.
     :param concurrency: how many parts of the window are read at the same time.
+    :param margin: seconds by which a window that ends now ends earlier, by Chatbase's clock: a conversation
+        may show a moment after it was created.
     :param storage_conn_id: the storage's Airflow connection; it may stand in the URL too.
     :param agent_id: the agent; by default the connection's.
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
@@ -55,7 +66,7 @@ class ExportOperator(ChatbaseOperator):
         "compression",
         "partition_by",
         "redact",
-        "redact_salt",
+        "redact_salt_conn_id",
         "storage_conn_id",
     )
 
@@ -74,8 +85,10 @@ class ExportOperator(ChatbaseOperator):
         partition_by: Literal["day"] | None = None,
         redact: Mapping[str, str] | None = None,
         redact_salt: str | None = None,
+        redact_salt_conn_id: str | None = None,
         escape_formulas: bool = True,
         concurrency: int = 32,
+        margin: float = MARGIN,
         storage_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -89,8 +102,10 @@ class ExportOperator(ChatbaseOperator):
         self.partition_by = partition_by
         self.redact = redact
         self.redact_salt = redact_salt
+        self.redact_salt_conn_id = redact_salt_conn_id
         self.escape_formulas = escape_formulas
         self.concurrency = concurrency
+        self.margin = margin
         self.storage_conn_id = storage_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -98,34 +113,35 @@ class ExportOperator(ChatbaseOperator):
         Export.
 
         :param context: the task's context.
-        :return: counts and places; the files themselves are listed in the manifest.
+        :return: counts and places; the files themselves are listed in the manifests.
         :raises ChatbaseIncompleteExportError: when fewer objects arrive than the API counts.
         :raises AirflowSkipException: when earlier runs have exported everything until now.
         """
-        from airflow_provider_chatbase.export_runs import asset_watermark, emit_asset_events, output_url
-        from airflow_provider_chatbase.exports.errors import storage_errors
-        from airflow_provider_chatbase.exports.job import export
-        from airflow_provider_chatbase.object_storage import open_directory
+        from airflow_provider_chatbase.exports.export import export
+        from airflow_provider_chatbase.exports.files_target import FilesTarget
+        from airflow_provider_chatbase.files.directory import open_directory
+        from airflow_provider_chatbase.operators.export_context import emit_asset_events, output_url
 
         with self.hook() as hook:
+            self._check()
             agent_id = hook.agent_or_default(self.agent_id)
             directory = open_directory(output_url(self.output_path, agent_id, context), self.storage_conn_id)
-            with storage_errors(directory.url):
-                manifest = directory.read_manifest()
-            if manifest is None or manifest.watermark is None:
-                watermark = asset_watermark(self.outlets, context, self.kind, agent_id)
-            else:
-                watermark = manifest.watermark
-            spec = self._spec(agent_id, hook.connection.settings.api_version, manifest, watermark, context)
-            outcome = export(hook.open_async_client, directory, spec)
-        result = self._result(outcome, directory.url)
+            settings = self._settings(hook, agent_id, directory, context)
+            target = FilesTarget(directory, settings, self._file_settings())
+            exported = export(hook.open_async_client, target, settings)
+        result = self._result(exported, settings, directory)
         self.log.info(
-            "Exported %d %s (%d bytes in %d files) to %s.",
+            "Exported %d %s of agent %s (the API counts %s, %d left out on purpose), window %s: %d bytes in "
+            "%d files to %s.",
             result["rows"],
             self.kind,
+            agent_id,
+            result["api_total"],
+            result["excluded"],
+            result["window"],
             result["bytes"],
             result["file_count"],
-            directory.url,
+            result["output_path"],
         )
         self._exported = result
         emit_asset_events(self.outlets, context, result)
@@ -137,50 +153,44 @@ class ExportOperator(ChatbaseOperator):
 
         :param _task_instance: the task instance.
         """
-        from airflow_provider_chatbase.export_runs import lineage
+        from airflow_provider_chatbase.operators.export_context import lineage
 
         exported = getattr(self, "_exported", None)
         return lineage(exported) if exported else None
 
-    def _spec(
-        self,
-        agent_id: str,
-        api_version: str,
-        manifest: Manifest | None,
-        watermark: datetime | None,
-        context: Context,
-    ) -> ExportSpec:
-        from airflow_provider_chatbase.export_runs import attempt_of
-        from airflow_provider_chatbase.exports.formats import choose_tables
-        from airflow_provider_chatbase.exports.manifest import Layout
-        from airflow_provider_chatbase.exports.redaction import read_redaction
-        from airflow_provider_chatbase.exports.spec import ExportSpec, cover_files
+    def _settings(
+        self, hook: ChatbaseHook, agent_id: str, directory: Directory, context: Context
+    ) -> ExportSettings:
+        from airflow_provider_chatbase.exports.export import ExportSettings
         from airflow_provider_chatbase.exports.window import ends_now
+        from airflow_provider_chatbase.operators._task import task_identity
+        from airflow_provider_chatbase.operators.export_context import data_interval
 
-        self._check()
-        partition_by = self._partition_by()
-        tables = choose_tables(self.file_format, self.kind, self._tables())
-        window = self._window(watermark, context)
-        if window is not None:
-            window = cover_files(window, manifest, self._by(), partition_by)
-        open_ended = window is not None and ends_now(self.start, self.end, _interval(context))
-        return ExportSpec(
-            layout=Layout(
-                self.kind,
-                agent_id,
-                self.file_format,
-                self.compression,
-                tuple(table.name for table in tables),
-                partition_by,
-            ),
+        window = self._window(hook, agent_id, directory, context)
+        return ExportSettings(
+            kind=self.kind,
+            agent_id=agent_id,
             window=window,
             by=self._by(),
-            api_version=api_version,
-            redaction=read_redaction(self.redact, self.redact_salt),
-            escape_formulas=self.escape_formulas,
+            api_version=hook.connection.settings.api_version,
+            redaction=self._redaction(context),
             concurrency=self.concurrency,
-            attempt_of=attempt_of(context) if open_ended else None,
+            attempt=str(task_identity(context) or ""),
+            ends_now=window is not None and ends_now(self.start, self.end, data_interval(context)),
+            margin=timedelta(seconds=self.margin),
             **self._selection(),
+        )
+
+    def _file_settings(self) -> FileSettings:
+        from airflow_provider_chatbase.exports.files_target import FileSettings
+
+        tables = self._tables()
+        return FileSettings(
+            file_format=self.file_format,
+            compression=self.compression or None,
+            tables=None if tables is None else tuple(tables),
+            partition_by=self._partition_by(),
+            escape_formulas=self.escape_formulas,
         )
 
     def _check(self) -> None:
@@ -188,27 +198,51 @@ class ExportOperator(ChatbaseOperator):
 
         if self.partition_by not in (None, "", "day"):
             raise ChatbaseInputError(f"partition_by must be 'day' or None, not {self.partition_by!r}.")
-        if (
-            isinstance(self.concurrency, bool)
-            or not isinstance(self.concurrency, int)
-            or self.concurrency < 1
-        ):
-            raise ChatbaseInputError(f"concurrency must be a number from 1, not {self.concurrency!r}.")
+        if self.partition_by and self._by() != "created":
+            raise ChatbaseInputError(
+                "partition_by='day' owns whole days, and this export brings what changed on any day, or one "
+                "conversation. Leave partition_by out; each run then has a directory of its own."
+            )
+        for name, least in (("concurrency", 1), ("margin", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+                raise ChatbaseInputError(f"{name} must be a number from {least}, not {value!r}.")
 
-    def _window(self, watermark: datetime | None, context: Context) -> Window | None:
+    def _redaction(self, context: Context) -> Redaction:
+        from airflow_provider_chatbase.exports.redaction import read_redaction
+        from airflow_provider_chatbase.operators.export_context import read_salt
+
+        return read_redaction(self.redact, read_salt(self, context))
+
+    def _window(
+        self, hook: ChatbaseHook, agent_id: str, directory: Directory, context: Context
+    ) -> Window | None:
+        """Choose the window; the present is told by Chatbase's clock, and only asked for where it matters."""
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
-        from airflow_provider_chatbase.exports.window import choose_window
+        from airflow_provider_chatbase.client.rate_limiter import shared_limiter
+        from airflow_provider_chatbase.exports.manifest import read_watermark
+        from airflow_provider_chatbase.exports.reading import first_page
+        from airflow_provider_chatbase.exports.window import choose_window, ends_now, in_utc, require_days
+        from airflow_provider_chatbase.operators.export_context import data_interval, export_until, settle
 
-        until = _until(context)
-        interval = _interval(context)
+        settings, interval = hook.connection.settings, data_interval(context)
+        watermark = read_watermark(directory, self._by())
+        by_day, margin = self._partition_by() is not None, timedelta(seconds=self.margin)
+        limiter = shared_limiter(settings, "main")
+        if ends_now(self.start, self.end, interval):
+            hook.client.send(first_page(self.kind, agent_id, settings.api_version))
+        now = limiter.server_now()
+        until = export_until(context, now, margin, whole_days=by_day)
         window = choose_window(self.start, self.end, interval, until, watermark, self._first_start())
         if window is None:
             raise AirflowSkipException(
                 f"Earlier runs have exported everything until {watermark}, and this run is to export until "
-                f"{until}. To export a window again, give start and end."
+                f"{in_utc(until)}. To export a window again, give start and end."
             )
-        return window
+        if self.end in (None, "") and not ends_now(self.start, self.end, interval):
+            settle(window.end, now, margin)
+        return require_days(window) if by_day else window
 
     def _first_start(self) -> Moment | None:
         return self.first_start
@@ -225,39 +259,29 @@ class ExportOperator(ChatbaseOperator):
     def _selection(self) -> dict[str, Any]:
         return {}
 
-    def _result(self, outcome: Outcome, url: str) -> dict[str, Any]:
-        from airflow_provider_chatbase.exports.manifest import MANIFEST
+    def _result(self, exported: Exported, settings: ExportSettings, directory: Directory) -> dict[str, Any]:
+        from airflow_provider_chatbase.exports.manifest import MANIFESTS
         from airflow_provider_chatbase.exports.window import in_utc
+        from airflow_provider_chatbase.operators.export_context import without_connection
 
-        commit, manifest = outcome.commit, outcome.manifest
-        tables: dict[str, int] = dict.fromkeys(manifest.layout.tables, 0)
-        for file in outcome.files:
-            tables[file.table] += file.rows
+        url = without_connection(directory.url)
+        tables: dict[str, int] = {}
+        for file in exported.files:
+            tables[file.table] = tables.get(file.table, 0) + file.rows
+        manifest = exported.manifests[0] if len(exported.manifests) == 1 else MANIFESTS
         return {
             "kind": self.kind,
-            "agent_id": manifest.layout.agent_id,
-            "format": manifest.layout.file_format,
-            "window": commit.window.as_json() if commit.window else None,
-            "rows": commit.rows,
-            "api_total": commit.api_total,
-            "excluded": commit.excluded,
-            "bytes": sum(file.size for file in outcome.files),
+            "agent_id": settings.agent_id,
+            "format": self.file_format,
+            "window": exported.window.as_json() if exported.window else None,
+            "rows": exported.rows,
+            "api_total": exported.api_total,
+            "excluded": exported.excluded,
+            "bytes": sum(file.size for file in exported.files),
             "tables": tables,
-            "file_count": len(outcome.files),
-            "files": [file.as_json() for file in outcome.files] if len(outcome.files) <= FEW else None,
-            "watermark": in_utc(manifest.watermark) if manifest.watermark else None,
+            "file_count": len(exported.files),
+            "files": [file.as_json() for file in exported.files] if len(exported.files) <= FEW else None,
+            "watermark": in_utc(exported.watermark) if exported.watermark else None,
             "output_path": url,
-            "manifest_path": f"{url}/{MANIFEST}",
+            "manifest_path": f"{url}/{manifest}",
         }
-
-
-def _interval(context: Context) -> tuple[datetime | None, datetime | None]:
-    return context.get("data_interval_start"), context.get("data_interval_end")
-
-
-def _until(context: Context) -> datetime:
-    """Return until when to export where no end is given: a scheduled run's moment, else the present."""
-    run_type = str(getattr(context.get("dag_run"), "run_type", "")).rsplit(".", 1)[-1].lower()
-    end = context.get("data_interval_end")
-    now = datetime.now(tz=UTC)
-    return min(end, now) if end is not None and run_type in ("scheduled", "backfill") else now

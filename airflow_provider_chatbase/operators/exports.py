@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_chatbase.exports.window import Moment, Window
+    from airflow_provider_chatbase.files.directory import Directory
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
 
 class ChatbaseExportConversationsOperator(ExportOperator):
@@ -108,12 +110,14 @@ class ChatbaseExportConversationsOperator(ExportOperator):
             )
         return back
 
-    def _window(self, watermark: datetime | None, context: Context) -> Window | None:
+    def _window(
+        self, hook: ChatbaseHook, agent_id: str, directory: Directory, context: Context
+    ) -> Window | None:
         from airflow_provider_chatbase.exports.window import look_back
 
         if self.conversation_id:
             return None
-        window, back = super()._window(watermark, context), self._lookback()
+        window, back = super()._window(hook, agent_id, directory, context), self._lookback()
         return look_back(window, back) if window is not None and back is not None else window
 
     def _partition_by(self) -> str | None:
@@ -176,7 +180,8 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
     :param output_path: URL of the directory.
     :param user_ids: erase the conversations of these users.
     :param conversation_ids: erase these conversations.
-    :param redact_salt: the salt of the exports, where they hash the users' ids.
+    :param redact_salt: the salt of the exports, where they hash the users' ids; as of the exports.
+    :param redact_salt_conn_id: an Airflow connection whose password is the salt, in its place.
     :param dry_run: only count.
     :param storage_conn_id: the storage's Airflow connection; it may stand in the URL too.
     """
@@ -185,7 +190,7 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         "output_path",
         "user_ids",
         "conversation_ids",
-        "redact_salt",
+        "redact_salt_conn_id",
         "storage_conn_id",
     )
 
@@ -196,6 +201,7 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         user_ids: Sequence[str] | None = None,
         conversation_ids: Sequence[str] | None = None,
         redact_salt: str | None = None,
+        redact_salt_conn_id: str | None = None,
         dry_run: bool = False,
         storage_conn_id: str | None = None,
         **kwargs: Any,
@@ -205,6 +211,7 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         self.user_ids = user_ids
         self.conversation_ids = conversation_ids
         self.redact_salt = redact_salt
+        self.redact_salt_conn_id = redact_salt_conn_id
         self.only_count = dry_run
         self.storage_conn_id = storage_conn_id
 
@@ -217,14 +224,15 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         """
         from airflow_provider_chatbase.exceptions import fail_at_once
         from airflow_provider_chatbase.exports.erasure import erase
-        from airflow_provider_chatbase.object_storage import open_directory
+        from airflow_provider_chatbase.files.directory import open_directory
+        from airflow_provider_chatbase.operators.export_context import read_salt
 
         with fail_at_once():
             report = erase(
                 open_directory(self.output_path, self.storage_conn_id),
                 _names(self.user_ids),
                 _names(self.conversation_ids),
-                self.redact_salt,
+                read_salt(self, context),
                 self.only_count,
             ).as_json()
         self.log.info(

@@ -24,6 +24,7 @@ from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
 from airflow_provider_chatbase.sync.html_text import html_to_text
 from airflow_provider_chatbase.sync.payloads import (
     LINK_OPTIONS,
+    DeclaredText,
     FilePayload,
     Kind,
     LinkPayload,
@@ -313,7 +314,7 @@ def _declared(kind: Kind, key: str, payload: Payload) -> DeclaredSource:
     return DeclaredSource(kind, key, payload.digest, lambda: payload)
 
 
-def _payload(record: Any, place: str) -> tuple[Kind, str, Payload]:
+def _payload(record: Any, place: str) -> tuple[Kind, str, DeclaredText]:
     if not isinstance(record, Mapping):
         what = f": {record[:100]}" if isinstance(record, str) else ""
         raise ChatbaseInputError(f"{place} is no object with fields{what}.")

@@ -24,12 +24,10 @@ def ours(options: argparse.Namespace) -> Run:
     from airflow_provider_chatbase.client import AsyncChatbaseClient
     from airflow_provider_chatbase.client.settings import ClientSettings
     from airflow_provider_chatbase.client.transport import load_async_backend
-    from airflow_provider_chatbase.exports.directory import ExportDirectory
-    from airflow_provider_chatbase.exports.formats import choose_tables
-    from airflow_provider_chatbase.exports.job import export
-    from airflow_provider_chatbase.exports.manifest import Layout
-    from airflow_provider_chatbase.exports.spec import ExportSpec
+    from airflow_provider_chatbase.exports.export import ExportSettings, export
+    from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
     from airflow_provider_chatbase.exports.window import Window
+    from airflow_provider_chatbase.files.directory import Directory
 
     load_async_backend()
 
@@ -37,11 +35,10 @@ def ours(options: argparse.Namespace) -> Run:
         return AsyncChatbaseClient(ClientSettings(api_key=options.key, host=options.url))
 
     now = datetime.now(tz=UTC).replace(microsecond=0)
-    tables = tuple(table.name for table in choose_tables(options.format, "conversations", None))
-    layout = Layout("conversations", options.agent, options.format, None, tables)
-    spec = ExportSpec(layout, Window(now - timedelta(days=400), now))
-    directory = ExportDirectory(LocalFileSystem(), f"{options.path}/ours", f"file://{options.path}/ours")
-    return lambda: export(client, directory, spec).commit.rows or 0
+    settings = ExportSettings("conversations", options.agent, Window(now - timedelta(days=400), now))
+    directory = Directory(LocalFileSystem(), f"{options.path}/ours", f"file://{options.path}/ours")
+    target = FilesTarget(directory, settings, FileSettings(options.format))
+    return lambda: export(client, target, settings).rows
 
 
 def sequential(options: argparse.Namespace) -> Run:

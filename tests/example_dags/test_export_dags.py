@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,15 @@ def connections(simulator):
     return {"chatbase_default": {**connection, "extra": {"agent_id": simulator.agent_id}}}
 
 
-def pass_the_watermark(directory: Path) -> None:
-    """Windows are whole seconds: within the one that the last export ended at there is nothing to export."""
-    watermark = json.loads((directory / "_manifest.json").read_bytes())["watermark"]
-    while datetime.now(tz=UTC) < datetime.fromisoformat(watermark) + timedelta(seconds=1):
-        time.sleep(0.05)
+def a_night_later(output: Path) -> None:
+    """Let the last run have been that of the night before."""
+    [there] = (output / "_watermark").iterdir()
+    found = json.loads(there.read_bytes())
+    night_before = datetime.fromisoformat(found["watermark"]) - timedelta(days=1)
+    there.unlink()
+    (output / "_watermark" / f"created-{night_before:%Y%m%dT%H%M%SZ}.json").write_text(
+        json.dumps({**found, "watermark": night_before.isoformat()})
+    )
 
 
 def test_the_nightly_export_goes_on_where_it_ended(run_dag, connections, simulator, tmp_path):
@@ -54,20 +57,17 @@ def test_the_nightly_export_goes_on_where_it_ended(run_dag, connections, simulat
         each for each in simulator.store.conversations(simulator.agent_id) if each.created_at < recent
     )
     simulator.add_message(grown.id, "One more thing")
-    simulator.create_conversations(at=datetime.now(tz=UTC).timestamp() - 5)
-    pass_the_watermark(tmp_path / "conversations")
+    midnight = datetime.now(tz=UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    simulator.create_conversations(at=midnight.timestamp() - 5)
+    for output in ("conversations", "leads"):
+        a_night_later(tmp_path / output)
     finished = run_dag(dag, conf=conf, connections=connections)
     assert finished.state == "success"
-    manifest = json.loads((tmp_path / "conversations" / "_manifest.json").read_bytes())
-    counts: dict[str, int] = {}
-    for file in manifest["files"]:
-        if file["table"] == "conversations":
-            table = pq.read_table(tmp_path / "conversations" / file["path"], partitioning=None)
-            for row in table.to_pylist():
-                assert row["conversation_id"] not in counts
-                counts[row["conversation_id"]] = row["message_count"]
+    rows = pq.read_table(tmp_path / "conversations" / "conversations", partitioning=None).to_pylist()
+    counts = {row["conversation_id"]: row["message_count"] for row in rows}
+    assert len(counts) == len(rows)
     truth = simulator.store.conversations(simulator.agent_id)
-    assert counts == {each.id: len(each.messages) for each in truth}
+    assert counts == {each.id: len(each.messages) for each in truth if each.created_at < midnight.timestamp()}
 
 
 def test_the_report_shows_what_there_is(run_dag, connections, simulator, tmp_path):
@@ -77,8 +77,12 @@ def test_the_report_shows_what_there_is(run_dag, connections, simulator, tmp_pat
     conf = {"output_path": f"file://{tmp_path}/export", "report_path": f"file://{report}", "days": 30}
     finished = run_dag(dag, conf=conf, connections=connections)
     assert finished.state == "success"
-    start = datetime.fromisoformat(finished.xcoms["export"]["window"]["start"]).timestamp()
-    truth = [each for each in simulator.store.conversations(simulator.agent_id) if each.created_at >= start]
+    start, end = (
+        datetime.fromisoformat(finished.xcoms["export"]["window"][name]).timestamp()
+        for name in ("start", "end")
+    )
+    everything = simulator.store.conversations(simulator.agent_id)
+    truth = [each for each in everything if start <= each.created_at < end]
     messages = [message for each in truth for message in each.messages]
     totals = finished.xcoms["report"]
     assert totals["conversations"] == len(truth) > 0

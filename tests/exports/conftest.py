@@ -16,15 +16,15 @@ from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient, RetryPolicy
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.exports.directory import ExportDirectory
-from airflow_provider_chatbase.exports.formats import choose_tables
-from airflow_provider_chatbase.exports.job import Outcome, export
-from airflow_provider_chatbase.exports.manifest import Layout
-from airflow_provider_chatbase.exports.spec import ExportSpec
+from airflow_provider_chatbase.exports.export import Exported, ExportSettings, export
+from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
+from airflow_provider_chatbase.exports.manifest import read_watermark
 from airflow_provider_chatbase.exports.window import Window, floor_day
+from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Simulator
 
 PATIENT = RetryPolicy(max_attempts=8, first_wait=0.01, longest_backoff=0.05)
+LOOK = ("file_format", "compression", "tables", "partition_by", "escape_formulas")
 
 
 @pytest.fixture
@@ -38,30 +38,22 @@ class Exports:
     """Exports of one simulator into one directory."""
 
     simulator: Simulator
-    directory: ExportDirectory
+    directory: Directory
 
     def settings(self, **more: Any) -> ClientSettings:
         return ClientSettings(api_key=self.simulator.api_key, host=self.simulator.url, **more)
 
-    def spec(self, window: Window | None = None, **more: Any) -> ExportSpec:
-        kind = more.pop("kind", "conversations")
-        file_format = more.pop("file_format", "jsonl")
-        tables = choose_tables(file_format, kind, more.pop("tables", None))
-        layout = Layout(
-            kind,
-            more.pop("agent_id", self.simulator.agent_id),
-            file_format,
-            more.pop("compression", None),
-            tuple(table.name for table in tables),
-            more.pop("partition_by", None),
-        )
-        return ExportSpec(layout, window, **more)
+    def target(self, settings: ExportSettings, **look: Any) -> FilesTarget:
+        return FilesTarget(self.directory, settings, FileSettings(**look))
 
-    def run(self, window: Window | None = None, **more: Any) -> Outcome:
+    def run(self, window: Window | None = None, **more: Any) -> Exported:
         async def client() -> AsyncChatbaseClient:
             return AsyncChatbaseClient(self.settings(), PATIENT)
 
-        return export(client, self.directory, self.spec(window, **more))
+        look = {name: more.pop(name) for name in LOOK if name in more}
+        named = {"kind": "conversations", "agent_id": self.simulator.agent_id, **more}
+        settings = ExportSettings(window=window, **named)
+        return export(client, self.target(settings, **look), settings)
 
     @property
     def path(self) -> Path:
@@ -75,17 +67,20 @@ class Exports:
             if window is None or window.holds(each.created_at)
         }
 
+    def manifests(self) -> list[dict[str, Any]]:
+        return [json.loads(each.read_bytes()) for each in sorted((self.path / "_manifests").glob("*.json"))]
+
     def objects(self) -> list[dict[str, Any]]:
-        """Return what a reader sees who goes by the manifest; fail when it promises what is not there."""
-        manifest = json.loads((self.path / "_manifest.json").read_bytes())
+        """Return what a reader sees who goes by the manifests; fail when one promises what is not there."""
         found = []
-        for file in manifest["files"]:
-            content = (self.path / file["path"]).read_bytes()
-            assert hashlib.sha256(content).hexdigest() == file["sha256"]
-            assert len(content) == file["bytes"]
-            lines = content.splitlines()
-            assert len(lines) == file["rows"]
-            found += [json.loads(line) for line in lines]
+        for manifest in self.manifests()[::-1]:
+            for file in manifest["files"]:
+                content = (self.path / file["path"]).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == file["sha256"]
+                assert len(content) == file["bytes"]
+                lines = content.splitlines()
+                assert len(lines) == file["rows"]
+                found += [json.loads(line) for line in lines]
         return found
 
     def seen(self) -> dict[str, Any]:
@@ -93,6 +88,14 @@ class Exports:
         found = {each["id"]: [message["id"] for message in each["messages"]] for each in self.objects()}
         assert len(found) == len(self.objects())
         return found
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files with rows."""
+        return {name: content for name, content in self.everything().items() if not name.startswith("_")}
+
+    @property
+    def watermark(self) -> datetime | None:
+        return read_watermark(self.directory, "created")
 
     def everything(self) -> dict[str, bytes]:
         return {
@@ -106,7 +109,7 @@ class Exports:
 def exports(tmp_path: Path, simulate: Callable[..., Simulator]) -> Callable[..., Exports]:
     def make(simulator: Simulator | None = None, path: str = "out", **switches: Any) -> Exports:
         target = tmp_path / path
-        directory = ExportDirectory(LocalFileSystem(), str(target), f"file://{target}")
+        directory = Directory(LocalFileSystem(), str(target), f"file://{target}")
         return Exports(simulator or simulate(**switches), directory)
 
     return make

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_chatbase.exports.jsonl import encode_line
+from airflow_provider_chatbase.files.formats import json_line
 
 VALUES = st.recursive(
     st.none()
@@ -24,7 +24,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_any_value_comes_back_from_exactly_one_line(value):
-    line = encode_line({"value": value})
+    line = json_line({"value": value})
     assert line.endswith(b"\n")
     assert len(line.decode().splitlines()) == 1, "some readers end a line at characters that JSON allows"
     assert json.loads(line) == {"value": value}
@@ -49,14 +49,14 @@ def test_any_value_comes_back_from_exactly_one_line(value):
     ids=ascii,
 )
 def test_odd_text_stays_in_its_row(text):
-    rows = encode_line({"text": text}) + encode_line({"text": "next"})
+    rows = json_line({"text": text}) + json_line({"text": "next"})
     assert [json.loads(row)["text"] for row in io.BytesIO(rows)] == [text, "next"]
     assert len(rows.decode().splitlines()) == 2
 
 
 def test_text_is_written_as_itself():
-    assert encode_line({"text": "héé 🎈"}) == '{"text":"héé 🎈"}\n'.encode()
+    assert json_line({"text": "héé 🎈"}) == '{"text":"héé 🎈"}\n'.encode()
 
 
 def test_the_order_of_the_fields_is_kept():
-    assert encode_line({"b": 1, "a": {"z": 1, "y": 2}}) == b'{"b":1,"a":{"z":1,"y":2}}\n'
+    assert json_line({"b": 1, "a": {"z": 1, "y": 2}}) == b'{"b":1,"a":{"z":1,"y":2}}\n'

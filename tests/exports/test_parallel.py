@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_chatbase.exports.splitting import middle
+from airflow_provider_chatbase.exports.parallel import middle
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.simulator import Fault
 
@@ -37,7 +37,7 @@ def test_bursts_are_exported_once_each_and_in_the_order_of_one_walk(exports, see
     outcome = export.run(MONTH, concurrency=32)
     assert beginnings(export) > 20
     assert export.seen() == export.truth(MONTH)
-    assert (outcome.commit.rows, outcome.commit.api_total) == (len(export.truth(MONTH)),) * 2
+    assert (outcome.rows, outcome.api_total) == (len(export.truth(MONTH)),) * 2
     assert "Walk" not in caplog.text
     alone = exports(export.simulator, "alone")
     alone.run(MONTH, concurrency=1)
@@ -53,7 +53,7 @@ def test_what_is_missing_from_a_part_that_was_shared_is_read_again(exports, kind
     )
     outcome = export.run(MONTH, concurrency=32)
     assert export.seen() == export.truth(MONTH)
-    assert outcome.commit.api_total == len(export.truth(MONTH))
+    assert outcome.api_total == len(export.truth(MONTH))
     assert [each.fired for each in export.simulator.faults.active] == [8]
 
 
@@ -91,7 +91,7 @@ def test_what_the_api_cannot_cut_is_read_in_one_walk(exports):
     export = exports(conversations=1, contacts=1_000, rate_limit=100_000)
     now = datetime.now(tz=UTC).replace(microsecond=0)
     outcome = export.run(Window(now - timedelta(days=4_000), now), kind="contacts", by="updated")
-    assert outcome.commit.rows == 1_000
+    assert outcome.rows == 1_000
     first_page = [each for each in export.simulator.requests if each.query.get("page", "1") == "1"]
     assert len(first_page) == 1
 

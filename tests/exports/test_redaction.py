@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_chatbase.exports.directory import ExportDirectory
 from airflow_provider_chatbase.exports.redaction import Redaction, detect, read_redaction
+from airflow_provider_chatbase.exports.staging import Staging
 
 
 @pytest.mark.parametrize(
@@ -97,13 +96,10 @@ def test_nothing_hidden_is_ever_written(exports, year, caplog, monkeypatch, file
     assert "+49 151" in texts
     users = {each.user_id for each in found if each.user_id}
     staged: list[bytes] = []
+    finish = Staging.finish_part
     monkeypatch.setattr(
-        "airflow_provider_chatbase.exports.staging.PartFile.add",
-        lambda self, day, rows, piece: (
-            staged.append(piece),
-            self.stream.write(piece),
-            self.segments.append((day, rows, len(piece))),
-        ),
+        "airflow_provider_chatbase.exports.staging.Staging.finish_part",
+        lambda self, *args: (part := finish(self, *args), staged.append(part.path.read_bytes()))[0],
     )
     redaction = read_redaction({"*": "detect", "user_id": "hash"}, "salt")
     export.run(year, redaction=redaction, file_format=file_format)
@@ -114,6 +110,5 @@ def test_nothing_hidden_is_ever_written(exports, year, caplog, monkeypatch, file
     if file_format == "jsonl":
         hashes = {each["userId"] for each in export.objects() if each["userId"]}
         assert hashes == {redaction.hashed(each) for each in users}
-    manifest = json.loads(Path(export.path, "_manifest.json").read_bytes())
+    [manifest] = export.manifests()
     assert manifest["redacted"] == {"*": "detect", "user_id": "hash"}
-    assert isinstance(export.directory, ExportDirectory)

@@ -9,17 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_chatbase.exports import publishing
-from airflow_provider_chatbase.exports.directory import ExportDirectory
-from airflow_provider_chatbase.exports.errors import ChatbaseReplacedExportError, ChatbaseStorageError
-from airflow_provider_chatbase.exports.publishing import exclusive
 from airflow_provider_chatbase.exports.window import Window, floor_day
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.errors import ChatbaseStorageError
 
 pytest.importorskip("moto")
 s3fs = pytest.importorskip("s3fs")
@@ -59,6 +58,7 @@ def s3_url() -> Iterator[str]:
 @pytest.fixture
 def bucket(s3_url, request):
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
+    name += f"-{zlib.crc32(request.node.name.encode())}"
     fs = s3fs.S3FileSystem(
         key="test",
         secret="test",
@@ -71,7 +71,7 @@ def bucket(s3_url, request):
 
 def stored(export, bucket):
     fs, name = bucket
-    return replace(export, directory=ExportDirectory(fs, f"{name}/deep/export", f"s3://{name}/deep/export"))
+    return replace(export, directory=Directory(fs, f"{name}/deep/export", f"s3://{name}/deep/export"))
 
 
 def content(bucket) -> dict[str, bytes]:
@@ -94,51 +94,77 @@ def test_a_failure_leaves_the_export_before(exports, bucket, monkeypatch):
     export = stored(exports(conversations=60, months=1), bucket)
     export.run(OLD)
     before = content(bucket)
-
-    def failing(*_args, **_kwargs):
-        raise TimeoutError("the bucket does not answer")
-
     with monkeypatch.context() as patch:
-        patch.setattr(ExportDirectory, "move", failing)
+        replacing = Directory.replacing
+
+        def failing(self, name):
+            if name.startswith("conversations/"):
+                raise ChatbaseStorageError("the bucket does not answer")
+            return replacing(self, name)
+
+        patch.setattr(Directory, "replacing", failing)
         with pytest.raises(ChatbaseStorageError, match="does not answer"):
             export.run(NEW)
     after = content(bucket)
     assert {name: after[name] for name in before} == before
-    assert [name for name in after if name.startswith("_staging-")]
+    assert [name for name in after if name.startswith("_staging/")]
     export.run(NEW)
-    assert {name.split("/")[0] for name in content(bucket)} == {"_manifest.json", "conversations"}
+    assert {name.split("/")[0] for name in content(bucket)} == {
+        "_manifests",
+        "_output.json",
+        "_watermark",
+        "conversations",
+    }
 
 
-def test_only_staged_objects_are_ever_partial(exports, bucket, monkeypatch):
-    export = stored(exports(conversations=60, months=1), bucket)
-    export.run(OLD)
-    before = content(bucket)
-    from airflow_provider_chatbase.exports.assembly import HashingStream
+def test_sixty_days_are_written_at_the_same_time_and_nothing_is_copied(exports, bucket, monkeypatch):
+    fs, _ = bucket
+    calls: list[str] = []
+    at_once, most = 0, 0
+    call = type(fs)._call_s3
 
-    def failing(self, piece):
-        self._stream.write(piece[:10])
-        raise OSError(5, "Input/output error")
+    async def counted(self, method, *args, **kwargs):
+        nonlocal at_once, most
+        calls.append(method)
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            return await call(self, method, *args, **kwargs)
+        finally:
+            at_once -= 1
 
-    with monkeypatch.context() as patch:
-        patch.setattr(HashingStream, "write", failing)
-        with pytest.raises(ChatbaseStorageError):
-            export.run(NEW)
-    after = content(bucket)
-    assert {name: value for name, value in after.items() if not name.startswith("_staging-")} == before
+    monkeypatch.setattr(type(fs), "_call_s3", counted)
+    export = stored(exports(conversations=300, months=2), bucket)
+    export.run(Window(TODAY - 60 * DAY, TODAY), file_format="parquet", partition_by="day")
+    assert (
+        sum(len(json.loads(each)["files"]) for name, each in content(bucket).items() if "_manifests" in name)
+        > 150
+    )
+    assert "copy_object" not in calls
+    assert most > 8
 
 
-def test_of_two_that_want_the_lock_one_waits(exports, bucket, monkeypatch):
-    export = stored(exports(conversations=5), bucket)
-    monkeypatch.setattr(publishing, "LOCK_PATIENCE", 0.2)
-    monkeypatch.setattr(publishing, "LOCK_POLL", 0.05)
-    with exclusive(export.directory) as lock:
-        with pytest.raises(FileExistsError):
-            export.directory.create(publishing.LOCK, b"mine")
-        with exclusive(export.directory):
-            monkeypatch.setattr(publishing, "LOCK_RENEWAL", 0.0)
-            with pytest.raises(ChatbaseReplacedExportError):
-                lock.renew()
-    assert content(bucket) == {}
+@pytest.mark.parametrize("name", ["a b", "a?b", "a*b", "a[1]b", "a#b", "a%20b", "ä"])
+def test_names_are_names(exports, bucket, name):
+    fs, bucket_name = bucket
+    fs.pipe_file(f"{bucket_name}/axb/x", b"of somebody else")
+    export = exports(conversations=30, months=1)
+    export = replace(export, directory=Directory(fs, f"{bucket_name}/{name}", f"s3://{bucket_name}/{name}"))
+    for _ in range(2):
+        export.run(NEW, partition_by="day")
+        export.simulator.create_conversations(at=(TODAY - DAY).timestamp())
+    fs.invalidate_cache()
+    keys = [path.removeprefix(f"{bucket_name}/") for path in fs.find(bucket_name)]
+    assert {key.split("/")[0] for key in keys} == {name, "axb"}
+    named = [
+        file["path"]
+        for key in keys
+        if "/_manifests/" in key
+        for file in json.loads(fs.cat_file(f"{bucket_name}/{key}"))["files"]
+    ]
+    assert sorted(f"{name}/{each}" for each in named) == sorted(
+        key for key in keys if key.startswith(f"{name}/conversations/")
+    )
 
 
 def test_the_operator_writes_through_an_airflow_connection(
@@ -159,6 +185,6 @@ def test_the_operator_writes_through_an_airflow_connection(
         result = ChatbaseExportConversationsOperator(
             task_id="export", output_path=path, storage_conn_id="lake" if number else None, **arguments
         ).execute({})
-        assert result["manifest_path"] == f"{path}/_manifest.json"
+        assert result["manifest_path"] == f"s3://{name}/deep/export/_manifests/{NEW.name}.json"
     export.run(NEW)
     assert content(bucket) == export.everything()

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_provider_chatbase.client.replies import Page
+from airflow_provider_chatbase.exports.parallel import PartReader, read_to_the_end
 from airflow_provider_chatbase.exports.rows import created_at
-from airflow_provider_chatbase.exports.walk import Encoded, Walk, read_to_the_end
+from airflow_provider_chatbase.exports.staging import Encoded
 from airflow_provider_chatbase.exports.window import Window, read_moment
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -39,24 +40,24 @@ class Pages:
             yield Page(items, None, self.total)
 
 
-def walk(seconds: list[list[int]], total: int) -> Walk:
+def walk(seconds: list[list[int]], total: int) -> PartReader:
     def encode(item) -> Encoded:
         return Encoded(read_moment(created_at(item)), item["id"], {"conversations": [item["id"]]})
 
-    return Walk(Pages(seconds, total), PART, encode)
+    return PartReader(Pages(seconds, total), PART, encode)
 
 
 def give_away(second: int, given: int):
     """Return what gives away all before a second, after the first page."""
 
-    def after_page(walk: Walk) -> None:
+    def after_page(walk: PartReader) -> None:
         if len(walk.totals) == 1:
             walk.shorten(START + timedelta(seconds=second), given)
 
     return after_page
 
 
-def seen(walk: Walk) -> list[str]:
+def seen(walk: PartReader) -> list[str]:
     return list(walk.seen)
 
 
@@ -102,7 +103,7 @@ def test_what_lies_after_the_part_counts_as_arrived_and_is_no_row():
 def test_only_its_own_is_walked_again(caplog):
     walked = walk([[90, 80], [70, 60], [50]], 5)
     asyncio.run(walked.run(give_away(65, 1)))
-    walked.reader.total = 3
+    walked.listing.total = 3
     rows = asyncio.run(read_to_the_end(walked, given=1))
     assert ([each.identity for each in rows.items], rows.api_total) == (["90", "80", "70"], 3)
     assert "Walk 1 of 6 over 20260501T000105Z-20260501T000140Z brought 3 of 4" in caplog.text
@@ -112,7 +113,7 @@ def test_only_its_own_is_walked_again(caplog):
 def test_where_nothing_can_be_given_away_nothing_counts_as_left(reader):
     walked = walk([[90, 80], [70]], 3)
     for name, value in reader.items():
-        setattr(walked.reader, name, value)
+        setattr(walked.listing, name, value)
     left = []
     asyncio.run(walked.run(lambda each: left.append(each.left)))
     assert left == [0, 0]

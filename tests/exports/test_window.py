@@ -14,12 +14,12 @@ from airflow_provider_chatbase.exports.window import (
     EPOCH,
     Window,
     choose_window,
-    days_of,
     ends_now,
     in_utc,
     look_back,
     parse_moment,
     read_moment,
+    require_days,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -125,13 +125,14 @@ def test_looking_back_begins_with_a_day():
     assert look_back(Window(NOW, NOW + DAY), 2 * DAY) == Window(datetime(2026, 2, 27, tzinfo=UTC), NOW + DAY)
 
 
-def test_a_window_by_days():
-    noon = timedelta(hours=12)
-    assert days_of(Window(NOW, NOW + 2 * DAY)) == [
-        Window(NOW, NOW + noon),
-        Window(NOW + noon, NOW + noon + DAY),
-        Window(NOW + noon + DAY, NOW + 2 * DAY),
-    ]
+@pytest.mark.parametrize(
+    "window",
+    [Window(NOW, NOW + DAY), Window(NOW - DAY / 2, NOW), Window(NOW, NOW + DAY / 2)],
+    ids=["neither", "the end", "the start"],
+)
+def test_a_window_that_is_not_whole_days_is_refused(window):
+    with pytest.raises(ChatbaseInputError, match=r"replaces whole days .+ output_path"):
+        require_days(window)
 
 
 PLUS_TWO = timezone(timedelta(hours=2))

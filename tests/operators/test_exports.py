@@ -15,7 +15,8 @@ from assets import activate
 from airflow_provider_chatbase.exports.window import Window, floor_day
 from airflow_provider_chatbase.simulator import Fault, Simulator
 
-DAY = timedelta(days=1)
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+MARGIN = timedelta(minutes=2)
 TODAY = floor_day(datetime.now(tz=UTC))
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
@@ -57,9 +58,13 @@ class Run:
         self.run_type = run_type
 
 
+def manifests(path: Path) -> dict[str, Any]:
+    return {each.name: json.loads(each.read_bytes()) for each in (path / "_manifests").glob("*.json")}
+
+
 def objects(path: Path) -> list[dict[str, Any]]:
-    manifest = json.loads((path / "_manifest.json").read_bytes())
-    return [json.loads(line) for file in manifest["files"] for line in (path / file["path"]).open()]
+    files = [file for manifest in manifests(path).values() for file in manifest["files"]]
+    return [json.loads(line) for file in files for line in (path / file["path"]).open()]
 
 
 def truth(simulator: Simulator, window: Window) -> set[str]:
@@ -97,8 +102,9 @@ def test_runs_without_an_interval_go_on_at_the_watermark(
     before = datetime.now(tz=UTC).replace(microsecond=0)
     result = execute(conversations, context=interval(moment, moment, run_type))
     assert result["window"]["start"] == f"{(TODAY - 5 * DAY):%Y-%m-%dT%H:%M:%SZ}"
-    assert datetime.fromisoformat(result["window"]["end"]) >= before
-    assert ids(tmp_path / "out") == truth(simulator, Window(TODAY - 40 * DAY, before))
+    end = datetime.fromisoformat(result["window"]["end"])
+    assert before - MARGIN - SECOND <= end <= datetime.now(tz=UTC) - MARGIN
+    assert ids(tmp_path / "out") == truth(simulator, Window(TODAY - 40 * DAY, end))
 
 
 def test_a_schedule_of_moments_goes_from_one_to_the_next(execute, conversations, simulator, tmp_path):
@@ -124,21 +130,21 @@ def test_nothing_new_is_skipped_not_exported(execute, conversations, tmp_path):
 
     moment = TODAY - 3 * DAY
     execute(conversations, start=TODAY - 9 * DAY, end=moment)
-    manifest = (tmp_path / "out" / "_manifest.json").read_bytes()
+    before = manifests(tmp_path / "out")
     with pytest.raises(AirflowSkipException, match="To export a window again, give start and end"):
         execute(conversations, context=interval(moment, moment, "scheduled"))
-    assert (tmp_path / "out" / "_manifest.json").read_bytes() == manifest
+    assert manifests(tmp_path / "out") == before
 
 
 def test_the_watermark_stays_when_the_export_fails(execute, conversations, simulator, tmp_path):
     from airflow_provider_chatbase.exceptions import ChatbaseIncompleteExportError
 
     execute(conversations, start=TODAY - 40 * DAY, end=TODAY - 9 * DAY)
-    before = (tmp_path / "out" / "_manifest.json").read_bytes()
+    before = manifests(tmp_path / "out")
     simulator.faults.add(Fault(kind="drop_items", operation="exportConversations"))
     with pytest.raises(ChatbaseIncompleteExportError):
         execute(conversations, context=interval(None, None, "manual"))
-    assert (tmp_path / "out" / "_manifest.json").read_bytes() == before
+    assert manifests(tmp_path / "out") == before
     simulator.faults.clear()
     result = execute(conversations, context=interval(None, None, "manual"))
     assert result["window"]["start"] == f"{(TODAY - 9 * DAY):%Y-%m-%dT%H:%M:%SZ}"
@@ -218,9 +224,9 @@ def test_what_is_returned_is_small_however_many_files_there_are(execute, convers
     result = execute(conversations, start=TODAY - 400 * DAY, end=TODAY, file_format="csv", partition_by="day")
     assert result["file_count"] > 40
     assert len(json.dumps(result)) < 2048
-    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_bytes())
-    assert len(manifest["files"]) == result["file_count"]
-    assert result["manifest_path"] == f"file://{tmp_path}/out/_manifest.json"
+    there = manifests(tmp_path / "out").values()
+    assert sum(len(each["files"]) for each in there) == result["file_count"]
+    assert result["manifest_path"] == f"file://{tmp_path}/out/_manifests"
 
 
 def test_an_asset_event_says_what_was_committed(run_dag, simulator, tmp_path):
@@ -270,7 +276,7 @@ def test_many_agents_at_once_do_not_meet(run_dag, simulator, tmp_path):
     assert finished.state == "success"
     for agent_id in (simulator.agent_id, second):
         for path in (f"plain/agent_id={agent_id}", f"named/{agent_id}/x"):
-            manifest = json.loads((tmp_path / path / "_manifest.json").read_bytes())
+            [manifest] = manifests(tmp_path / path).values()
             assert manifest["agent_id"] == agent_id
 
 
@@ -309,10 +315,10 @@ def test_erasing(execute, conversations, simulator, tmp_path):
     simulator.create_conversations(at=(TODAY - DAY).timestamp(), user_id="subject")
     execute(conversations, start=TODAY - 9 * DAY, end=TODAY)
     arguments = {"task_id": "erase", "output_path": f"file://{tmp_path}/out", "user_ids": ["subject"]}
-    before = (tmp_path / "out" / "_manifest.json").read_bytes()
+    before = manifests(tmp_path / "out")
     counted = ChatbaseEraseConversationsOperator(dry_run=True, **arguments).execute({})
     assert (counted["conversations"], counted["dry_run"]) == (1, True)
-    assert (tmp_path / "out" / "_manifest.json").read_bytes() == before
+    assert manifests(tmp_path / "out") == before
     report = ChatbaseEraseConversationsOperator(**arguments).execute({})
     assert report == {**counted, "dry_run": False}
     assert all(each["userId"] != "subject" for each in objects(tmp_path / "out"))
@@ -339,30 +345,22 @@ def test_lineage_says_what_was_read_and_written(run_dag, simulator, tmp_path):
     assert written.facets["outputStatistics"].rowCount == 3
 
 
-def test_the_watermark_is_kept_with_the_asset_too(run_dag, simulator, tmp_path):
-    pytest.importorskip("airflow.models.asset_state_store", reason="Airflow before 3.3 has no asset state")
+def test_a_watermark_belongs_to_its_output(run_dag, simulator, tmp_path):
     from airflow.sdk import DAG, Asset
 
     from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
 
-    # Each run writes to a path of its own, so there is no manifest to go on from.
-    with DAG("export_apart", schedule=None) as dag:
+    with DAG("export_moved", schedule=None) as dag:
         ChatbaseExportConversationsOperator(
             task_id="export",
             agent_id=simulator.agent_id,
             output_path=f"file://{tmp_path}/{{{{ dag_run.conf['to'] }}}}",
-            start="{{ dag_run.conf['start'] }}",
-            end="{{ dag_run.conf['end'] }}",
-            outlets=[Asset("apart")],
+            first_start=str(TODAY - 20 * DAY),
+            outlets=[Asset("moved")],
         )
-    activate(Asset("apart"))
-    given = {"start": str(TODAY - 20 * DAY), "end": str(TODAY - 3 * DAY)}
-    for conf in ({"to": "first", **given}, {"to": "second", "start": "", "end": ""}):
-        finished = run_dag(dag, conf=conf, connections=connection_to(simulator))
+    activate(Asset("moved"))
+    for to in ("first", "second"):
+        finished = run_dag(dag, conf={"to": to}, connections=connection_to(simulator))
         assert finished.state == "success"
-    assert finished.xcoms["export"]["window"]["start"] == f"{(TODAY - 3 * DAY):%Y-%m-%dT%H:%M:%SZ}"
-    assert ids(tmp_path / "second") == {
-        each.id
-        for each in simulator.store.conversations(simulator.agent_id)
-        if each.created_at >= (TODAY - 3 * DAY).timestamp()
-    }
+        assert finished.xcoms["export"]["window"]["start"] == f"{(TODAY - 20 * DAY):%Y-%m-%dT%H:%M:%SZ}"
+    assert ids(tmp_path / "second") == ids(tmp_path / "first") != set()

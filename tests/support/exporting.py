@@ -26,7 +26,15 @@ def export(output_path: Path | str, **arguments: Any) -> dict[str, Any]:
 
 
 def manifest_at(path: Path) -> dict[str, Any]:
-    return json.loads((path / "_manifest.json").read_bytes())
+    [manifest] = (path / "_manifests").glob("*.json")
+    return json.loads(manifest.read_bytes())
+
+
+def own_files(path: Path) -> set[str]:
+    """Return what an output consists of, by its manifest."""
+    watermarks = {f"_watermark/{each.name}" for each in (path / "_watermark").iterdir()}
+    manifests = {f"_manifests/{each.name}" for each in (path / "_manifests").iterdir()}
+    return {"_output.json", *watermarks, *manifests, *(file["path"] for file in manifest_at(path)["files"])}
 
 
 def rows_at(path: Path) -> list[dict[str, Any]]:
@@ -43,7 +51,7 @@ def rows_at(path: Path) -> list[dict[str, Any]]:
 
 def shown_at(path: Path) -> list[str] | None:
     """Return the ids that a reader sees, who goes by the manifest; ``None`` without one."""
-    return [row["id"] for row in rows_at(path)] if (path / "_manifest.json").exists() else None
+    return [row["id"] for row in rows_at(path)] if list((path / "_manifests").glob("*.json")) else None
 
 
 def files_below(path: Path) -> dict[str, bytes]:
@@ -54,7 +62,7 @@ class ExportProcess:
     """
     An export in a process of its own.
 
-    It stops before the given move of a file, counted from 0, and waits there to be killed.
+    It stops before the given file takes its place, counted from 0, and waits there to be killed.
     """
 
     _context = multiprocessing.get_context("forkserver")
@@ -89,18 +97,18 @@ class ExportProcess:
 def _export_and_say(
     said: Connection, environment: dict[str, str], output_path: Path, stop_before_move: int
 ) -> None:
-    from fsspec.implementations.local import LocalFileSystem
+    from airflow_provider_chatbase.files.directory import Directory
 
     os.environ |= environment
     moves = itertools.count()
-    move = LocalFileSystem.mv
+    bring_in = Directory._bring_in
 
-    def mv(self: LocalFileSystem, *args: Any, **kwargs: Any) -> None:
+    def brought_in(self: Directory, *args: Any) -> None:
         if next(moves) == stop_before_move:
             said.send("stopped")
             time.sleep(600)
-        move(self, *args, **kwargs)
+        bring_in(self, *args)
 
-    LocalFileSystem.mv = mv
+    Directory._bring_in = brought_in
     export(output_path)
     said.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

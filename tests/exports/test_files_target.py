@@ -1,9 +1,9 @@
-"""A directory shows whole exports or none, whatever happens while one is written."""
+"""A run owns what it writes; a reader sees it whole or not at all, whatever happens meanwhile."""
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,29 +19,31 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_provider_chatbase.exports import publishing
-from airflow_provider_chatbase.exports.directory import ExportDirectory
-from airflow_provider_chatbase.exports.errors import (
-    ChatbaseOutputError,
-    ChatbaseReplacedExportError,
-    ChatbaseStorageError,
-)
-from airflow_provider_chatbase.exports.staging import Staging
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.exports.erasure import erase
+from airflow_provider_chatbase.exports.errors import ChatbaseReplacedExportError
 from airflow_provider_chatbase.exports.window import Window, floor_day
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.errors import ChatbaseOutputError, ChatbaseStorageError
 
 DAY = timedelta(days=1)
 TODAY = floor_day(datetime.now(tz=UTC))
-OLD, NEW = Window(TODAY - 20 * DAY, TODAY - 10 * DAY), Window(TODAY - 40 * DAY, TODAY)
+OLD, NEW = Window(TODAY - 50 * DAY, TODAY - 40 * DAY), Window(TODAY - 40 * DAY, TODAY)
+WHOLE = {"_manifests", "_output.json", "_watermark", "conversations"}
 
 
 def names(export) -> set[str]:
     return {name.split("/")[0] for name in export.everything()}
 
 
-def test_an_export_is_its_files_and_a_manifest(exports):
+def test_an_export_is_its_files_a_manifest_and_a_watermark(exports):
     export = exports(conversations=20, months=1)
     export.run(NEW)
-    assert names(export) == {"_manifest.json", "conversations"}
+    assert names(export) == WHOLE
+    [manifest] = export.manifests()
+    assert {name for name in export.everything() if name[0] != "_"} == {
+        file["path"] for file in manifest["files"]
+    }
 
 
 def test_files_of_others_stay(exports):
@@ -53,13 +55,19 @@ def test_files_of_others_stay(exports):
     assert (export.path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("content", [b"", b"not json", b"[]", b'{"version": 1, "files": 7}'])
-def test_a_manifest_of_somebody_else_is_replaced(exports, content):
+@pytest.mark.parametrize(
+    "content", [b"", b"not json", b"[]", b'{"version": 1, "files": 7}', b'{"version": 3}']
+)
+@pytest.mark.parametrize("name", ["_output.json", "_manifest.json", f"_manifests/{NEW.name}.json"])
+def test_what_cannot_be_read_is_refused_and_left_alone(exports, name, content):
     export = exports(conversations=20, months=1)
-    export.path.mkdir()
-    (export.path / "_manifest.json").write_bytes(content)
-    export.run(NEW)
-    assert export.seen() == export.truth(NEW)
+    there = export.path / name
+    there.parent.mkdir(parents=True)
+    there.write_bytes(content)
+    with pytest.raises(ChatbaseOutputError, match=r"neither used nor replaced|They are left alone"):
+        export.run(NEW)
+    assert export.everything() == {name: content}
+    assert export.simulator.requests == []
 
 
 class BreakingFiles(LocalFileSystem):
@@ -117,39 +125,35 @@ def broken(export, break_at: int | None = None, *, killed: bool = False):
     return replace(export, directory=replace(export.directory, fs=files)), files
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    """A lock that was left behind is broken at once."""
-    monkeypatch.setattr(publishing, "LOCK_PATIENCE", 0.0)
-    monkeypatch.setattr(publishing, "LOCK_POLL", 0.0)
-
-
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_failure_at_any_step_shows_a_whole_export_and_the_next_run_mends_it(exports, impatient, killed):
+def test_a_failure_at_any_step_shows_a_whole_export_and_the_next_run_mends_it(exports, killed):
     simulator = exports(conversations=60, months=1).simulator
     whole = exports(simulator, "whole")
-    whole.run(OLD)
+    whole.run(NEW)
+    old = whole.truth(NEW)
+    base = shutil.copytree(whole.path, whole.path.with_name("base"))
+    simulator.create_conversations(at=(TODAY - DAY).timestamp())
     watched, files = broken(whole)
     watched.run(NEW, concurrency=1)
     finished = whole.everything()
     assert len(files.steps) > 20
     for at, step in enumerate(files.steps):
         export = exports(simulator, f"export-{killed}-{at}")
-        export.run(OLD)
+        shutil.copytree(base, export.path)
         before = export.everything()
         breaking, _ = broken(export, at, killed=killed)
         with suppress(ChatbaseStorageError):
             breaking.run(NEW, concurrency=1)
         # Whatever was half done, a reader who goes by the manifest sees the old export or the new one.
-        assert export.seen() in (export.truth(OLD), export.truth(NEW)), step
+        assert export.seen() in (old, export.truth(NEW)), step
         kept = {name: content for name, content in export.everything().items() if name in before}
         assert kept == before or export.seen() == export.truth(NEW), step
         export.run(NEW, concurrency=1)
         assert export.everything() == finished, step
-        assert {each.name for each in export.path.iterdir()} == {"_manifest.json", "conversations"}, step
+        assert {each.name for each in export.path.iterdir()} == WHOLE, step
 
 
-def test_a_failure_at_any_step_of_a_first_export_shows_none(exports, impatient):
+def test_a_failure_at_any_step_of_a_first_export_shows_none(exports):
     simulator = exports(conversations=60, months=1).simulator
     watched, files = broken(exports(simulator, "whole"))
     watched.run(NEW, concurrency=1)
@@ -158,7 +162,7 @@ def test_a_failure_at_any_step_of_a_first_export_shows_none(exports, impatient):
         breaking, _ = broken(export, at)
         with suppress(ChatbaseStorageError):
             breaking.run(NEW, concurrency=1)
-        if "_manifest.json" in export.everything():
+        if export.manifests():
             assert export.seen() == export.truth(NEW), step
         else:
             assert all(name.startswith("_") for name in names(export)), step
@@ -179,11 +183,10 @@ def test_a_path_that_cannot_be_written_is_one_sentence(exports, tmp_path, path, 
     file.write_text("mine")
     path = path.format(file=file, tmp=tmp_path)
     export = exports(conversations=5)
-    export = replace(export, directory=ExportDirectory(LocalFileSystem(), path, f"file://{path}"))
+    export = replace(export, directory=Directory(LocalFileSystem(), path, f"file://{path}"))
     with pytest.raises(ChatbaseOutputError, match=why) as raised:
         export.run(NEW)
-    assert str(raised.value).startswith(f"The output path file://{path} cannot be written: ")
-    assert str(raised.value).endswith(". Nothing was exported.")
+    assert f"path file://{path}" in str(raised.value)
     assert raised.value.permanent
     assert [each for each in tmp_path.rglob("*") if each.is_file()] == [file]
 
@@ -194,18 +197,18 @@ KILLED = textwrap.dedent("""
     from fsspec.implementations.local import LocalFileSystem
     from airflow_provider_chatbase.client import AsyncChatbaseClient
     from airflow_provider_chatbase.client.settings import ClientSettings
-    from airflow_provider_chatbase.exports.directory import ExportDirectory
-    from airflow_provider_chatbase.exports.job import export
-    from airflow_provider_chatbase.exports.manifest import Layout
-    from airflow_provider_chatbase.exports.spec import ExportSpec
+    from airflow_provider_chatbase.exports.export import ExportSettings, export
+    from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
     from airflow_provider_chatbase.exports.window import Window
+    from airflow_provider_chatbase.files.directory import Directory
 
     url, key, agent, path, start, end = sys.argv[1:]
     async def client():
         return AsyncChatbaseClient(ClientSettings(api_key=key, host=url))
     window = Window(datetime.fromisoformat(start), datetime.fromisoformat(end))
-    directory = ExportDirectory(LocalFileSystem(), path, f"file://{path}")
-    export(client, directory, ExportSpec(Layout("conversations", agent), window, concurrency=2))
+    settings = ExportSettings("conversations", agent, window, concurrency=2)
+    target = FilesTarget(Directory(LocalFileSystem(), path, f"file://{path}"), settings, FileSettings())
+    export(client, target, settings)
 """)
 
 
@@ -220,7 +223,7 @@ def killed_export(export) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     deadline = time.monotonic() + 30
-    while len(list(export.path.glob("_staging-*/done-*"))) < 3:
+    while len(list(export.path.glob("_staging/*/part-*"))) < 3:
         assert process.poll() is None, "it ended before it was killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -231,12 +234,12 @@ def killed_export(export) -> None:
 def test_a_retry_after_kill_9_goes_on_from_the_finished_parts(exports):
     export = exports(conversations=2400, months=1, latency=0.04)
     killed_export(export)
-    done = len(list(export.path.glob("_staging-*/done-*")))
-    assert not (export.path / "_manifest.json").exists()
+    done = len(list(export.path.glob("_staging/*/part-*")))
+    assert not export.manifests()
     export.simulator.reset_log()
     export.run(NEW)
     assert export.seen() == export.truth(NEW)
-    assert names(export) == {"_manifest.json", "conversations"}
+    assert names(export) == WHOLE
     resumed = len(export.simulator.requests)
 
     alone = exports(export.simulator, "alone")
@@ -247,23 +250,14 @@ def test_a_retry_after_kill_9_goes_on_from_the_finished_parts(exports):
     assert resumed <= len(export.simulator.requests) - done
 
 
-def test_another_export_removes_what_a_killed_one_left(exports):
+def test_another_run_of_the_window_removes_what_a_killed_one_left(exports):
     export = exports(conversations=2400, months=1, latency=0.04)
     killed_export(export)
-    export.run(OLD)
-    assert names(export) == {"_manifest.json", "conversations"}
-    assert export.seen() == export.truth(OLD)
-
-
-def test_what_is_being_written_on_another_machine_stays(exports):
-    export = exports(conversations=20, months=1)
-    plan = {"host": "another", "pid": 1, "begun": time.time() - 3600}
-    for name, begun in (("alive", plan["begun"]), ("dead", plan["begun"] - 48 * 3600)):
-        there = export.path / f"_staging-{name}"
-        there.mkdir(parents=True)
-        (there / "plan.json").write_text(json.dumps({**plan, "begun": begun}))
-    export.run(NEW)
-    assert {each.name for each in export.path.glob("_staging-*")} == {"_staging-alive"}
+    export.run(OLD, attempt="another run")
+    assert list(export.path.glob("_staging/*/part-*")), "another window is none of its business"
+    export.run(NEW, attempt="another run")
+    assert names(export) == WHOLE
+    assert export.seen() == export.truth(Window(OLD.start, NEW.end))
 
 
 def in_thread(work) -> tuple[threading.Thread, list[BaseException]]:
@@ -280,16 +274,51 @@ def in_thread(work) -> tuple[threading.Thread, list[BaseException]]:
     return thread, errors
 
 
-def test_two_live_runs_of_one_window_do_not_spoil_each_other(exports):
+def test_two_live_runs_of_one_window_end_in_one_whole_result(exports):
     export = exports(conversations=600, months=1, latency=0.02)
-    threads = [in_thread(lambda: export.run(NEW, concurrency=4)) for _ in range(2)]
-    for thread, _ in threads:
+    runs = [
+        in_thread(lambda each=each: export.run(NEW, concurrency=4, attempt=str(each))) for each in range(2)
+    ]
+    for thread, errors in runs:
         thread.join()
-    failures = [error for _, errors in threads for error in errors]
-    assert len(failures) <= 1
-    assert all(isinstance(error, ChatbaseReplacedExportError) for error in failures), failures
+        assert errors == []
     assert export.seen() == export.truth(NEW)
-    assert names(export) == {"_manifest.json", "conversations"}
+    assert names(export) == WHOLE
+
+
+def test_of_two_runs_that_read_different_rows_only_the_files_of_one_stay(exports, monkeypatch):
+    """Both have written their files, and neither its manifest, when they meet."""
+    export = exports(conversations=100, months=1)
+    both = threading.Barrier(2)
+    move = Directory.move
+
+    def together(self, name, to):
+        if to.startswith("_manifests/"):
+            both.wait(20)
+        move(self, name, to)
+
+    first_has_read = threading.Event()
+    begin = Directory.replacing
+
+    def slowly(self, name):
+        if name.startswith("_staging/"):
+            first_has_read.set()
+        return begin(self, name)
+
+    monkeypatch.setattr(Directory, "move", together)
+    monkeypatch.setattr(Directory, "replacing", slowly)
+    first, errors = in_thread(lambda: export.run(NEW, attempt="first"))
+    first_has_read.wait(20)
+    export.simulator.create_conversations(at=(TODAY - DAY).timestamp())
+    second, more = in_thread(lambda: export.run(NEW, attempt="second"))
+    first.join()
+    second.join()
+    assert errors + more == []
+    [file] = export.files()
+    [manifest] = export.manifests()
+    assert [each["path"] for each in manifest["files"]] == [file]
+    assert len(export.seen()) in (100, 101)
+    assert names(export) == WHOLE
 
 
 def test_live_runs_of_many_windows_all_get_in(exports):
@@ -300,77 +329,45 @@ def test_live_runs_of_many_windows_all_get_in(exports):
         thread.join()
         assert errors == []
     assert export.seen() == export.truth(NEW)
-    assert names(export) == {"_manifest.json", "conversations"}
+    assert names(export) == WHOLE
+    assert export.watermark == TODAY
 
 
-def test_a_run_whose_window_another_one_overlapped_meanwhile_fails_clearly(exports):
-    export = exports(conversations=100, months=1)
-    late = Window(OLD.start + DAY, OLD.end + DAY)
-    staged = Staging(export.directory, "x")
-    other = exports(export.simulator)
-
-    class Late(ExportDirectory):
-        def create(self, name, content):
-            if not other.directory.read_manifest():
-                in_thread(lambda: other.run(OLD))[0].join()
-            super().create(name, content)
-
-    slow = replace(export, directory=Late(LocalFileSystem(), export.directory.root, export.directory.url))
-    with pytest.raises(ChatbaseReplacedExportError, match="overlapping window meanwhile"):
-        slow.run(late)
+def test_rows_that_were_erased_meanwhile_are_not_published(exports):
+    export = exports(conversations=1300, months=1, latency=0.04)
+    export.run(OLD)
+    thread, errors = in_thread(lambda: export.run(NEW, concurrency=1))
+    while not list(export.path.glob("_staging/*/part-*")):
+        time.sleep(0.01)
+    erase(export.directory, ["somebody"], [])
+    thread.join()
+    assert [type(error) for error in errors] == [ChatbaseReplacedExportError]
     assert export.seen() == export.truth(OLD)
-    assert staged.plan() is None
+    assert names(export) == WHOLE
 
 
-def test_of_two_that_create_a_file_at_one_moment_one_succeeds(exports):
-    both = threading.Barrier(2)
-
-    class Together(LocalFileSystem):
+def test_a_storage_that_lets_nothing_be_removed_is_told_before_anything_is_read(exports):
+    class NoDelete(LocalFileSystem):
         cachable = False
 
-        def makedirs(self, path, exist_ok=False):
-            super().makedirs(path, exist_ok=exist_ok)
-            both.wait(10)
+        def rm_file(self, path):
+            raise PermissionError(13, "Access Denied")
 
-        def exists(self, path, **kwargs):
-            found = super().exists(path, **kwargs)
-            both.wait(10)
-            return found
-
-    export = exports(conversations=1)
-    directory = replace(export.directory, fs=Together())
-    threads = [in_thread(lambda each=each: directory.create("x", each)) for each in (b"one", b"two")]
-    for thread, _ in threads:
-        thread.join()
-    failures = [type(error) for _, errors in threads for error in errors]
-    assert failures == [FileExistsError]
-
-
-def test_a_run_whose_staged_files_are_going_says_that_another_was_faster(exports):
     export = exports(conversations=20, months=1)
-
-    class Going(ExportDirectory):
-        def open(self, name, mode="rb"):
-            if mode == "rb":
-                (self.path / name).unlink()
-            return super().open(name, mode)
-
-        path = export.path
-
-    going = replace(export, directory=Going(LocalFileSystem(), export.directory.root, export.directory.url))
-    with pytest.raises(ChatbaseReplacedExportError, match="was faster"):
-        going.run(NEW)
-    assert not export.path.exists()
+    locked = replace(export, directory=replace(export.directory, fs=NoDelete()))
+    with pytest.raises(ChatbaseOutputError, match=r"Access Denied.*right to delete \(s3:DeleteObject"):
+        locked.run(NEW)
+    assert export.simulator.requests == []
 
 
 def test_the_files_of_a_manifest_stay_that_arrived_although_its_writing_failed(exports):
     export = exports(conversations=20, months=1)
 
-    class LostAnswer(ExportDirectory):
-        def put(self, name, content):
-            super().put(name, content)
-            if name == "_manifest.json":
-                raise ConnectionResetError("no answer")
+    class LostAnswer(Directory):
+        def move(self, name, to):
+            super().move(name, to)
+            if to.startswith("_manifests/"):
+                raise ChatbaseStorageError("no answer")
 
     directory = export.directory
     lost = replace(export, directory=LostAnswer(LocalFileSystem(), directory.root, directory.url))
@@ -379,17 +376,32 @@ def test_the_files_of_a_manifest_stay_that_arrived_although_its_writing_failed(e
     assert export.seen() == export.truth(NEW)
     export.run(NEW)
     assert export.seen() == export.truth(NEW)
-    assert names(export) == {"_manifest.json", "conversations"}
+    assert names(export) == WHOLE
 
 
-def test_the_lock_of_a_run_that_died_is_broken(exports, monkeypatch):
-    monkeypatch.setattr(publishing, "LOCK_PATIENCE", 0.3)
-    monkeypatch.setattr(publishing, "LOCK_POLL", 0.05)
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"channels": ("WhatsApp",)},
+        {"summary": True},
+        {"exclude_user_prefix": "airflow-"},
+        {"api_version": "v1"},
+        {"agent_id": "somebody-else"},
+        {"file_format": "csv"},
+        {"compression": "gzip"},
+        {"partition_by": "day"},
+        {"by": "conversation", "conversation_id": "x"},
+        {"kind": "leads"},
+    ],
+    ids=str,
+)
+def test_another_selection_into_the_same_output_is_refused(exports, other):
     export = exports(conversations=20, months=1)
-    export.path.mkdir()
-    (export.path / "_publishing.lock").write_text("dead")
     export.run(NEW)
-    assert names(export) == {"_manifest.json", "conversations"}
+    before = export.everything()
+    with pytest.raises(ChatbaseInputError, match="holds exports with other settings"):
+        export.run(None if "conversation_id" in other else NEW, **other)
+    assert export.everything() == before
 
 
 @pytest.fixture
@@ -404,7 +416,7 @@ def test_an_object_store_has_no_directories_and_the_same_files(exports, memory):
     export = exports(conversations=50, months=1)
     export.run(OLD)
     export.run(NEW)
-    directory = ExportDirectory(memory, "/bucket/export", "memory://bucket/export")
+    directory = Directory(memory, "/bucket/export", "memory://bucket/export")
     stored = replace(export, directory=directory)
     stored.run(OLD)
     stored.run(NEW)

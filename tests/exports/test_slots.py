@@ -1,10 +1,10 @@
-"""Who gets the next place."""
+"""Who gets the next slot."""
 
 from __future__ import annotations
 
 import asyncio
 
-from airflow_provider_chatbase.exports.places import Places
+from airflow_provider_chatbase.exports.parallel import Slots
 
 
 async def settle() -> None:
@@ -15,10 +15,10 @@ async def settle() -> None:
 
 def test_the_lowest_rank_comes_first_and_equals_in_the_order_of_their_arrival():
     async def run() -> list[str]:
-        places, order, door = Places(1), [], asyncio.Event()
+        slots, order, door = Slots(1), [], asyncio.Event()
 
         async def work(name: str, rank: float) -> None:
-            async with places.take(rank):
+            async with slots.take(rank):
                 order.append(name)
                 await door.wait()
 
@@ -32,13 +32,13 @@ def test_the_lowest_rank_comes_first_and_equals_in_the_order_of_their_arrival():
     assert asyncio.run(run()) == ["first", "a", "b", "c"]
 
 
-def test_no_more_at_a_time_than_there_are_places():
+def test_no_more_at_a_time_than_there_are_slots():
     async def run() -> int:
-        places, inside, most = Places(3), 0, 0
+        slots, inside, most = Slots(3), 0, 0
 
         async def work() -> None:
             nonlocal inside, most
-            async with places.take(0):
+            async with slots.take(0):
                 inside += 1
                 most = max(most, inside)
                 await asyncio.sleep(0)
@@ -52,16 +52,16 @@ def test_no_more_at_a_time_than_there_are_places():
 
 def test_who_is_cancelled_takes_no_place_along():
     async def run() -> None:
-        places, door = Places(1), asyncio.Event()
+        slots, door = Slots(1), asyncio.Event()
         tasks: list[asyncio.Task[None]] = []
 
         async def hold() -> None:
-            async with places.take(0):
+            async with slots.take(0):
                 await door.wait()
             tasks[1].cancel()  # it has been given the place, and has not woken yet
 
         async def work() -> None:
-            async with places.take(0):
+            async with slots.take(0):
                 raise AssertionError("it was cancelled")
 
         tasks += [asyncio.create_task(each) for each in (hold(), work(), work())]
@@ -70,7 +70,7 @@ def test_who_is_cancelled_takes_no_place_along():
         door.set()
         done = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(each) for each in done[1:]] == [asyncio.CancelledError] * 2
-        async with asyncio.timeout(5), places.take(0):
+        async with asyncio.timeout(5), slots.take(0):
             pass
 
     asyncio.run(run())

@@ -1,30 +1,39 @@
-"""What can be exported: how each listing of the API is cut, asked for, and filtered to a window."""
+"""What can be exported: how each listing of the API is asked for and cut, and which conversations changed."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, Protocol
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
-from airflow_provider_chatbase.client.errors import ChatbaseReplyError
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseNotFoundError,
+    ChatbasePermissionError,
+    ChatbasePlanError,
+    ChatbaseReplyError,
+    ChatbaseUnsupportedError,
+)
 from airflow_provider_chatbase.client.paging import NumberedWalk, PageWalk, Walk
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.v1 import get_conversations, get_leads, list_contacts
-from airflow_provider_chatbase.client.v2.conversations import export_conversations
+from airflow_provider_chatbase.client.v2.conversations import export_conversations, search_conversations
 from airflow_provider_chatbase.exports.rows import created_at, updated_at
-from airflow_provider_chatbase.exports.splitting import split_by_days
-from airflow_provider_chatbase.exports.window import Window
+from airflow_provider_chatbase.exports.window import Window, floor_day, read_moment
 
 ATTEMPTS_AT_A_PAGE = 4
 
 DAYS_IN_PART, DAYS_OF_LEADS_IN_PART = 14, 366
 """How long a part may be where no total says how much is in it: a part is held in memory."""
 
+SEARCH_LAG = timedelta(minutes=5)
+"""How much later than it happened a change may appear in the search; the window is begun earlier by it."""
 
-class Reader(Protocol):
+
+class Listing(Protocol):
     """A listing of the API."""
 
     @property
@@ -54,6 +63,17 @@ class Reader(Protocol):
         """Cut a window where its total is not known."""
 
 
+def first_page(kind: str, agent_id: str, api_version: str) -> Request[Page]:
+    """Return a small request for what is to be exported; its reply tells the server's time."""
+    if kind == "leads":
+        return get_leads(agent_id, page=1)
+    if kind == "contacts":
+        return list_contacts(agent_id, page=1)
+    if api_version == "v1":
+        return get_conversations(agent_id, page=1)
+    return export_conversations(agent_id, summary=True, limit=1)
+
+
 async def follow(client: AsyncChatbaseClient, walk: Walk) -> AsyncIterator[Page]:
     """Walk over pages, asking again for one that came damaged."""
     while (request := walk.next_request()) is not None:
@@ -74,14 +94,7 @@ async def send_steadily(client: AsyncChatbaseClient, request: Request[Page]) -> 
 
 @dataclass(frozen=True, slots=True)
 class ConversationsV2:
-    """
-    ``exportConversations`` of API v2: newest first, by cursor, with a total.
-
-    :param client: the client.
-    :param agent_id: the agent.
-    :param channels: only these; all when empty.
-    :param summary: without messages.
-    """
+    """``exportConversations`` of API v2: newest first, by cursor, with a total."""
 
     client: AsyncChatbaseClient
     agent_id: str
@@ -94,11 +107,11 @@ class ConversationsV2:
 
     @property
     def moment(self) -> Callable[[JsonObject], Any]:
-        """See :meth:`Reader.moment`."""
+        """See :meth:`Listing.moment`."""
         return created_at
 
     def pages(self, window: Window) -> AsyncIterator[Page]:
-        """See :meth:`Reader.pages`. The API's end is inclusive: it brings what is created at our end too."""
+        """See :meth:`Listing.pages`. The API's end is inclusive: it brings what is created at our end too."""
         return follow(self.client, PageWalk(self._request(window)))
 
     async def probe(self, window: Window) -> Page:
@@ -107,7 +120,7 @@ class ConversationsV2:
         return await send_steadily(self.client, request)
 
     def first_parts(self, window: Window, _concurrency: int) -> list[Window]:
-        """See :meth:`Reader.first_parts`; parts are cut by the total here."""
+        """See :meth:`Listing.first_parts`; parts are cut by the total here."""
         return [window]
 
     async def one(self, conversation_id: str) -> list[JsonObject]:
@@ -125,16 +138,7 @@ class ConversationsV2:
 
 @dataclass(frozen=True, slots=True)
 class NumberedListing:
-    """
-    A listing of API v1: by page number, filtered by days at best.
-
-    :param client: the client.
-    :param operation: its name in the API.
-    :param page_request: makes the request for a page of a window.
-    :param moment: the time by which an object belongs to a window.
-    :param says_total: whether its replies say how many there are.
-    :param most_days: how long a part may be; ``None`` where the API does not filter by day.
-    """
+    """A listing of API v1: by page number, filtered by days at best."""
 
     client: AsyncChatbaseClient
     operation: str
@@ -146,11 +150,11 @@ class NumberedListing:
     can_be_cut: bool = False
 
     def pages(self, window: Window) -> AsyncIterator[Page]:
-        """See :meth:`Reader.pages`."""
+        """See :meth:`Listing.pages`."""
         return follow(self.client, NumberedWalk(lambda number: self.page_request(window, number)))
 
     def first_parts(self, window: Window, concurrency: int) -> list[Window]:
-        """See :meth:`Reader.first_parts`."""
+        """See :meth:`Listing.first_parts`."""
         return split_by_days(window, concurrency, self.most_days) if self.most_days else [window]
 
 
@@ -189,3 +193,46 @@ def contacts(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
 def _days(window: Window) -> tuple[Any, Any]:
     last = window.end - timedelta(seconds=1)
     return window.start.date(), last.date()
+
+
+def split_by_days(window: Window, most_pieces: int, most_days: int) -> list[Window]:
+    """Cut a window at midnights, for an API that knows only days."""
+    days = (window.end - floor_day(window.start)).days + 1
+    step = timedelta(days=max(1, min(-(-days // most_pieces), most_days)))
+    cuts = [window.start]
+    while (cut := floor_day(cuts[-1]) + step) < window.end:
+        cuts.append(cut)
+    return [Window(*bounds) for bounds in pairwise([*cuts, window.end])][::-1]
+
+
+async def changed_since(
+    client: AsyncChatbaseClient, agent_id: str, window: Window, channels: Sequence[str]
+) -> list[str]:
+    """Find the conversations whose last activity lies in a window."""
+    begin = window.start - SEARCH_LAG
+    request = search_conversations(agent_id, updated_after=begin, sources=channels)
+    found: dict[str, JsonObject] = {}
+    try:
+        async for page in follow(client, PageWalk(request)):
+            found |= {str(item.get("id")): item for item in page.items}
+    except (ChatbasePlanError, ChatbasePermissionError, ChatbaseUnsupportedError) as error:
+        raise _no_search(error) from error
+    except ChatbaseNotFoundError as error:
+        if error.code == "AGENT_NOT_FOUND":
+            raise
+        raise _no_search(error) from error
+    changed = [item for item in found.values() if Window(begin, window.end).holds(updated_at(item))]
+    return [str(item.get("id")) for item in sorted(changed, key=_newest_first)]
+
+
+def _newest_first(item: JsonObject) -> tuple[float, str]:
+    at = read_moment(created_at(item))
+    return -at.timestamp() if at else 0.0, str(item.get("id"))
+
+
+def _no_search(error: Exception) -> ChatbaseUnsupportedError:
+    return ChatbaseUnsupportedError(
+        f"strategy='changed_since' needs the search of API v2, and it cannot be used here: {error} "
+        "Use strategy='lookback', which reads the last days again and needs no search. Nothing was exported.",
+        operation="searchConversations",
+    )
