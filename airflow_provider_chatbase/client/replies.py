@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from airflow_provider_chatbase.client.error_codes import advice, error_class
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseDamagedReplyError,
     ChatbaseRateLimitError,
     ChatbaseReplyError,
+    advice,
+    error_class,
 )
 from airflow_provider_chatbase.client.rate_limiter import asked_wait
 from airflow_provider_chatbase.client.request import Json, JsonObject, Request
