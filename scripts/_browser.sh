@@ -3,7 +3,7 @@
 install_browser() {
   # The old list of packages may be good enough, and a mirror may be out of reach while the packages are cached.
   { apt-get -qq update || say 'apt-get update failed; going on with the list of packages that is there'; } >&2 &&
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium chromium-driver >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends chromium chromium-driver >&2
 }
 
 # Installs what is missing where it may; elsewhere says how, and the tests of the playground fail with the same words.

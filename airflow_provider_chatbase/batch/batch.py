@@ -144,7 +144,10 @@ class Batch:
     def _require_alive(self, dispatcher: Dispatcher, lock: Lock) -> None:
         reason = dispatcher.stopped if dispatcher.stopped is StopReason.LOCK_LOST else self._asked_to_stop
         if reason is StopReason.LOCK_LOST:
-            raise ChatbaseBatchError(f"Another run took over {self.output.url}; this one ends.")
+            raise ChatbaseBatchError(
+                f"Another run took over {self.output.url}, or may have: the lock could not be renewed. This "
+                "one ends. What was answered is kept; running the task again goes on from there."
+            )
         if reason is not None:
             raise ChatbaseBatchError(
                 "The task was told to end. What was answered is kept; running the task again goes on from "

@@ -20,7 +20,7 @@ from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-SETTABLE = frozenset({*ChatbaseSendMessageOperator.template_fields, "temperature", "stream"})
+SETTABLE = frozenset(ChatbaseSendMessageOperator.template_fields)
 """Arguments of the operator that the function may return."""
 
 

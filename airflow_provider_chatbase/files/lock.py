@@ -74,11 +74,6 @@ class Lock:
         lease = self._times.stale - self._times.beat  # less than others wait, for what is being done just now
         return not self._lost and time.monotonic() - self._alive_at < lease
 
-    @property
-    def lost(self) -> bool:
-        """Whether it is gone for good."""
-        return self._lost
-
     def require_held(self) -> None:
         """Refuse to go on in doubt."""
         if not self.held:
@@ -144,7 +139,8 @@ class Lock:
 
     def _refuse_if_held(self, claim: Claim) -> None:
         """Refuse at once where another task has just shown a sign of life; our own may have been killed."""
-        age = time.time() - float(claim.get("beat") or 0)
+        beat = claim.get("beat")
+        age = time.time() - beat if isinstance(beat, int | float) else self._times.stale
         if _holds(claim) and claim.get("task") != self._task and age < self._times.stale:
             raise self._busy(claim)
 
@@ -168,13 +164,16 @@ class Lock:
 
     def _keep(self) -> None:
         pause = 0.0  # at once the first time, to tell others that it is not only wanted
+        sure_at = time.monotonic()
         while not self._ended.wait(pause) and not self._lost:
             pause = self._times.beat
             try:
                 self._renew()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat tries again
                 log.warning("The lock of %s could not be renewed: %s", self._place, error)
-            if time.monotonic() - self._alive_at > GIVEN_UP_AFTER * self._times.stale:
+            if self.held:
+                sure_at = time.monotonic()
+            elif time.monotonic() - sure_at > GIVEN_UP_AFTER * self._times.stale:
                 self._lost = True
         if self._lost:
             self.on_lost()

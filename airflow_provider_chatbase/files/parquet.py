@@ -127,7 +127,7 @@ class RowGroups:
 
 
 def read_rows(stream: IO[bytes], needed: str | None = None) -> Iterator[dict[str, Any]]:
-    """Read a Parquet file row by row, some at a time."""
+    """Read a Parquet file row by row, some at a time; what is none raises ``OSError``."""
     try:
         file = pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:

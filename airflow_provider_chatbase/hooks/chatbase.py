@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from airflow_provider_chatbase.client import Request, v1
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.pace import UploadPacer
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.v2 import agents, conversations, helpdesk, sources
 from airflow_provider_chatbase.hooks.messages import MessageCalls
-from airflow_provider_chatbase.sync.pace import UploadPacer
 
 
 class ChatbaseHook(MessageCalls):

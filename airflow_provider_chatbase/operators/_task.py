@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
 from airflow_provider_chatbase.exceptions import (
     ChatbaseError,
+    ChatbaseInputError,
     ChatbasePermanentError,
     ChatbaseTrainingError,
     ChatbaseTrainingTimeoutError,
@@ -69,7 +71,30 @@ def defers(deferrable: bool | None) -> bool:
     """Say whether a task waits in the triggerer: as it says itself, else as Airflow is configured."""
     if deferrable is None:
         return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
-    return deferrable
+    return read_flag("deferrable", deferrable)
+
+
+def read_flag(name: str, value: Any) -> bool:
+    """Read a boolean, which a template may have made text: any text but an empty one is true in Python."""
+    if isinstance(value, bool):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text not in ("true", "false"):
+        raise ChatbaseInputError(f"{name} must be true or false, not {value!r}. Nothing was sent.")
+    return text == "true"
+
+
+def read_number(name: str, value: Any) -> float:
+    """Read a number, which a template may have made text; a whole one stays an int."""
+    found = value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            found = float(value)
+        with suppress(ValueError):
+            found = int(value)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not isfinite(found):
+        raise ChatbaseInputError(f"{name} must be a number, not {value!r}. Nothing was sent.")
+    return found
 
 
 def read_given(path: str, conn_id: str | None, *, argument: str) -> bytes:
@@ -94,6 +119,12 @@ class ChatbaseOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("agent_id", "chatbase_conn_id")
 
+    flags: ClassVar[Sequence[str]] = ()
+    """Arguments that are true or false, also as text. What may be left out is ``None`` then."""
+
+    numbers: ClassVar[Sequence[str]] = ()
+    """Arguments that are numbers, also as text."""
+
     def __init__(
         self, *, agent_id: str | None = None, chatbase_conn_id: str = "chatbase_default", **kwargs: Any
     ) -> None:
@@ -111,7 +142,14 @@ class ChatbaseOperator(BaseOperator):
         from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
         with fail_at_once(), ChatbaseHook(self.chatbase_conn_id) as hook:
+            self._read_arguments()
             yield hook
+
+    def _read_arguments(self) -> None:
+        for names, read in ((self.flags, read_flag), (self.numbers, read_number)):
+            for name in names:
+                value = getattr(self, name)
+                setattr(self, name, None if value is None else read(name, value))
 
 
 class TrainingTask(ChatbaseOperator):
@@ -126,6 +164,10 @@ class TrainingTask(ChatbaseOperator):
     :param training_timeout: seconds after which the task gives up waiting and fails.
     :param max_poll_failures: how many polls in a row may fail on the network or the server.
     """
+
+    flags: ClassVar[Sequence[str]] = ("wait_for_training", "deferrable")
+    numbers: ClassVar[Sequence[str]] = ("poll_interval", "training_timeout", "max_poll_failures")
+    template_fields: Sequence[str] = (*ChatbaseOperator.template_fields, *flags, *numbers)
 
     def __init__(
         self,

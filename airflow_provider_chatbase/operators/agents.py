@@ -46,7 +46,7 @@ class ChatbaseCreateAgentOperator(TrainingTask):
     """
 
     template_fields: Sequence[str] = (
-        "chatbase_conn_id",
+        *(field for field in TrainingTask.template_fields if field != "agent_id"),
         "name",
         "settings",
         "settings_path",
@@ -132,7 +132,7 @@ class ChatbaseUpdateAgentOperator(TrainingTask):
     """
 
     template_fields: Sequence[str] = (
-        *ChatbaseOperator.template_fields,
+        *TrainingTask.template_fields,
         "settings",
         "settings_path",
         "source_text",
@@ -234,7 +234,7 @@ class ChatbaseCloneAgentOperator(TrainingTask):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
-    template_fields: Sequence[str] = (*ChatbaseOperator.template_fields, "name")
+    template_fields: Sequence[str] = (*TrainingTask.template_fields, "name")
 
     def __init__(self, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

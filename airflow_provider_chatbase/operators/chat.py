@@ -62,7 +62,14 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         "user_id",
         "history",
         "model",
+        "temperature",
+        "stream",
+        "max_tool_rounds",
+        "max_history_messages",
+        "max_history_chars",
     )
+    flags = ("stream",)
+    numbers = ("temperature", "max_tool_rounds", "max_history_messages", "max_history_chars")
 
     def __init__(
         self,

@@ -70,7 +70,16 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         "state_path",
         "report_path",
         "storage_conn_id",
+        "prune",
+        "max_deletes",
+        "allow_empty",
+        "mode",
+        "on_drift",
+        "upload_interval",
+        "busy_timeout",
     )
+    flags = (*TrainingTask.flags, "prune", "allow_empty", "only_report")
+    numbers = (*TrainingTask.numbers, "max_deletes", "upload_interval", "busy_timeout")
     template_fields_renderers = {"sources": "json"}  # noqa: RUF012
 
     def __init__(
@@ -155,8 +164,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         if self.mode not in ("apply", "check") or self.on_drift not in ("fail", "report"):
             raise ChatbaseInputError("mode must be apply or check, and on_drift fail or report.")
         most = self.max_deletes
-        is_share = isinstance(most, float) and 0 <= most <= 1
-        if isinstance(most, bool) or not (is_share or (isinstance(most, int) and most >= 0)):
+        if most is None or not 0 <= most <= (1 if isinstance(most, float) else most):
             raise ChatbaseInputError(
                 f"max_deletes must be a whole number from 0, or a share from 0.0 to 1.0, not {most!r}."
             )
@@ -187,10 +195,10 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         return combine(parts)
 
     def _sync(self, client: ChatbaseClient, agent_id: str) -> SourceSync:
+        from airflow_provider_chatbase.client.pace import UPLOAD_INTERVAL
         from airflow_provider_chatbase.files.directory import open_file
         from airflow_provider_chatbase.sync.apply import SyncPatience
         from airflow_provider_chatbase.sync.inventory import LinkRecord
-        from airflow_provider_chatbase.sync.pace import UPLOAD_INTERVAL
         from airflow_provider_chatbase.sync.plan import SyncOptions
         from airflow_provider_chatbase.sync.sync import SourceSync
 

@@ -21,7 +21,7 @@ MAIN_WORKSPACE = "main"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Rights:
     """What a key may do."""
 
     versions: frozenset[str] = frozenset({"v1", "v2"})
@@ -33,25 +33,25 @@ class Plan:
     auto_retrain: bool = True
 
 
-PLANS: Mapping[str, Plan] = {
-    "standard": Plan(),
-    "v1-only": Plan(versions=frozenset({"v1"})),
-    "no-api": Plan(versions=frozenset()),
-    "expired": Plan(expired=True),
-    "no-permission": Plan(may_read=False, may_write=False),
-    "read-only": Plan(may_write=False),
-    "no-search": Plan(search=False),
-    "no-query-search": Plan(query_search=False),
-    "no-auto-retrain": Plan(auto_retrain=False),
+PLANS: Mapping[str, Rights] = {
+    "standard": Rights(),
+    "v1-only": Rights(versions=frozenset({"v1"})),
+    "no-api": Rights(versions=frozenset()),
+    "expired": Rights(expired=True),
+    "no-permission": Rights(may_read=False, may_write=False),
+    "read-only": Rights(may_write=False),
+    "no-search": Rights(search=False),
+    "no-query-search": Rights(query_search=False),
+    "no-auto-retrain": Rights(auto_retrain=False),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An accepted key, its plan and the workspace it opens."""
+    """An accepted key, what its plan allows, and the workspace it opens."""
 
     value: str
-    plan: Plan
+    rights: Rights
     workspace: str
 
 
@@ -61,7 +61,7 @@ class Keyring:
     def __init__(self, version_plans: Mapping[str, Iterable[str]]) -> None:
         self._plans = dict(PLANS)
         for name, versions in version_plans.items():
-            self._plans[name] = replace(self._plans.get(name, Plan()), versions=frozenset(versions))
+            self._plans[name] = replace(self._plans.get(name, Rights()), versions=frozenset(versions))
         self._keys: dict[str, Key] = {}
 
     def add(self, value: str, plan: str = "standard", workspace: str = MAIN_WORKSPACE) -> None:
@@ -78,18 +78,18 @@ class Keyring:
         key = self._keys.get(value.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise ApiError(401, "AUTH_INVALID_API_KEY", "Invalid API key")
-        if key.plan.expired:
+        if key.rights.expired:
             raise ApiError(401, "AUTH_EXPIRED_API_KEY", "API key has expired")
         return key
 
 
-def check_access(plan: Plan, version: str, method: str) -> None:
-    """Refuse a request with ``ApiError`` 403 when the plan or the key's rights do not cover it."""
-    if version not in plan.versions:
+def check_access(rights: Rights, version: str, method: str) -> None:
+    """Refuse a request with ``ApiError`` 403 when the key's rights do not cover it."""
+    if version not in rights.versions:
         raise ApiError(
             403, "SUBSCRIPTION_API_RESTRICTED_PLAN", "API access requires the Standard plan or higher"
         )
-    if not (plan.may_read if method == "GET" else plan.may_write):
+    if not (rights.may_read if method == "GET" else rights.may_write):
         raise ApiError(
             403, "AUTH_INSUFFICIENT_PERMISSIONS", "This API key does not have the required permissions"
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_chatbase.simulator.agents import Agent, Source
+from airflow_provider_chatbase.simulator.agents import SEED, Agent, Source
 from airflow_provider_chatbase.simulator.conversations import Part
 
 ORDER_TOOL = "get_order_status"
@@ -19,27 +19,14 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _WORD = re.compile(r"\w+")
 _QUOTED_ENDING = re.compile(r"\b(?:end|close|finish|sign)\b[^\"“”.]*[\"“](.+?)[\"”]", re.IGNORECASE)
 _QUOTED_OPENING = re.compile(r"\b(?:start|begin|open|greet)\b[^\"“”.]*[\"“](.+?)[\"”]", re.IGNORECASE)
-_COMMON_WORDS = """
-    a about an and any are as at be by can could did do does for from get have how i if in is it many me my
-    much not of on or our please so than that the their them there they this to us was we what when where
-    which who why will with would you your
-"""
-_COMMON = frozenset(_COMMON_WORDS.split())
+_COMMON = frozenset(SEED["common_words"].split())
 _NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _LONGEST = 100_000
 _PASSAGES_READ = 400
-_FALLBACK = "I could not find that in my sources. A colleague will get back to you."
-_LONG = (
-    "First, open your account and go to the page named Settings.",
-    "There you find a list of everything that is connected to your workspace.",
-    "Choose the entry that you want to change and press Edit.",
-    "The change is saved at once, and every member of your team sees it.",
-    "If something looks wrong, you can go back to the earlier version for thirty days.",
-)
 
 
 @dataclass(slots=True)
-class Answer:
+class MadeAnswer:
     """One answer; without ``credits`` it has the usual price; ``in_place`` it joins the message before it."""
 
     parts: list[Part]
@@ -55,7 +42,7 @@ def orders_in(message: str) -> dict[str, str]:
     return {name: value or "" for name, value in _ORDER.findall(message)}
 
 
-def answer(agent: Agent, message: str, now: float, call_id: str) -> Answer:
+def answer(agent: Agent, message: str, now: float, call_id: str) -> MadeAnswer:
     """
     Return an agent's answer to a message, with the sources that are live now.
 
@@ -65,7 +52,7 @@ def answer(agent: Agent, message: str, now: float, call_id: str) -> Answer:
     orders = orders_in(message)
     plain = _ORDER.sub("", message)
     text, score = _text(agent, plain, orders, now)
-    result = Answer([{"type": "text", "text": text}], score=_number(orders, "score", score))
+    result = MadeAnswer([{"type": "text", "text": text}], score=_number(orders, "score", score))
     result.credits = _number(orders, "credits", None)
     if "error" in orders:
         result.parts, result.finish_reason = [], "error"
@@ -81,20 +68,20 @@ def answer(agent: Agent, message: str, now: float, call_id: str) -> Answer:
     return result
 
 
-def answer_to_tools(results: Iterable[Part]) -> Answer:
+def answer_to_tools(results: Iterable[Part]) -> MadeAnswer:
     """Return the answer that follows the results of client-side tools."""
     found = "; ".join(f"{part['toolName']}: {_readable(part.get('output'))}" for part in results)
-    return Answer([{"type": "text", "text": f"Here is what I found. {found}"}], score=0.9)
+    return MadeAnswer([{"type": "text", "text": f"Here is what I found. {found}"}], score=0.9)
 
 
-def ordered_answer(order: str | Mapping[str, Any], new_call_id: Callable[[], str]) -> Answer:
+def ordered_answer(order: str | Mapping[str, Any], new_call_id: Callable[[], str]) -> MadeAnswer:
     """Return the answer that a fault orders with a text, or with the keys of its ``answer``."""
     wanted: Mapping[str, Any] = {"text": order} if isinstance(order, str) else order
     text, tools = wanted.get("text", ""), wanted.get("tools", ())
     parts: list[Part] = [{"type": "text", "text": text}] if text else []
     for name, given in tools:
         parts.append({"type": "tool-call", "toolCallId": new_call_id(), "toolName": name, "input": given})
-    made = Answer(parts, wanted.get("finish_reason") or ("tool-calls" if tools else "stop"), 0.9)
+    made = MadeAnswer(parts, wanted.get("finish_reason") or ("tool-calls" if tools else "stop"), 0.9)
     made.credits, made.tells_credits = wanted.get("credits"), wanted.get("credits", 0) is not None
     made.in_place = wanted.get("in_place", False)
     return made
@@ -109,7 +96,7 @@ def _text(agent: Agent, message: str, orders: dict[str, str], now: float) -> tup
     if "answer" in orders:
         return message.strip(), 0.9
     if "long" in orders:
-        words = " ".join(_LONG).split()
+        words = SEED["long_answer"].split()
         wanted = min(_LONGEST, int(_number(orders, "long", 400.0) or 0))
         return " ".join((words * (wanted // len(words) + 1))[:wanted]), 0.8
     found, score = _best_passage(agent, message, now)
@@ -121,7 +108,7 @@ def _text(agent: Agent, message: str, orders: dict[str, str], now: float) -> tup
 
 def _best_passage(agent: Agent, message: str, now: float) -> tuple[str, float]:
     wanted = _words(message)
-    best, best_hits = _FALLBACK, 0
+    best, best_hits = SEED["no_answer"], 0
     for source in agent.sources.values():
         source.settle(now)
         if source.live_content is None or source.purge_at is not None:

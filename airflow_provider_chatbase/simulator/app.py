@@ -120,7 +120,7 @@ class App:
             headers.update(limits.headers(allowance))
         if not allowance.granted:
             raise limits.refusal(allowance)
-        check_access(key.plan, version, request.method)
+        check_access(key.rights, version, request.method)
         return key
 
     async def _run(self, call: Call, handler: Handler) -> Reply:

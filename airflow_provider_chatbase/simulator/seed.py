@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -199,7 +198,6 @@ def make_conversations(settings: Settings, now: float, rng: random.Random) -> li
     statuses = _drawn(SEED["statuses"], count, rng)
     sentiments = _drawn(SEED["sentiments"], count, rng)
     topics = rng.choices(SEED["topics"], k=count)
-    recipe = messages_of(settings)
     made = []
     for number, created in enumerate(times):
         topic = topics[number]
@@ -213,7 +211,7 @@ def make_conversations(settings: Settings, now: float, rng: random.Random) -> li
                 status=statuses[number],
                 source=sources[number],
                 created_by_v2=sources[number] == "API",
-                recipe=recipe,
+                recipe=lambda conversation: _Script(conversation, settings).messages(),
                 sentiment=sentiments[number],
                 topic=topic["name"],
             )
@@ -227,21 +225,12 @@ def _drawn(weights: dict[str, int], count: int, rng: random.Random) -> list[str]
     return rng.choices(list(weights), list(weights.values()), k=count)
 
 
-def messages_of(settings: Settings) -> Callable[[Conversation], list[Message]]:
-    """Return the recipe that makes a conversation's messages, the same on every reading."""
-
-    def recipe(conversation: Conversation) -> list[Message]:
-        return _Script(conversation, _TOPICS[conversation.topic or "hours"], settings).messages()
-
-    return recipe
-
-
 class _Script:
-    """How one conversation goes."""
+    """How one conversation goes; it is the same on every reading."""
 
-    def __init__(self, conversation: Conversation, topic: dict[str, Any], settings: Settings) -> None:
+    def __init__(self, conversation: Conversation, settings: Settings) -> None:
         self._conversation = conversation
-        self._topic = topic
+        self._topic = _TOPICS[conversation.topic or "hours"]
         self._settings = settings
         self._number = int(conversation.id[:8], 16)
         self._rng = random.Random(self._number)  # noqa: S311

@@ -144,7 +144,7 @@ class Simulator:
         Accept one more key and return it.
 
         :param key: the key.
-        :param plan: its plan, one of ``keys.PLANS`` or of ``api_version_plans``.
+        :param plan: its plan, one of ``access.PLANS`` or of ``api_version_plans``.
         :param workspace: the workspace that it opens.
         """
         self._world.keys.add(key, plan, workspace)

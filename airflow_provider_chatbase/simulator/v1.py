@@ -8,14 +8,17 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_chatbase.simulator.agents import Agent, add_source, agent_status, create_agent
-from airflow_provider_chatbase.simulator.answers import Answer, answer, ordered_answer
-from airflow_provider_chatbase.simulator.conversations import ROLE_ASSISTANT, ROLE_USER, Conversation, Message
+from airflow_provider_chatbase.simulator.conversations import ROLE_USER, Conversation, Message
 from airflow_provider_chatbase.simulator.exchange import ApiError, Reply
 from airflow_provider_chatbase.simulator.seed import disturb
-from airflow_provider_chatbase.simulator.v2_chat import check_may_answer, play_text
+from airflow_provider_chatbase.simulator.v2_chat import (
+    check_may_answer,
+    keep_and_charge,
+    make_answer,
+    play_text,
+)
 from airflow_provider_chatbase.simulator.world import Call, iso, operation
 
-_BREAKING = frozenset({"finish_error", "generation_error"})
 _STREAM_TYPE = "text/plain; charset=utf-8"
 _STATUSES = {"trained": "ready", "untrained": "ready", "training": "training", "failed": "failed"}
 _SAME_IN_V2 = ("name", "instructions", "initialMessages", "visibility", "model", "temp")
@@ -47,23 +50,14 @@ async def chat(call: Call) -> Any:
         raise ApiError(403, error.code, error.message) from error
     conversation = _saved_conversation(call, agent, last["content"])
     await asyncio.sleep(call.world.settings.latency_of("chat"))
-    made = _make_answer(call, agent, last["content"])
-    _keep_and_charge(call, agent, conversation, made)
+    made = make_answer(call, agent, last["content"])
+    if made.finish_reason == "error" or (call.fault is not None and call.fault.kind == "generation_error"):
+        raise ApiError(500, "CHAT_STREAMING_ERROR", "Something went wrong")
+    keep_and_charge(call, agent, conversation, made)
     text = "".join(part["text"] for part in made.parts if part["type"] == "text")
     if not body.get("stream", False):
         return {"text": text}
     return Reply(content_type=_STREAM_TYPE, chunks=play_text(text, call.world.settings, call.fault))
-
-
-def _make_answer(call: Call, agent: Agent, question: str) -> Answer:
-    fault = call.fault
-    if fault is not None and fault.answer is not None:
-        made = ordered_answer(fault.answer, lambda: call.world.store.new_id("call"))
-    else:
-        made = answer(agent, question, call.now, call.world.store.new_id("call"))
-    if made.finish_reason == "error" or (fault is not None and fault.kind in _BREAKING):
-        raise ApiError(500, "CHAT_STREAMING_ERROR", "Something went wrong")
-    return made
 
 
 def _saved_conversation(call: Call, agent: Agent, text: str) -> Conversation | None:
@@ -77,15 +71,6 @@ def _saved_conversation(call: Call, agent: Agent, text: str) -> Conversation | N
     parts = [{"type": "text", "text": text}]
     store.append(agent, conversation, Message(store.new_id("msg"), ROLE_USER, parts, int(call.now)))
     return conversation
-
-
-def _keep_and_charge(call: Call, agent: Agent, conversation: Conversation | None, made: Answer) -> None:
-    store, ledger = call.world.store, call.world.ledger
-    if conversation is not None:
-        message = Message(store.new_id("msg"), ROLE_ASSISTANT, made.parts, int(call.now), None, made.score)
-        store.append(agent, conversation, message)
-    price = ledger.price(call.body.get("model") or agent.fields["model"])
-    ledger.charge(agent, price if made.credits is None else made.credits)
 
 
 @operation("getChatbots")

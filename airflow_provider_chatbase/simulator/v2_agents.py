@@ -148,7 +148,7 @@ def update_styles(call: Call) -> Any:
 
 @operation("updateAgentAutoRetrain")
 def update_auto_retrain(call: Call) -> Any:
-    if not call.key.plan.auto_retrain:
+    if not call.key.rights.auto_retrain:
         raise ApiError(403, "PLAN_FEATURE_NOT_AVAILABLE", "Auto retrain is not available on your plan")
     statuses = [source.status(call.now) for source in call.agent.sources.values()]
     if call.body["enabled"] and "trained" not in statuses and "updated" not in statuses:

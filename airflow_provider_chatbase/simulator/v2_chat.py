@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_chatbase.simulator.agents import Agent
-from airflow_provider_chatbase.simulator.answers import Answer, answer, answer_to_tools, ordered_answer
+from airflow_provider_chatbase.simulator.answers import MadeAnswer, answer, answer_to_tools, ordered_answer
 from airflow_provider_chatbase.simulator.conversations import (
     ROLE_ASSISTANT,
     ROLE_USER,
@@ -203,31 +203,42 @@ async def _conclude(call: Call, turn: Turn) -> Conclusion | None:
     fault = call.fault
     if fault is not None and fault.kind == "generation_error":
         raise ApiError(500, "CHAT_STREAMING_ERROR", "The answer could not be generated")
-    store, ledger = call.world.store, call.world.ledger
-    made = _make_answer(call, turn)
-    message = Message(store.new_id("msg"), ROLE_ASSISTANT, made.parts, int(call.now), None, made.score)
+    made = make_answer(call, call.agent, turn.question.text, turn.tool_results)
     is_lost = fault is not None and fault.kind in _UNANSWERED and not fault.after
     if is_lost or (made.finish_reason == "error" and fault is None):
+        message = Message(call.world.store.new_id("msg"), ROLE_ASSISTANT, made.parts, int(call.now))
         return Conclusion(message, made.finish_reason, 0)
-    price = ledger.price(call.agent.fields["model"]) if made.credits is None else made.credits
-    if made.in_place:
-        turn.conversation.own_messages()[-1].parts.extend(message.parts)
-        store.touch(call.agent, turn.conversation)
-    else:
-        store.append(call.agent, turn.conversation, message)
-    ledger.charge(call.agent, price)
+    message, price = keep_and_charge(call, call.agent, turn.conversation, made)
     return Conclusion(message, made.finish_reason, price if made.tells_credits else None)
 
 
-def _make_answer(call: Call, turn: Turn) -> Answer:
+def make_answer(call: Call, agent: Agent, question: str, tool_results: Sequence[Part] = ()) -> MadeAnswer:
+    """Return what the agent answers, or what a fault lets it answer."""
     fault = call.fault
     if fault is not None and fault.kind == "finish_error":
-        return Answer([], "error")
+        return MadeAnswer([], "error")
     if fault is not None and fault.answer is not None:
         return ordered_answer(fault.answer, lambda: call.world.store.new_id("call"))
-    if turn.tool_results:
-        return answer_to_tools(turn.tool_results)
-    return answer(call.agent, turn.question.text, call.now, call.world.store.new_id("call"))
+    if tool_results:
+        return answer_to_tools(tool_results)
+    return answer(agent, question, call.now, call.world.store.new_id("call"))
+
+
+def keep_and_charge(
+    call: Call, agent: Agent, conversation: Conversation | None, made: MadeAnswer
+) -> tuple[Message, float]:
+    """Add an answer to its conversation, if that is kept, and bill it; return the message and the price."""
+    store, ledger = call.world.store, call.world.ledger
+    message = Message(store.new_id("msg"), ROLE_ASSISTANT, made.parts, int(call.now), None, made.score)
+    if conversation is not None and made.in_place:
+        conversation.own_messages()[-1].parts.extend(message.parts)
+        store.touch(agent, conversation)
+    elif conversation is not None:
+        store.append(agent, conversation, message)
+    usual = ledger.price(call.body.get("model") or agent.fields["model"])
+    price = usual if made.credits is None else made.credits
+    ledger.charge(agent, price)
+    return message, price
 
 
 def _streamed(call: Call, message: Message, finish_reason: str, metadata: Event) -> Reply:

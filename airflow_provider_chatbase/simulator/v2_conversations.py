@@ -30,7 +30,7 @@ from airflow_provider_chatbase.simulator.paging import (
 from airflow_provider_chatbase.simulator.seed import disturb
 from airflow_provider_chatbase.simulator.world import Call, World, operation
 
-Test = Callable[[Conversation], bool]
+Condition = Callable[[Conversation], bool]
 
 _EMBEDDED_MESSAGES = 20
 _LOOKED_AT = 2000  # conversations that search looks at for one page, which may be short for it
@@ -208,10 +208,10 @@ def export_conversations(call: Call) -> Any:
 @operation("searchConversations")
 def search_conversations(call: Call) -> Any:
     words = call.query.get("query", "").lower().split()
-    if not call.key.plan.search or (words and not call.key.plan.query_search):
+    if not call.key.rights.search or (words and not call.key.rights.query_search):
         raise ApiError(403, "CONVERSATION_SEARCH_UNAVAILABLE", "Conversation search is not available")
-    tests = _tests(call, words)
-    found, cursor = _search_page(call, tests, _LOOKED_AT_WITH_TEXT if words else _LOOKED_AT)
+    conditions = _conditions(call, words)
+    found, cursor = _search_page(call, conditions, _LOOKED_AT_WITH_TEXT if words else _LOOKED_AT)
     return envelope([_row(call, each, words) for each in found], cursor, None)
 
 
@@ -221,7 +221,9 @@ def window_start(now: float) -> float:
     return datetime(today.year - 1, today.month, 1, tzinfo=UTC).timestamp()
 
 
-def _search_page(call: Call, tests: list[Test], budget: int) -> tuple[list[Conversation], str | None]:
+def _search_page(
+    call: Call, conditions: list[Condition], budget: int
+) -> tuple[list[Conversation], str | None]:
     limit, index = call.page("search").limit, call.agent.conversations
     after = _inside_window(call, "updatedAfter", end_of_day=False, must=False)
     before = _inside_window(call, "updatedBefore", end_of_day=True)
@@ -232,7 +234,7 @@ def _search_page(call: Call, tests: list[Test], budget: int) -> tuple[list[Conve
     found: list[Conversation] = []
     for looked_at, position in enumerate(index.by_activity.newest_first(low, high), start=1):
         conversation = index.by_id.get(position[1])  # a deleted one leaves its place empty
-        if conversation is not None and all(test(conversation) for test in tests):
+        if conversation is not None and all(holds(conversation) for holds in conditions):
             found.append(conversation)
         if len(found) == limit or looked_at == budget:
             more = looked_at < high - low
@@ -262,29 +264,29 @@ def _inside_window(call: Call, name: str, *, end_of_day: bool, must: bool = True
     return value
 
 
-def _tests(call: Call, words: list[str]) -> list[Test]:
+def _conditions(call: Call, words: list[str]) -> list[Condition]:
     start, end = call.window()
     for name in ("startDate", "endDate"):
         _inside_window(call, name, end_of_day=name == "endDate")
     first = max(window_start(call.now), start if start is not None else 0.0)
-    tests: list[Test] = [lambda each: each.created_at >= first]
+    conditions: list[Condition] = [lambda each: each.created_at >= first]
     if end is not None:
-        tests.append(lambda each: each.created_at <= end)
+        conditions.append(lambda each: each.created_at <= end)
     for name, values_of in _FILTERS.items():
         wanted = call.list_of(name)
         if wanted is not None:
-            tests.append(_any_of(frozenset(wanted), values_of))
+            conditions.append(_any_of(frozenset(wanted), values_of))
     if "escalated" in call.query:
-        tests.append(lambda each: each.status == "taken_over")
+        conditions.append(lambda each: each.status == "taken_over")
     if "hasVoice" in call.query:
         voiced = call.query["hasVoice"] == "true"
-        tests.append(lambda each: (each.source == "Phone") is voiced)
+        conditions.append(lambda each: (each.source == "Phone") is voiced)
     if words:
-        tests.append(lambda each: all(word in _full_text(each) for word in words))
-    return tests
+        conditions.append(lambda each: all(word in _full_text(each) for word in words))
+    return conditions
 
 
-def _any_of(wanted: frozenset[str], values_of: Callable[[Conversation], Iterable[str | None]]) -> Test:
+def _any_of(wanted: frozenset[str], values_of: Callable[[Conversation], Iterable[str | None]]) -> Condition:
     return lambda conversation: not wanted.isdisjoint(values_of(conversation))
 
 

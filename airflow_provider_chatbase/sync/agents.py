@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import SequenceMatcher
+from math import isfinite
 from typing import Any, Literal
 
 import yaml
@@ -30,6 +32,9 @@ PAUSES_BEFORE_LOOKING = (1.0, 4.0)
 SETTINGS = agents.NULLABLE_SETTINGS | agents.FIXED_SETTINGS | {agents.STYLES, agents.AUTO_RETRAIN}
 READ_ONLY = {"id", "status", "size", "createdAt", "creditsUsed", "lastMessageAt", "lastTrainedAt"}
 """What an agent shows and nobody sets."""
+
+RESET_TO_DEFAULT = {"ipRateLimits"}
+"""Settings that ``None`` gives a value that only Chatbase knows, so none can be said to differ."""
 
 LONGEST_SHOWN = 200
 
@@ -211,9 +216,13 @@ def _refuse_several(found: Iterable[JsonObject]) -> None:
 
 
 def parse_settings(content: bytes, url: str) -> JsonObject:
-    """Read an agent's settings from a YAML or JSON file."""
+    """Read an agent's settings from a YAML or JSON file, of which nothing is guessed."""
     try:
-        found = json.loads(content) if url.lower().endswith(".json") else yaml.safe_load(content)
+        if url.lower().endswith(".json"):
+            found = json.loads(content, object_pairs_hook=_each_once)
+        else:
+            found = yaml.load(content, _StrictLoader)  # noqa: S506 - it is a SafeLoader
+        _require_json(found, "it")
     except (ValueError, yaml.YAMLError) as error:
         raise ChatbaseDeclarationError(f"{url} cannot be read: {error}. Nothing was sent.") from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
@@ -221,11 +230,45 @@ def parse_settings(content: bytes, url: str) -> JsonObject:
     return found
 
 
+class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc] # yaml has no types
+    """Reads plain YAML, and refuses a key that stands in a mapping twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        _each_once([(str(self.construct_object(key, deep=True)), None) for key in keys])
+        return super().construct_mapping(node, deep)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> JsonObject:
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands in it twice")
+    return dict(pairs)
+
+
+def _require_json(value: Any, place: str) -> None:
+    """Refuse what YAML makes of a date or of .nan, and what JSON has no word for."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _require_json(part, str(name))
+    elif isinstance(value, list):
+        for part in value:
+            _require_json(part, place)
+    elif not isinstance(value, str | int | float | None) or (
+        isinstance(value, float) and not isfinite(value)
+    ):
+        raise ValueError(f"{place} is {value!r}, which JSON does not have; a text needs quotes")
+
+
 def compare(api: Api, agent_id: str, settings: JsonObject) -> Steps[JsonObject]:
     """Say in what an agent differs from its declared settings, as steps of a client. It changes nothing."""
     agent: JsonObject = yield api.get_agent(agent_id)
     require_settings(api, settings, agent)
-    differs = differing(_comparable(api, settings, agent), agent)
+    known = {
+        name: value for name, value in settings.items() if value is not None or name not in RESET_TO_DEFAULT
+    }
+    differs = differing(_comparable(api, known, agent), agent)
     return {
         "agent_id": agent_id,
         "drift": bool(differs),
@@ -296,7 +339,14 @@ def is_met(wanted: Any, actual: Any) -> bool:
         return all(name in actual and is_met(value, actual[name]) for name, value in wanted.items())
     if isinstance(wanted, bool) or isinstance(actual, bool):
         return wanted is actual
+    if isinstance(wanted, str) and isinstance(actual, str):
+        return _plain(wanted) == _plain(actual)
     return bool(wanted == actual)
+
+
+def _plain(text: str) -> str:
+    """Return a text without what Chatbase may store in another way to the same effect."""
+    return unicodedata.normalize("NFC", "\n".join(line.rstrip() for line in text.splitlines())).strip()
 
 
 def shortened(value: Any) -> Any:

@@ -41,8 +41,8 @@ from airflow_provider_chatbase.sync.plan import (
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.client import ChatbaseClient
+    from airflow_provider_chatbase.client.pace import UploadPacer
     from airflow_provider_chatbase.client.request import JsonObject, Request
-    from airflow_provider_chatbase.sync.pace import UploadPacer
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
 from airflow_provider_chatbase.sync.html_text import html_to_text
 from airflow_provider_chatbase.sync.payloads import (
     LINK_OPTIONS,
+    DeclaredText,
     FilePayload,
     Kind,
     LinkPayload,
@@ -37,6 +38,9 @@ from airflow_provider_chatbase.sync.payloads import (
 TEXT_SUFFIXES = (".md", ".markdown", ".html", ".htm")
 _CHUNK = 1 << 20
 _SHORTENED = re.compile(r"~[0-9a-f]{10}\Z")
+CELL_LENGTH = 5_000_000
+"""The most characters of a cell of a table: more than Chatbase takes for a text, which is told apart."""
+_YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
 _KINDS: dict[Any, Kind] = {"text": "text", "qna": "qna", "link": "link"}
 
 Record = Mapping[str, Any]
@@ -263,12 +267,30 @@ def parse_records(content: bytes, url: str) -> list[Any]:
     except UnicodeDecodeError as error:
         raise ChatbaseDeclarationError(f"{url} is no UTF-8 text. Nothing was sent.") from error
     if url.lower().endswith(".csv"):
-        return [_without_blanks(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+        return _csv_rows(text, url)
     if url.lower().endswith(".json"):
         return _json_list(text, url)
     if url.lower().endswith((".jsonl", ".ndjson")):
         return [_json_line(line) for line in text.split("\n") if line.strip()]
     raise ChatbaseDeclarationError(f"{url} is no .jsonl, .csv or .json file. Nothing was sent.")
+
+
+def _csv_rows(text: str, url: str) -> list[Any]:
+    """Read a table strictly: a quote that is not closed would swallow the rows after it."""
+    csv.field_size_limit(max(csv.field_size_limit(), CELL_LENGTH))
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [_csv_record(row) for row in rows]
+    except csv.Error as error:
+        raise ChatbaseDeclarationError(
+            f"{url} is no CSV up to line {rows.line_num}: {error}. A quote may be missing. Nothing was sent."
+        ) from error
+
+
+def _csv_record(row: Mapping[str | None, Any]) -> Any:
+    if None in row:
+        return f"a row of more fields than the header names: {', '.join(map(str, row.values()))[:80]}"
+    return {name: value for name, value in row.items() if name and value not in (None, "")}
 
 
 def _json_list(text: str, url: str) -> list[Any]:
@@ -288,26 +310,23 @@ def _json_line(line: str) -> Any:
         return line
 
 
-def _without_blanks(row: Record) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name and value not in (None, "")}
-
-
 def _declared(kind: Kind, key: str, payload: Payload) -> DeclaredSource:
     return DeclaredSource(kind, key, payload.digest, lambda: payload)
 
 
-def _payload(record: Any, place: str) -> tuple[Kind, str, Payload]:
+def _payload(record: Any, place: str) -> tuple[Kind, str, DeclaredText]:
     if not isinstance(record, Mapping):
-        raise ChatbaseInputError(f"{place} is no object with fields.")
+        what = f": {record[:100]}" if isinstance(record, str) else ""
+        raise ChatbaseInputError(f"{place} is no object with fields{what}.")
     kind = _kind(record)
     if kind == "link":
         link = _link(record)
         return kind, link_key(link.url, link.link_type), link
     if kind == "qna":
-        qna = QnaPayload(_questions(record), str(record.get("answer") or ""))
-        return kind, _key(record, qna.questions[0] if qna.questions else None), qna
-    content = record.get("content")
-    return kind, _key(record, None), TextPayload(content if isinstance(content, str) else "")
+        questions = _questions(record)
+        answer = _text("answer", record.get("answer"))
+        return kind, _key(record, questions[0] if questions else None), QnaPayload(questions, answer)
+    return kind, _key(record, None), TextPayload(_text("content", record.get("content")))
 
 
 def _kind(record: Record) -> Kind:
@@ -340,7 +359,14 @@ def _questions(record: Record) -> tuple[str, ...]:
     found = record.get("questions") or record.get("question") or []
     if isinstance(found, str):
         found = _listed(found)
-    return tuple(str(question) for question in found)
+    return tuple(_text("a question", question) for question in found)
+
+
+def _text(name: str, value: Any) -> str:
+    """Take nothing else for text: NaN, a number or a dict would be published as Python writes it."""
+    if value is not None and not isinstance(value, str):
+        raise ChatbaseInputError(f"{name} must be text, not {type(value).__name__} {str(value)[:40]!r}.")
+    return value or ""
 
 
 def _link(record: Record) -> LinkPayload:
@@ -350,14 +376,19 @@ def _link(record: Record) -> LinkPayload:
         for given in (name, api_name)
         if record.get(given) is not None
     }
-    link_type = record.get("link_type") or record.get("linkType") or "individual"
-    return LinkPayload(str(record.get("url") or "").strip(), str(link_type), options)
+    link_type = _text("link_type", record.get("link_type") or record.get("linkType")) or "individual"
+    return LinkPayload(_text("url", record.get("url")).strip(), link_type, options)
 
 
 def _option(api_name: str, value: Any) -> Any:
     if api_name == "slowScraping":
-        return value if isinstance(value, bool) else str(value).strip().lower() in ("true", "1", "yes")
-    return _listed(value) if isinstance(value, str) else [str(path) for path in value]
+        text = str(value).strip().lower()
+        if text not in _YES + _NO:
+            raise ChatbaseInputError(f"slow_scraping must be true or false, not {value!r}.")
+        return text in _YES
+    if not isinstance(value, str | Sequence):
+        raise ChatbaseInputError(f"{LINK_OPTIONS[api_name]} must be a list of paths, not {value!r}.")
+    return _listed(value) if isinstance(value, str) else [_text("a path", path) for path in value]
 
 
 def _listed(value: str) -> list[str]:

@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -39,23 +39,6 @@ _SYNC_ID = re.compile(r"[^\s:#](?:[^:#\x00-\x1f]{0,38}[^\s:#])?\Z")
 _OURS = re.compile(rf"(?P<sync_id>[^:]+):(?P<key>.+) #(?P<digest>[0-9a-f]{{{DIGEST_LENGTH}}})\Z", re.DOTALL)
 
 
-class Payload(Protocol):
-    """What one source is to hold."""
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of the content, in hexadecimal digits."""
-
-    def check(self) -> None:
-        """Raise ``ChatbaseInputError`` for what Chatbase would refuse."""
-
-    def create(self, agent_id: str, name: str) -> Request[JsonObject]:
-        """Return the request for a new source."""
-
-    def change(self, agent_id: str, source_id: str, name: str) -> Request[JsonObject]:
-        """Return the request that puts this into an existing source."""
-
-
 @dataclass(frozen=True, slots=True)
 class TextPayload:
     """A text."""
@@ -64,8 +47,8 @@ class TextPayload:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the text."""
-        return hashlib.sha256(self.content.encode("utf-8", "surrogatepass")).hexdigest()
+        """The SHA-256 of the text, the same with any line ends."""
+        return hashlib.sha256(_unix(self.content).encode("utf-8", "surrogatepass")).hexdigest()
 
     def check(self) -> None:
         """Raise ``ChatbaseInputError`` for an empty or too long text."""
@@ -90,7 +73,8 @@ class QnaPayload:
     @property
     def digest(self) -> str:
         """The SHA-256 of questions and answer."""
-        return hashlib.sha256(json.dumps([self.questions, self.answer]).encode()).hexdigest()
+        texts = [[_unix(question) for question in self.questions], _unix(self.answer)]
+        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
     def check(self) -> None:
         """Raise ``ChatbaseInputError`` for empty texts, and for too much of them."""
@@ -122,10 +106,6 @@ class FilePayload:
     def digest(self) -> str:
         """The SHA-256 of the bytes."""
         return hashlib.sha256(self.content).hexdigest()
-
-    def check(self) -> None:
-        """Raise ``ChatbaseInputError`` for another format, an empty file, or a too big one."""
-        sources.check_file(self.filename, len(self.content))
 
     def create(self, agent_id: str, name: str) -> Request[JsonObject]:
         """Return the upload of a new file source."""
@@ -170,6 +150,15 @@ class LinkPayload:
     def change(self, agent_id: str, source_id: str, name: str) -> Request[JsonObject]:  # noqa: ARG002
         """Return the request that sets the options, which reads the pages again."""
         return sources.update_source(agent_id, source_id, dict(self.options))
+
+
+DeclaredText = TextPayload | QnaPayload | LinkPayload
+Payload = DeclaredText | FilePayload
+"""What one source is to hold: its digest, and the requests that make a source of it or put it into one."""
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n")
 
 
 def link_key(url: str, link_type: str) -> str:

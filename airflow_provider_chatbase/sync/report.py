@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.sync.apply import SyncResult
 from airflow_provider_chatbase.sync.plan import SyncPlan
-
-JsonObject = dict[str, Any]
 
 MOST_NAMES = 3
 MOST_IDS = 15

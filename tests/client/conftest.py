@@ -22,8 +22,8 @@ from airflow_provider_chatbase.simulator import Simulator
 QUICK = RetryPolicy(max_attempts=4, first_wait=0.001, longest_backoff=0.01)
 """Four attempts, and hardly a wait between them."""
 
-TIMEOUT = 1.0
-"""Seconds of silence of the stand-in that the clients put up with."""
+PATIENT, IMPATIENT = 30.0, 1.0
+"""Seconds of silence that the clients put up with: few only in a test that makes them wait in vain."""
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -54,15 +54,20 @@ async def arun(requests: tuple[Request[Any], ...], settings: ClientSettings, pol
 
 
 @pytest.fixture
-def client(chatbase: Acting, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatbaseClient]:
+def timeout(request: pytest.FixtureRequest) -> float:
+    return IMPATIENT if request.node.get_closest_marker("impatient") else PATIENT
+
+
+@pytest.fixture
+def client(chatbase: Acting, timeout: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatbaseClient]:
     monkeypatch.setattr(lookup, "FIRST_PAUSE", 0.02)
-    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=TIMEOUT)
+    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=timeout)
     with ChatbaseClient(settings, RetryPolicy(max_attempts=2, first_wait=0.01)) as opened:
         yield opened
 
 
 @pytest.fixture
-def client_v1(chatbase: Acting) -> Iterator[ChatbaseClient]:
-    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=TIMEOUT, api_version="v1")
+def client_v1(chatbase: Acting, timeout: float) -> Iterator[ChatbaseClient]:
+    settings = ClientSettings(api_key=KEY, host=chatbase.url, timeout=timeout, api_version="v1")
     with ChatbaseClient(settings, RetryPolicy(max_attempts=2, first_wait=0.01)) as opened:
         yield opened

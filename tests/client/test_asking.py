@@ -55,6 +55,12 @@ CUTS = {
 }
 
 
+def each(faults):
+    """Return the names of faults; with some of them the client waits in vain."""
+    waits = {"timeout while it works", "stream gone silent", "text gone silent"}
+    return [pytest.param(name, marks=[pytest.mark.impatient] * (name in waits)) for name in faults]
+
+
 def rules(**more):
     return Rules(**{"patience": PATIENCE, "patience_after_timeout": PATIENCE, **more})
 
@@ -91,20 +97,20 @@ def _result(client, steps):
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 class TestVersion2:
-    @pytest.mark.parametrize("fault", FAULTS)
+    @pytest.mark.parametrize("fault", each(FAULTS))
     def test_by_default_it_is_charged_once_and_answered(self, chatbase, client, fault, stream):
         act = FAULTS[fault]
         expected = (True, 1, 1) if act.works else (False, 2, 1)
         assert outcome(chatbase, client, [act], asked=question(stream=stream)) == expected
 
-    @pytest.mark.parametrize("fault", FAULTS)
+    @pytest.mark.parametrize("fault", each(FAULTS))
     def test_with_fail_it_is_sent_once_and_fails(self, chatbase, client, fault, stream):
         asked = question(stream=stream)
         expected = (ChatbaseAmbiguousError, 1, int(FAULTS[fault].works))
         assert outcome(chatbase, client, [FAULTS[fault]], asked=asked, on_ambiguous="fail") == expected
         assert chatbase.looks == []
 
-    @pytest.mark.parametrize("fault", FAULTS)
+    @pytest.mark.parametrize("fault", each(FAULTS))
     def test_with_retry_it_is_sent_again(self, chatbase, client, fault, stream):
         asked = question(stream=stream)
         expected = (False, 2, 1 + FAULTS[fault].works)
@@ -112,7 +118,7 @@ class TestVersion2:
         assert chatbase.looks == []
 
 
-@pytest.mark.parametrize("fault", CUTS)
+@pytest.mark.parametrize("fault", each(CUTS))
 @pytest.mark.parametrize(
     ("on_ambiguous", "expected"),
     [("reconcile", (True, 1, 1)), ("fail", (ChatbaseAmbiguousError, 1, 1)), ("retry", (False, 2, 2))],
@@ -122,7 +128,7 @@ def test_a_broken_stream(chatbase, client, fault, on_ambiguous, expected):
     assert outcome(chatbase, client, [CUTS[fault]], asked=asked, on_ambiguous=on_ambiguous) == expected
 
 
-@pytest.mark.parametrize("fault", [*FAULTS, "text cut", "text reset", "text gone silent"])
+@pytest.mark.parametrize("fault", each([*FAULTS, "text cut", "text reset", "text gone silent"]))
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("on_ambiguous", ["reconcile", "fail", "retry"])
 def test_version_1_cannot_look(chatbase, client_v1, fault, stream, on_ambiguous):
@@ -165,7 +171,7 @@ def test_a_conversation_that_appears_late_is_waited_for(chatbase, client):
     assert outcome(chatbase, client, [Act(silent=True)], patience=2) == (True, 1, 1)
 
 
-@pytest.mark.parametrize("fault", [*CUTS, "JSON that ends in the middle"])
+@pytest.mark.parametrize("fault", each([*CUTS, "JSON that ends in the middle"]))
 def test_what_has_begun_to_arrive_is_never_sent_again(chatbase, client, fault):
     """A reply began, so the message is there: that it is not shown is no sign that it never arrived."""
     chatbase.hidden_looks = 1000
@@ -174,12 +180,14 @@ def test_what_has_begun_to_arrive_is_never_sent_again(chatbase, client, fault):
     assert outcome(chatbase, client, [{**CUTS, **FAULTS}[fault]], asked=asked) == expected
 
 
+@pytest.mark.impatient
 def test_after_a_timeout_there_is_more_patience(chatbase, client):
     chatbase.hidden_looks = 5
     how = {"patience": 0, "patience_after_timeout": 5}
     assert outcome(chatbase, client, [Act(delay=1.5)], **how) == (True, 1, 1)
 
 
+@pytest.mark.impatient
 def test_so_there_is_after_a_stream_that_went_silent(chatbase, client):
     chatbase.hidden_looks = 5
     how = {"patience": 0, "patience_after_timeout": 5}

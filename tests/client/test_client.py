@@ -23,8 +23,8 @@ from airflow_provider_chatbase.client.v2 import agents, chat, conversations, sou
 from airflow_provider_chatbase.simulator import Fault
 
 MAINTENANCE = {"kind": "status", "status": 503, "code": "SERVICE_UNDER_MAINTENANCE"}
-SLOW = {"kind": "slow", "seconds": 0.5}
-TIMEOUT = 0.15
+SLOW = {"kind": "slow", "seconds": 1.5}
+TIMEOUT = 0.5  # longer than a busy machine takes to connect
 
 ANY_METHOD = [
     pytest.param(

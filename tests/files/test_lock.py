@@ -206,11 +206,15 @@ def test_the_renewing_survives_whatever_the_storage_raises(bucket: Bucket, error
         assert not lost.is_set()
 
 
-def test_a_lock_in_doubt_for_very_long_is_given_up(bucket: Bucket):
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_lock_in_doubt_for_very_long_is_given_up(bucket: Bucket, slow: bool):
     lost = threading.Event()
     with _lock(Directory(bucket, "/bucket/out", "u"), times=LockTimes(beat=0.02, stale=0.1)) as lock:
         lock.on_lost = lost.set
-        bucket.fails = lambda _call, _path: OSError(5, "I/O error")
+        if slow:
+            bucket.put = 0.3
+        else:
+            bucket.fails = lambda _call, _path: OSError(5, "I/O error")
         assert lost.wait(60)
         assert not lock.held
 

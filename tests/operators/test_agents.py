@@ -89,6 +89,35 @@ def test_a_file_that_holds_no_settings(start, tmp_path, text):
     assert simulator.requests == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.yaml", "instructions: 2026-01-02\n", "instructions is datetime.date"),
+        ("a.yaml", "temp: .nan\n", "temp is nan"),
+        ("a.yaml", "styles:\n  chat:\n    theme: a\n    theme: b\n", "theme stands in it twice"),
+        ("a.yaml", "temp: 0.1\ntemp: 0.2\n", "temp stands in it twice"),
+        ("a.yaml", "temp: !!python/object:os.system x\n", "could not determine a constructor"),
+        ("a.json", '{"temp": 0.1, "temp": 0.2}', "temp stands in it twice"),
+        ("a.json", '{"temp": NaN}', "temp is nan"),
+    ],
+)
+def test_a_file_of_settings_is_not_guessed_at(start, tmp_path, name, text, words):
+    simulator = start()
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ChatbasePermanentError, match=words):
+        update(settings_path=str(tmp_path / name))
+    assert simulator.requests == []
+
+
+def test_anchors_and_merges_in_a_file_of_settings(start, tmp_path):
+    start()
+    (tmp_path / "a.yaml").write_text(
+        "styles:\n  chat: &look\n    theme: dark\n  centerStage:\n    <<: *look\n    theme: light\n"
+    )
+    report = update(settings_path=str(tmp_path / "a.yaml"), mode="check", on_drift="report")
+    assert report["differs"]["styles"]["wanted"]["centerStage"] == {"theme": "light"}
+
+
 def test_an_agent_of_that_name_is_not_made_again_unasked(start):
     simulator = start()
     first = create()

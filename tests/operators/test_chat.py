@@ -131,3 +131,13 @@ def test_neither_the_question_nor_the_answer_is_logged(simulator, shown):
     assert f"conversation {answer['conversation_id']}" in shown()
     assert "diagnosis" not in shown()
     assert answer["text"] not in shown()
+
+
+def test_flags_and_numbers_may_be_text(simulator):
+    ask(stream="False", max_tool_rounds="3")
+    assert simulator.requests_for("chatWithAgent")[0].json["stream"] is False
+    with pytest.raises(ChatbasePermanentError, match="stream must be true or false, not 'maybe'"):
+        ask(stream="maybe")
+    with pytest.raises(ChatbasePermanentError, match="max_tool_rounds must be a number, not 'ten'"):
+        ask(max_tool_rounds="ten")
+    assert simulator.prompts_charged == 1

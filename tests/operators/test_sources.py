@@ -219,6 +219,25 @@ def test_a_deferred_wait_fails_with_the_name_of_the_source(start, docs, run_dag)
     assert run_dag(dag).task_states == {"sync": "failed"}
 
 
+@pytest.mark.parametrize("name", ["prune", "dry_run", "allow_empty", "wait_for_training", "deferrable"])
+@pytest.mark.parametrize("value", ["maybe", "", "0", 1, 0, []], ids=repr)
+def test_what_is_neither_true_nor_false_is_refused(start, docs, name, value):
+    simulator = start()
+    with pytest.raises(ChatbasePermanentError, match="must be true or false"):
+        sync(path=str(docs), **{name: value})
+    assert simulator.requests == []
+
+
+def test_arguments_may_be_text(start, docs):
+    simulator = start()
+    assert sync(path=str(docs), prune="False", dry_run="False", wait_for_training="false")
+    (docs / "guide.md").unlink()
+    assert sync(path=str(docs), prune="False")["kept"] == 1
+    assert sync(path=str(docs), prune="True", max_deletes="0", dry_run="true")["kept"] == 1
+    assert len(ours(simulator)) == 2
+    assert sync(path=str(docs), prune="True", max_deletes="0.5", upload_interval="0")["deleted"] == 1
+
+
 def test_the_owner_of_the_task_is_airflow_s_own(start, docs):
     simulator = start()
     operator = ChatbaseSyncSourcesOperator(

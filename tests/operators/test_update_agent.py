@@ -85,6 +85,23 @@ def test_none_resets_to_a_default(simulator):
     assert result["not_applied"] == [], "what a reset leads to is for the API to say"
 
 
+def test_a_reset_to_a_default_is_no_drift(simulator):
+    update({"ipRateLimits": None, "creditLimit": None})
+    settings = {"ipRateLimits": None, "creditLimit": None}
+    assert update(settings, mode="check")["drift"] is False
+    fields(simulator)["creditLimit"] = 5
+    assert set(update(settings, mode="check", on_drift="report")["differs"]) == {"creditLimit"}
+
+
+def test_a_text_that_chatbase_normalises_is_no_drift(simulator):
+    update({"instructions": "Be kind. \r\nBe short.\r\n"})
+    fields(simulator)["instructions"] = "Be kind.\nBe short."
+    simulator.reset_log()
+    assert update({"instructions": "Be kind. \r\nBe short.\r\n"})["unchanged"] == ["instructions"]
+    assert update({"instructions": "Be kind. \r\nBe short.\r\n"}, mode="check")["drift"] is False
+    assert sent(simulator) == []
+
+
 def test_a_part_of_an_object_leaves_the_rest(simulator):
     before = dict(fields(simulator)["ipRateLimits"])
     update({"ipRateLimits": {"limit": 7}})

@@ -63,7 +63,9 @@ class Reader:
         log = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
         replies = [each["params"]["response"] for each in log if each["method"] == "Network.responseReceived"]
         kept = json.dumps([log, self.browser.get_log("browser")])
-        return {reply["url"] for reply in replies}, kept + self.browser.page_source
+        urls = {reply["url"] for reply in replies}
+        # A first tab of Chromium's own may still be loading.
+        return {each for each in urls if not each.startswith("chrome:")}, kept + self.browser.page_source
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def test_an_operation_is_tried_by_hand_and_the_key_stays_where_it_is(
     assert reader.say_and_read("[sim:answer] Hello you") == "Hello you"
     urls, kept = reader.received()
     assert {f"{url}/", f"{url}/playground/v2.json", f"{url}/api/v2/agents/{service.agent_id}"} <= urls
-    assert all(each.startswith((url, "data:")) for each in urls)
+    assert not [each for each in urls if not each.startswith((url, "data:"))]
     assert '"level": "SEVERE"' not in kept
     everything = b"".join(sent).decode()
     assert "text-delta" in everything
@@ -191,7 +193,7 @@ def test_the_simulator_serves_the_page_with_its_own_key(
     assert reader.run("deleteAgent") == "200"  # without a question
     urls, kept = reader.received()
     assert f"{simulator.url}/api/v2/agents/{simulator.agent_id}/chat" in urls
-    assert all(each.startswith((simulator.url, "data:")) for each in urls)
+    assert not [each for each in urls if not each.startswith((simulator.url, "data:"))]
     assert '"level": "SEVERE"' not in kept
     assert {request.path.split("/")[1] for request in simulator.requests} == {"api"}
 

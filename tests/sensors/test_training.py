@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import json
 import time
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -105,10 +106,24 @@ def chatbase(start_simulator, connect):
     def chatbase(*faults: Fault, connection: dict | None = None, **switches):
         simulator = start_simulator(**switches)
         simulator.faults.add(*faults)
+        if switches.get("training_seconds") == LATER:
+            let_training_end_at_the_second_look(simulator)
         connect(simulator, **(connection or {}))
         return simulator
 
     return chatbase
+
+
+def let_training_end_at_the_second_look(simulator) -> None:
+    looks = Counter()
+
+    def watch(request):
+        looks[request.path] += request.method == "GET"
+        if looks[request.path] == 2:
+            simulator.on_request = None
+            simulator.advance(LATER)
+
+    simulator.on_request = watch
 
 
 def add_source(simulator, name="Hours", content="From 8 to 18.") -> str:
@@ -119,7 +134,7 @@ def add_source(simulator, name="Hours", content="From 8 to 18.") -> str:
 
 
 FAILING = "sim:fail-training"
-LATER, NEVER = 0.1, 600
+LATER, NEVER = 500, 600
 
 
 def state(status: str, **fault) -> Fault:

@@ -240,3 +240,12 @@ def test_a_link_that_failed_to_train_is_sent_its_options(desk):
     desk.sync([declared])
     (request,) = (each for each in desk.simulator.requests if each.operation == "updateSource")
     assert request.json == {"excludePaths": ["/old/*"]}
+
+
+def test_other_line_ends_are_the_same_content(desk):
+    desk = desk()
+    faq = {"question": "When?", "answer": "At 8.\nAt 9."}
+    desk.write("guide.md", "one\ntwo\n")
+    desk.sync([faq])
+    desk.write("guide.md", "one\r\ntwo\r\n")
+    assert desk.sync([{**faq, "answer": "At 8.\r\nAt 9."}]).plan.in_step

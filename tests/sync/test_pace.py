@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from airflow_provider_chatbase.client.pace import UPLOAD_INTERVAL, UploadPacer
 from airflow_provider_chatbase.simulator import Fault
 from airflow_provider_chatbase.sync.apply import PlanRunner
-from airflow_provider_chatbase.sync.pace import UPLOAD_INTERVAL, UploadPacer
 
 
 class Clock:

@@ -91,3 +91,51 @@ def test_files_that_cannot_be_read(content, name):
 )
 def test_pages_as_text(page, text):
     assert html_to_text(page) == text
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'question,answer\nA?,"yes\nB?,no\nC?,no\n',
+        'question,answer\nA?,"yes\nB?,no\nC?,"no"\n',
+        'question,answer\nA?,"yes" or no\n',
+    ],
+)
+def test_a_quote_that_is_not_closed_does_not_swallow_what_follows(table):
+    with pytest.raises(ChatbaseDeclarationError, match=r"list\.csv is no CSV up to line"):
+        parse_records(table.encode(), "list.csv")
+
+
+def test_a_row_of_too_many_fields_is_a_problem_of_its_own():
+    found = read_records(parse_records(b"question,answer\nA?,Yes, we do\nB?,no\n", "list.csv"))
+    assert [source.key for source in found.sources] == ["B?"]
+    assert "more fields than the header names" in found.problems[0].reason
+    assert not found.complete
+
+
+def test_a_long_cell_is_read():
+    table = f"key,content\na,{'x' * 200_000}\nb,{'x' * 1_048_577}\n".encode()
+    found = read_records(parse_records(table, "list.csv"))
+    assert [source.key for source in found.sources] == ["a"]
+    assert "Chatbase takes at most" in found.problems[0].reason
+
+
+@pytest.mark.parametrize("value", [float("nan"), 7, True, {"a": 1}, ["a"]], ids=repr)
+@pytest.mark.parametrize("field", ["content", "answer", "questions", "exclude_paths", "link_type"])
+def test_what_is_no_text_is_not_published_as_python_writes_it(field, value):
+    record = {
+        "content": {"key": "a", "content": value},
+        "answer": {"question": "A?", "answer": value},
+        "questions": {"questions": ["A?", value], "answer": "yes", "key": "a"},
+        "exclude_paths": {"url": "https://a.example", "exclude_paths": [value]},
+        "link_type": {"url": "https://a.example", "link_type": value},
+    }[field]
+    found = read_records([record])
+    assert found.sources == ()
+    assert "must be text, not" in found.problems[0].reason
+
+
+@pytest.mark.parametrize("record", [{"slow_scraping": "maybe"}, {"exclude_paths": 7}], ids=str)
+def test_options_of_a_link_that_are_none(record):
+    found = read_records([{"url": "https://a.example", **record}])
+    assert (found.sources, len(found.problems)) == ((), 1)

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_chatbase.client.errors import ChatbaseServerError, ChatbaseUnsupportedError
+from airflow_provider_chatbase.client.pace import UploadPacer
 from airflow_provider_chatbase.client.v2.sources import create_link_source, create_text_source
 from airflow_provider_chatbase.simulator import Fault
 from airflow_provider_chatbase.sync.apply import PlanRunner
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError, ChatbaseIncompleteListingError
-from airflow_provider_chatbase.sync.pace import UploadPacer
 from airflow_provider_chatbase.sync.sync import ids_to_wait_for
 
 QNA = {"questions": ["When are you open?", "Opening hours?"], "answer": "From 8 to 18."}
