@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
+from airflow_provider_chatbase.exports.rows import KNOWN_FIELDS
+from airflow_provider_chatbase.files.formats import json_text
 
 Action = Literal["drop", "mask", "hash", "detect"]
 ACTIONS = ("drop", "mask", "hash", "detect")
@@ -19,75 +21,72 @@ MASK = "***"
 EVERYWHERE = "*"
 """Stands for every text of an object, wherever it is."""
 
-E_MAIL = re.compile(r"[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+")
-PHONE = re.compile(
-    r"(?<![\w@#])(?!\d{4}-\d{2}-\d{2}(?!\d))(?:\+|00)?\(?\d(?:[\s().\-/]{0,2}\d){6,14}(?![\w-])"
-)
+RAW = "raw"
+"""Stands for every field that has no column of its own."""
 
-_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "user_id": ("userId", "user_id", "customer"),
-    "channel": ("source",),
-    "phone": ("phone", "phonenumber"),
-    "external_id": ("external_id",),
-    "input": ("input",),
-    "output": ("output",),
-    "title": ("title",),
-    "name": ("name",),
-    "email": ("email",),
-    "feedback": ("feedback",),
-    "custom_attributes": ("custom_attributes",),
-    "stripe_accounts": ("stripe_accounts",),
+_FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "conversations": {
+        "user_id": ("userId", "user_id", "customer"),
+        "channel": ("source",),
+        "status": ("status",),
+        "title": ("title",),
+        "text": ("text",),
+        "feedback": ("feedback",),
+        "score": ("score",),
+        "tool_name": ("toolName",),
+        "input": ("input",),
+        "output": ("output",),
+        # Fields that people's data is in, where tools and forms name them so.
+        "name": ("name",),
+        "email": ("email",),
+        "phone": ("phone", "phonenumber"),
+    },
+    "leads": {"name": ("name",), "email": ("email",), "phone": ("phone",)},
+    "contacts": {
+        "external_id": ("external_id",),
+        "name": ("name",),
+        "email": ("email",),
+        "phone": ("phone", "phonenumber"),
+        "custom_attributes": ("custom_attributes",),
+        "stripe_accounts": ("stripe_accounts",),
+    },
 }
-"""Our columns that can be redacted, and their fields in the API's objects."""
+"""For each kind of export the columns that can be redacted, and their fields in the API's objects."""
 
-_NOT_TEXT = re.compile(r"(?:^id|Id|_id|At|_at|^type|^role|^status|^source|^toolName)$")
-"""Names whose values identify or classify; detectors leave them alone, or they would tear keys apart."""
+_KEPT = frozenset(
+    [
+        *("id", "userId", "user_id", "customer", "external_id", "toolCallId", "chatbot_id", "chatbotId"),
+        *("parentConversationId", "createdAt", "created_at", "updatedAt", "updated_at", "last_message_at"),
+    ]
+)
+"""What identifies or dates an object of the API itself; detectors leave it alone, or keys would be torn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """
-    What is done to which column.
-
-    :param actions: for each column, or field of the API, ``drop``, ``mask``, ``hash`` or ``detect``.
-    :param salt: goes into hashes, so that nobody can try values out.
-    """
+    """What is done to which column."""
 
     actions: Mapping[str, Action]
-    salt: str = ""
+    salt: str = ""  # goes into hashes, so that nobody can try values out
+    kind: str = "conversations"
 
     def apply(self, item: JsonObject) -> JsonObject:
         """Return an object without what is to be hidden; the one that was given stays as it is."""
         if not self.actions:
             return item
-        changed: JsonObject = _walk(item, self._change_field)
-        if self.actions.get(EVERYWHERE) == "detect":
-            changed = _walk(changed, _detect_field)
+        fields = {
+            field: action
+            for column, action in self.actions.items()
+            for field in _FIELDS[self.kind].get(column, ())
+        }
+        changed: JsonObject = _walk(
+            item, lambda name, value, owner: self._changed(fields, name, value, owner)
+        )
+        if RAW in self.actions:
+            changed = self._without_raw(changed)
+        if EVERYWHERE in self.actions:
+            changed = _detected_object(changed)
         return changed
-
-    def _change_field(self, name: str, value: Any, owner: JsonObject) -> Any:
-        action = self._action_for(name, owner)
-        if action is None or value is None:
-            return value
-        return self._change(action, value)
-
-    def _action_for(self, name: str, owner: JsonObject) -> Action | None:
-        is_message_text = name == "text" and owner.get("type") == "text"
-        if is_message_text or (name == "content" and "role" in owner):
-            return self.actions.get("text")
-        for column, action in self.actions.items():
-            if column != "text" and name in _FIELDS.get(column, (column,)):
-                return action
-        return None
-
-    def _change(self, action: Action, value: Any) -> Any:
-        if action == "drop":
-            return None
-        if action == "mask":
-            return MASK
-        if action == "hash":
-            return self.hashed(value if isinstance(value, str) else repr(value))
-        return _detected(value)
 
     def hashed(self, value: str) -> str:
         """Return what stands in the place of a value that is hashed."""
@@ -96,63 +95,162 @@ class Redaction:
 
     def as_json(self) -> dict[str, Any]:
         """Return what was hidden, and what changes when the salt does without showing it."""
-        hashes = "hash" in self.actions.values()
         return {
             "redacted": dict(sorted(self.actions.items())) or None,
-            "salt": self.hashed("salt")[:16] if hashes else None,
+            "salt": self.hashed("salt")[:16] if "hash" in self.actions.values() else None,
         }
 
+    def _changed(self, fields: Mapping[str, Action], name: str, value: Any, owner: JsonObject) -> Any:
+        # The texts of messages are called so in any part; v1 calls them content.
+        if name == "content" and "role" in owner:
+            name = "text"
+        elif name == "text" and not isinstance(owner.get("type"), str):
+            return value
+        action = fields.get(name)
+        return value if action is None or value is None else self._change(action, value)
 
-def read_redaction(value: Any, salt: str | None) -> Redaction:
+    def _change(self, action: Action, value: Any) -> Any:
+        if action == "drop":
+            return None
+        if action == "mask":
+            return MASK
+        if action == "hash":
+            return self.hashed(value if isinstance(value, str) else json_text(value))
+        return _detected(value)
+
+    def _without_raw(self, item: JsonObject) -> JsonObject:
+        def clean(value: JsonObject, known: frozenset[str]) -> JsonObject:
+            kept = {name: each for name, each in value.items() if name in known}
+            if self.actions[RAW] == "drop":
+                return kept
+            return {
+                name: each if name in kept or each is None else self._change(self.actions[RAW], each)
+                for name, each in value.items()
+            }
+
+        conversation, message, metadata, part = KNOWN_FIELDS[self.kind]
+        item = clean(item, conversation)
+        messages = item.get("messages")
+        if self.kind == "conversations" and isinstance(messages, list):
+            cleaned = [clean(each, message) for each in messages if isinstance(each, dict)]
+            for each in cleaned:
+                if isinstance(each.get("metadata"), dict):
+                    each["metadata"] = clean(each["metadata"], metadata)
+                if isinstance(each.get("parts"), list):
+                    each["parts"] = [clean(one, part) for one in each["parts"] if isinstance(one, dict)]
+            item["messages"] = cleaned
+        return item
+
+
+def read_redaction(value: Any, salt: str | None, kind: str = "conversations") -> Redaction:
     """Read the operators' ``redact`` argument."""
     if value is None:
-        return Redaction({})
+        return Redaction({}, kind=kind)
     if isinstance(value, list | tuple):
         value = dict.fromkeys(value, "drop")
     if not isinstance(value, Mapping):
         raise ChatbaseInputError(f"redact must be a dict of column to action, not {value!r}.")
-    for column, action in value.items():
+    columns = _FIELDS[kind]
+    by_field = {field: column for column, fields in columns.items() for field in fields}
+    actions: dict[str, Action] = {}
+    for name, action in value.items():
+        column = by_field.get(name, name)
+        if column not in (*columns, RAW, EVERYWHERE):
+            raise ChatbaseInputError(
+                f"redact: {name!r} is nothing that can be hidden in {kind}. Give one of {', '.join(columns)}, "
+                "'raw' for all fields without a column, or '*' for every text. Nothing was exported."
+            )
         if action not in ACTIONS:
             raise ChatbaseInputError(
-                f"redact: {action!r} for {column!r} is unknown. Give one of {', '.join(ACTIONS)}."
+                f"redact: {action!r} for {name!r} is unknown. Give one of {', '.join(ACTIONS)}."
             )
         if column == EVERYWHERE and action != "detect":
             raise ChatbaseInputError("redact: '*' stands for every text and takes 'detect' only.")
-    if "hash" in value.values() and not salt:
+        actions[column] = action
+    if "hash" in actions.values() and not salt:
         raise ChatbaseInputError(
-            "redact: a hash needs redact_salt, or anybody could find out values by trying them. Nothing was "
-            "exported."
+            "redact: a hash needs redact_salt or redact_salt_conn_id, or anybody could find out values by "
+            "trying them. Nothing was exported."
         )
-    return Redaction(dict(value), salt or "")
+    return Redaction(actions, salt or "", kind)
+
+
+# Detectors. Each looks at a stretch of a text a bounded number of times: any end user can send 200 kB.
+
+_AT = re.compile(r"@|%40|&#0{0,4}64;|&commat;|[\uFE6B\uFF20]", re.IGNORECASE)
+_LOCAL = re.compile(r"[\w.+%'!#$&*^~\u2010-\u2015\uFF0E-]")
+_DOMAIN = re.compile(
+    r"[^\W_][\w\u2010-\u2015-]{0,62}(?:[.\u3002\uFF0E\uFF61][\w\u2010-\u2015-]{1,63}){1,20}"
+    r"|\[[\w.:]{2,60}\]"
+)
+LONGEST_LOCAL = 320
+
+_HYPHENS = r"\-\u2010-\u2015\u2212\uFE58\uFE63\uFF0D"
+PHONE = re.compile(
+    r"(?<![\w@#])(?!\d{4}-\d{2}-\d{2}(?!\d))(?:[+\uFF0B]|00)?\(?\d"
+    rf"(?:[\s().{_HYPHENS}/\u200B-\u200F\u2060\uFEFF]{{0,3}}\d){{6,14}}(?![\w{_HYPHENS}])"
+)
+_SHORTEST_NUMBER, _LONGEST_NUMBER = 10**7, 10**15
+"""Between these a whole number may be somebody's phone."""
 
 
 def detect(text: str) -> str:
     """Replace e-mail addresses and phone numbers in a text."""
-    if "@" in text:
-        text = E_MAIL.sub("[email]", text)
-    return PHONE.sub("[phone]", text)
+    return PHONE.sub("[phone]", _without_addresses(text))
+
+
+def _without_addresses(text: str) -> str:
+    kept, end = [], 0
+    for at in _AT.finditer(text):
+        domain = _DOMAIN.match(text, at.end())
+        start = _local_start(text, at.start(), end) if domain and at.start() >= end else at.start()
+        if domain and start < at.start():
+            kept += [text[end:start], "[email]"]
+            end = domain.end()
+    return "".join([*kept, text[end:]]) if kept else text
+
+
+def _local_start(text: str, at: int, least: int) -> int:
+    """Return where the part before the ``@`` begins."""
+    least = max(least, at - LONGEST_LOCAL)
+    if text[at - 1 : at] == '"':
+        opening = text.rfind('"', least, at - 1)
+        return opening if opening >= 0 else at
+    start = at
+    while start > least and _LOCAL.match(text, start - 1):
+        start -= 1
+    return start
 
 
 def _detected(value: Any) -> Any:
+    """Detect in whatever JSON it is, keys and numbers too."""
     if isinstance(value, str):
         return detect(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int | float):
+        whole = value == value // 1
+        return "[phone]" if whole and _SHORTEST_NUMBER <= value < _LONGEST_NUMBER else value
     if isinstance(value, list):
         return [_detected(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _detected(each) for name, each in value.items()}
-    return value
+    found: JsonObject = {}
+    for name, each in value.items():
+        key, number = detect(name), 2
+        while key in found:  # two addresses as keys
+            key, number = f"{detect(name)} {number}", number + 1
+        found[key] = _detected(each)
+    return found
 
 
-def _detect_field(name: str, value: Any, _owner: JsonObject) -> Any:
-    return value if _NOT_TEXT.search(name) and isinstance(value, str) else _detected_text(value)
+def _detected_object(item: JsonObject) -> JsonObject:
+    """Detect in all of an object of the API but what identifies or dates it, its messages and their parts."""
+    return {name: value if name in _KEPT else _detected_field(name, value) for name, value in item.items()}
 
 
-def _detected_text(value: Any) -> Any:
-    if isinstance(value, str):
-        return detect(value)
-    if isinstance(value, list):
-        return [detect(each) if isinstance(each, str) else each for each in value]
-    return value
+def _detected_field(name: str, value: Any) -> Any:
+    if name in ("messages", "parts") and isinstance(value, list):
+        return [_detected_object(each) if isinstance(each, dict) else _detected(each) for each in value]
+    return _detected(value)
 
 
 def _walk(value: Any, change: Callable[[str, Any, JsonObject], Any]) -> Any:

@@ -163,6 +163,14 @@ _CONTACT = frozenset(
 )
 
 
+KNOWN_FIELDS = {
+    "conversations": (_CONVERSATION, _MESSAGE, _METADATA, _CALL | {"text"}),
+    "leads": (_LEAD, frozenset[str](), frozenset[str](), frozenset[str]()),
+    "contacts": (_CONTACT, frozenset[str](), frozenset[str](), frozenset[str]()),
+}
+"""The fields that have columns: of an object of the API, of its messages, of their metadata and parts."""
+
+
 def rows_of(kind: str, item: JsonObject, agent_id: str) -> Rows:
     """Make an object's rows."""
     return _ROWS[kind](item, agent_id)

@@ -239,7 +239,7 @@ class ExportOperator(ChatbaseOperator):
         from airflow_provider_chatbase.exports.redaction import read_redaction
         from airflow_provider_chatbase.operators.export_context import read_salt
 
-        return read_redaction(self.redact, read_salt(self, context))
+        return read_redaction(self.redact, read_salt(self, context), self.kind)
 
     def _watermark(self, output: Output) -> datetime | None:
         from airflow_provider_chatbase.files.delta_storage import DeltaStorage

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.exports.redaction import Redaction, detect, read_redaction
+from airflow_provider_chatbase.exports.rows import rows_of
 from airflow_provider_chatbase.exports.staging import Staging
 
 
@@ -25,6 +28,13 @@ from airflow_provider_chatbase.exports.staging import Staging
         ("It costs 1,250.00 and takes 14 days", "It costs 1,250.00 and takes 14 days"),
         ("room 12, 4 people", "room 12, 4 people"),
         ("@somebody", "@somebody"),
+        ('"ann lee"@example.com', "[email]"),
+        ("https://x.example/?m=ann%40example.com", "https://x.example/?m=[email]"),
+        ("ann&#64;example.com, ann\uff20example.com", "[email], [email]"),
+        ("ann@[192.168.0.1]", "[email]"),
+        ("ann@exam\u2010ple.com", "[email]"),
+        ("+49\u2011151\u20110001234 or +49\u00a0151\u200b0001234", "[phone] or [phone]"),
+        ("+49 (0) 151 / 0001234", "[phone]"),
     ],
 )
 def test_detectors(text, expected):
@@ -77,6 +87,69 @@ def test_every_text():
     assert result["note"] == "call [phone]"
     assert result["id"] == CONVERSATION["id"]
     assert result["userId"] == "ann"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"mail": [[["ann@example.com"]]]},
+        {"ann@example.com": 1},
+        {"phone": 4915112345678},
+        {"status": "ann@example.com", "type": {"role": "+49 151 0001234"}},
+        {"id": "ann@example.com", "createdAt": ["ann@example.com"]},
+    ],
+    ids=["nested lists", "keys", "numbers", "names of our own", "ids that are not the API's"],
+)
+def test_every_text_is_wherever_it_may_be(value):
+    found = {"id": "c1", "messages": [{"id": "m1", "parts": [{"type": "tool-result", "output": value}]}]}
+    hidden = json.dumps(read_redaction({"*": "detect"}, None).apply(found))
+    assert "example.com" not in hidden
+    assert "151" not in hidden
+
+
+def test_two_keys_that_are_hidden_stay_two():
+    found = {"id": "c1", "note": {"ann@example.com": 1, "bob@example.com": 2}}
+    assert read_redaction({"*": "detect"}, None).apply(found)["note"] == {"[email]": 1, "[email] 2": 2}
+
+
+@pytest.mark.parametrize("name", ["usre_id", "conversation_id", "message_id", "country"])
+def test_a_name_that_nothing_is_hidden_by_is_refused(name):
+    with pytest.raises(ChatbaseInputError, match=f"'{name}' is nothing that can be hidden in conversations"):
+        read_redaction({name: "drop"}, None)
+
+
+def test_raw_is_every_field_without_a_column():
+    found = {
+        **CONVERSATION,
+        "messages": [{**CONVERSATION["messages"][0], "metadata": {"score": 1, "model": "x"}}],
+    }
+    dropped = read_redaction({"raw": "drop"}, None).apply(found)
+    assert set(found) - set(dropped) == {"note"}
+    assert dropped["messages"][0]["metadata"] == {"score": 1}
+    assert rows_of("conversations", dropped, "a")["conversations"][0][-1] is None
+    assert read_redaction({"raw": "mask"}, None).apply(found)["note"] == "***"
+
+
+def test_the_texts_of_all_kinds_of_parts_are_texts():
+    found = {"id": "c1", "messages": [{"role": "user", "parts": [{"type": "reasoning", "text": "secret"}]}]}
+    assert "secret" not in json.dumps(read_redaction({"text": "drop"}, None).apply(found))
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "@", "a@", "a.", "a@b.", "1 ", "1-", "(", "%40", '"@', "+49 151 ", "x@a.a.a", "&#64;"]
+)
+def test_the_time_grows_with_the_length_and_not_faster(piece):
+    def seconds(length: int) -> float:
+        text = piece * (length // len(piece))
+        return min(timed(lambda: detect(text)) for _ in range(3))
+
+    assert seconds(160_000) < 40 * seconds(10_000) + 0.05
+
+
+def timed(work) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 def test_a_hash_depends_on_the_salt_and_stays_the_same():
