@@ -18,7 +18,7 @@ from airflow_provider_chatbase.get_provider_info import get_provider_info
 
 CHECKOUT = Path(__file__).parents[1]
 EXAMPLES = sorted((CHECKOUT / "example_dags").glob("*.py"))
-OPTIONAL = {"h11", "jsonschema", "pyarrow", "pytest", "wtforms", "zstandard"}
+OPTIONAL = {"deltalake", "h11", "jsonschema", "pyarrow", "pytest", "wtforms", "zstandard"}
 
 
 def classes(kind: str) -> list[type]:

@@ -83,7 +83,7 @@ def erase(
 ) -> ErasureReport:
     """Erase rows from all exports in an output. Files without such rows stay as they are, byte by byte."""
     state = _state_of_conversations(directory, user_ids, conversation_ids)
-    users = _as_stored(user_ids, state.contents, salt)
+    users = users_as_stored(user_ids, state.contents, salt)
     with tempfile.TemporaryDirectory(prefix="chatbase-erase-") as local, _long_cells():
         erasure = _Erasure(directory, state, Path(local))
         wanted = set(conversation_ids) | (erasure.conversations_of(users) if users else set())
@@ -258,8 +258,8 @@ class _Erasure:
             yield from _READERS[self._file_format](stream, self._tables[file.table], self._compression)
 
 
-def _as_stored(user_ids: Collection[str], contents: Mapping[str, Any], salt: str | None) -> set[str]:
-    """Return what stands in the files in the place of users' ids; refused where that cannot be told."""
+def users_as_stored(user_ids: Collection[str], contents: Mapping[str, Any], salt: str | None) -> set[str]:
+    """Return what stands in an export in the place of users' ids; refused where that cannot be told."""
     stored = {str(each) for each in user_ids}
     action = (contents.get("redacted") or {}).get("user_id") if stored else None
     if action in ("drop", "mask") or (action == "detect" and any(detect(each) != each for each in stored)):

@@ -87,6 +87,8 @@ class Exported:
     files: tuple[ExportedFile, ...]
     watermark: datetime | None  # where the next export of the output goes on
     manifests: tuple[str, ...] = ()  # relative to the output
+    tables: Mapping[str, int] | None = None  # rows by table, where they are not in files of the export's own
+    removed: int = 0  # objects taken out that Chatbase no longer lists
 
 
 class Target(Protocol):

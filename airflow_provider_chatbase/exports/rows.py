@@ -108,7 +108,8 @@ def choose_tables(file_format: str, kind: str, tables: Sequence[str] | None) -> 
     if file_format == "jsonl":
         if tables is not None and list(tables) != [kind]:
             raise ChatbaseInputError(
-                f"tables is for csv and parquet: jsonl holds the API's objects whole, in one table {kind!r}."
+                "tables is for csv and parquet, and for delta: jsonl holds the API's objects whole, in one "
+                f"table {kind!r}."
             )
         return known[:1]
     if tables is None:

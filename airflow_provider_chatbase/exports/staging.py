@@ -177,7 +177,7 @@ class Staging:
         segments: list[Segment] = []
         with (self.local / name).open("wb") as stream:
             for day, of_day in groupby(kept, key=day_of):
-                for some in _by_size(of_day):
+                for some in by_size(of_day):
                     self._write_segments(stream, segments, day, [self.rows.take(each) for each in some], join)
             counts = {"key": key, "rows": len(kept), "api_total": api_total}
             facts = {**counts, "excluded": len(items) - len(kept)}
@@ -302,7 +302,7 @@ def remove_attempt(directory: Directory, key: str) -> None:
             Path(directory.path(FOLDER)).rmdir()
 
 
-def _by_size(items: Iterable[Encoded]) -> Iterator[list[Encoded]]:
+def by_size(items: Iterable[Encoded]) -> Iterator[list[Encoded]]:
     """Group objects, so that no group is much longer than a piece."""
     some: list[Encoded] = []
     size = 0

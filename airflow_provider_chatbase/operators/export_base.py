@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.operators._task import ChatbaseOperator
@@ -11,14 +11,16 @@ from airflow_provider_chatbase.operators._task import ChatbaseOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_chatbase.exports.export import Exported, ExportSettings
-    from airflow_provider_chatbase.exports.files_target import FileSettings
+    from airflow_provider_chatbase.exports.export import Exported, ExportSettings, Target
     from airflow_provider_chatbase.exports.redaction import Redaction
     from airflow_provider_chatbase.exports.window import Moment, Window
+    from airflow_provider_chatbase.files.delta_storage import DeltaStorage
     from airflow_provider_chatbase.files.directory import Directory
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
-FileFormat = Literal["jsonl", "csv", "parquet"]
+    Output = Directory | DeltaStorage
+
+FileFormat = Literal["jsonl", "csv", "parquet", "delta"]
 Compression = Literal["gzip", "zstd"]
 
 FEW = 3
@@ -38,7 +40,8 @@ class ExportOperator(ChatbaseOperator):
     :param start: the first moment: ISO 8601, a date or a datetime; without a zone it is UTC.
     :param end: the first moment after the window; with only ``start`` given, the present.
     :param first_start: where to begin as long as there is no watermark and no window.
-    :param file_format: ``jsonl`` (the API's objects), ``csv`` or ``parquet`` (tables).
+    :param file_format: ``jsonl`` (the API's objects), ``csv`` or ``parquet`` (tables); or ``delta``: tables
+        in Delta Lake that are always current, into which every run is merged by id.
     :param compression: ``gzip`` or ``zstd``; for Parquet the codec inside the file.
     :param partition_by: ``day`` puts each day (UTC) into a directory of its own, and replaces it as a whole;
         the window must be whole days, and one that ends now ends with the last whole day.
@@ -47,6 +50,11 @@ class ExportOperator(ChatbaseOperator):
     :param redact_salt: goes into the hashes. It may be a template such as ``{{ var.value.chatbase_salt }}``;
         it is not shown among the rendered fields, and hidden from the log.
     :param redact_salt_conn_id: an Airflow connection whose password is the salt, in its place.
+    :param remove_missing: for Delta, remove rows of the window that Chatbase no longer lists. It needs an
+        export of all that was created in a window, with no selection.
+    :param optimize: for Delta, make few files of many in the days that were written.
+    :param vacuum_days: for Delta, remove the files that no version of so many days needs, at least 7; by
+        default none, so that deleting needs no permission.
     :param escape_formulas: for CSV, keep a spreadsheet from taking a text for a formula.
     :param csv_null: for CSV, what stands for null, such as ``NULL``. By default nothing does, and an empty
         text is quoted.
@@ -89,6 +97,9 @@ class ExportOperator(ChatbaseOperator):
         redact: Mapping[str, str] | None = None,
         redact_salt: str | None = None,
         redact_salt_conn_id: str | None = None,
+        remove_missing: bool = False,
+        optimize: bool = True,
+        vacuum_days: int | None = None,
         escape_formulas: bool = True,
         csv_null: str = "",
         csv_bom: bool = False,
@@ -108,6 +119,9 @@ class ExportOperator(ChatbaseOperator):
         self.redact = redact
         self.redact_salt = redact_salt
         self.redact_salt_conn_id = redact_salt_conn_id
+        self.remove_missing = remove_missing
+        self.optimize = optimize
+        self.vacuum_days = vacuum_days
         self.escape_formulas = escape_formulas
         self.csv_null = csv_null
         self.csv_bom = csv_bom
@@ -125,18 +139,15 @@ class ExportOperator(ChatbaseOperator):
         :raises AirflowSkipException: when earlier runs have exported everything until now.
         """
         from airflow_provider_chatbase.exports.export import export
-        from airflow_provider_chatbase.exports.files_target import FilesTarget
-        from airflow_provider_chatbase.files.directory import open_directory
         from airflow_provider_chatbase.operators.export_context import emit_asset_events, output_url
 
         with self.hook() as hook:
             self._check()
             agent_id = hook.agent_or_default(self.agent_id)
-            directory = open_directory(output_url(self.output_path, agent_id, context), self.storage_conn_id)
-            settings = self._settings(hook, agent_id, directory, context)
-            target = FilesTarget(directory, settings, self._file_settings())
-            exported = export(hook.open_async_client, target, settings)
-        result = self._result(exported, settings, directory)
+            output = self._open(output_url(self.output_path, agent_id, context))
+            settings = self._settings(hook, agent_id, output, context)
+            exported = export(hook.open_async_client, self._target(output, settings), settings)
+        result = self._result(exported, settings, output)
         self.log.info(
             "Exported %d %s of agent %s (the API counts %s, %d left out on purpose), window %s: %d bytes in "
             "%d files to %s.",
@@ -165,15 +176,41 @@ class ExportOperator(ChatbaseOperator):
         exported = getattr(self, "_exported", None)
         return lineage(exported) if exported else None
 
+    def _open(self, url: str) -> Output:
+        if self.file_format == "delta":
+            from airflow_provider_chatbase.files.delta_storage import find_storage
+
+            return find_storage(url, self.storage_conn_id)
+        from airflow_provider_chatbase.files.directory import open_directory
+
+        return open_directory(url, self.storage_conn_id)
+
+    def _target(self, output: Output, settings: ExportSettings) -> Target:
+        from airflow_provider_chatbase.files.delta_storage import DeltaStorage
+
+        tables = self._tables()
+        names = None if tables is None else tuple(tables)
+        if isinstance(output, DeltaStorage):
+            from airflow_provider_chatbase.exports.delta_target import DeltaSettings, DeltaTarget
+
+            extras = {name: getattr(self, name) for name in ("remove_missing", "optimize", "vacuum_days")}
+            return DeltaTarget(output, settings, DeltaSettings(names, self.compression or None, **extras))
+        from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
+        from airflow_provider_chatbase.files.formats import CsvStyle
+
+        style = CsvStyle(self.escape_formulas, self.csv_null, self.csv_bom)
+        look = FileSettings(self.file_format, self.compression or None, names, self._partition_by(), style)
+        return FilesTarget(output, settings, look)
+
     def _settings(
-        self, hook: ChatbaseHook, agent_id: str, directory: Directory, context: Context
+        self, hook: ChatbaseHook, agent_id: str, output: Output, context: Context
     ) -> ExportSettings:
         from airflow_provider_chatbase.exports.export import ExportSettings
         from airflow_provider_chatbase.exports.window import ends_now
         from airflow_provider_chatbase.operators._task import task_identity
         from airflow_provider_chatbase.operators.export_context import data_interval
 
-        window = self._window(hook, agent_id, directory, context)
+        window = self._window(hook, agent_id, output, context)
         return ExportSettings(
             kind=self.kind,
             agent_id=agent_id,
@@ -188,19 +225,6 @@ class ExportOperator(ChatbaseOperator):
             **self._selection(),
         )
 
-    def _file_settings(self) -> FileSettings:
-        from airflow_provider_chatbase.exports.files_target import FileSettings
-        from airflow_provider_chatbase.files.formats import CsvStyle
-
-        tables = self._tables()
-        return FileSettings(
-            file_format=self.file_format,
-            compression=self.compression or None,
-            tables=None if tables is None else tuple(tables),
-            partition_by=self._partition_by(),
-            csv_style=CsvStyle(self.escape_formulas, self.csv_null, self.csv_bom),
-        )
-
     def _check(self) -> None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
 
@@ -210,6 +234,8 @@ class ExportOperator(ChatbaseOperator):
             raise ChatbaseInputError(
                 f"csv_null must be a text without quotes, commas and line ends, not {self.csv_null!r}."
             )
+        if self.file_format != "delta" and (self.remove_missing or self.vacuum_days is not None):
+            raise ChatbaseInputError("remove_missing and vacuum_days are for file_format='delta'.")
         if self.partition_by and self._by() != "created":
             raise ChatbaseInputError(
                 "partition_by='day' owns whole days, and this export brings what changed on any day, or one "
@@ -226,20 +252,28 @@ class ExportOperator(ChatbaseOperator):
 
         return read_redaction(self.redact, read_salt(self, context), self.kind)
 
-    def _window(
-        self, hook: ChatbaseHook, agent_id: str, directory: Directory, context: Context
-    ) -> Window | None:
+    def _watermark(self, output: Output) -> datetime | None:
+        from airflow_provider_chatbase.files.delta_storage import DeltaStorage
+
+        if isinstance(output, DeltaStorage):
+            from airflow_provider_chatbase.exports.delta import read_watermark as read_delta_watermark
+
+            return read_delta_watermark(output, self.kind)
+        from airflow_provider_chatbase.exports.manifest import read_watermark
+
+        return read_watermark(output, self._by())
+
+    def _window(self, hook: ChatbaseHook, agent_id: str, output: Output, context: Context) -> Window | None:
         """Choose the window; the present is told by Chatbase's clock, and only asked for where it matters."""
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         from airflow_provider_chatbase.client.rate_limiter import shared_limiter
-        from airflow_provider_chatbase.exports.manifest import read_watermark
         from airflow_provider_chatbase.exports.reading import first_page
         from airflow_provider_chatbase.exports.window import choose_window, ends_now, in_utc, require_days
         from airflow_provider_chatbase.operators.export_context import data_interval, export_until, settle
 
         settings, interval = hook.connection.settings, data_interval(context)
-        watermark = read_watermark(directory, self._by())
+        watermark = self._watermark(output)
         by_day, margin = self._partition_by() is not None, timedelta(seconds=self.margin)
         limiter = shared_limiter(settings, "main")
         if ends_now(self.start, self.end, interval):
@@ -260,7 +294,7 @@ class ExportOperator(ChatbaseOperator):
         return self.first_start
 
     def _partition_by(self) -> str | None:
-        return self.partition_by or None
+        return (self.partition_by or None) if self.file_format != "delta" else None
 
     def _tables(self) -> Sequence[str] | None:
         return None
@@ -271,15 +305,16 @@ class ExportOperator(ChatbaseOperator):
     def _selection(self) -> dict[str, Any]:
         return {}
 
-    def _result(self, exported: Exported, settings: ExportSettings, directory: Directory) -> dict[str, Any]:
+    def _result(self, exported: Exported, settings: ExportSettings, output: Output) -> dict[str, Any]:
         from airflow_provider_chatbase.exports.manifest import MANIFESTS
         from airflow_provider_chatbase.exports.window import in_utc
         from airflow_provider_chatbase.operators.export_context import without_connection
 
-        url = without_connection(directory.url)
-        tables: dict[str, int] = {}
+        url = without_connection(output.url)
+        tables = dict(exported.tables or {})
         for file in exported.files:
             tables[file.table] = tables.get(file.table, 0) + file.rows
+        few = exported.tables is None and len(exported.files) <= FEW
         manifest = exported.manifests[0] if len(exported.manifests) == 1 else MANIFESTS
         return {
             "kind": self.kind,
@@ -292,8 +327,9 @@ class ExportOperator(ChatbaseOperator):
             "bytes": sum(file.size for file in exported.files),
             "tables": tables,
             "file_count": len(exported.files),
-            "files": [file.as_json() for file in exported.files] if len(exported.files) <= FEW else None,
+            "files": [file.as_json() for file in exported.files] if few else None,
             "watermark": in_utc(exported.watermark) if exported.watermark else None,
             "output_path": url,
-            "manifest_path": f"{url}/{manifest}",
+            "manifest_path": f"{url}/{manifest}" if exported.tables is None else None,
+            "removed": exported.removed,
         }

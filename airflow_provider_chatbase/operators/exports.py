@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_chatbase.exports.window import Moment, Window
-    from airflow_provider_chatbase.files.directory import Directory
+    from airflow_provider_chatbase.files.delta_storage import DeltaStorage
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+    from airflow_provider_chatbase.operators.export_base import Output
 
 
 class ChatbaseExportConversationsOperator(ExportOperator):
@@ -110,18 +111,18 @@ class ChatbaseExportConversationsOperator(ExportOperator):
             )
         return back
 
-    def _window(
-        self, hook: ChatbaseHook, agent_id: str, directory: Directory, context: Context
-    ) -> Window | None:
+    def _window(self, hook: ChatbaseHook, agent_id: str, output: Output, context: Context) -> Window | None:
         from airflow_provider_chatbase.exports.window import look_back
 
         if self.conversation_id:
             return None
-        window, back = super()._window(hook, agent_id, directory, context), self._lookback()
+        window, back = super()._window(hook, agent_id, output, context), self._lookback()
         return look_back(window, back) if window is not None and back is not None else window
 
     def _partition_by(self) -> str | None:
-        return "day" if self._lookback() is not None else super()._partition_by()
+        if self._lookback() is not None and self.file_format != "delta":
+            return "day"
+        return super()._partition_by()
 
     def _tables(self) -> Sequence[str] | None:
         return self.tables
@@ -172,8 +173,10 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
     Takes the rows of users or conversations out of earlier exports, and on request out of Chatbase itself.
 
     It works on a directory that :class:`ChatbaseExportConversationsOperator` wrote, of any format. Files
-    without such rows stay as they are, byte by byte. What is staged there is removed too. An export that is
-    run again later brings back what is still at Chatbase, so delete it there too, with ``at_source=True``.
+    without such rows stay as they are, byte by byte. What is staged there is removed too. From Delta tables
+    the rows are deleted, and then every file that no longer counts is removed, with no retention: older
+    versions cannot be read any more. An export that is run again later brings back what is still at Chatbase,
+    so delete it there too, with ``at_source=True``.
 
     Returns ``conversations``, ``rows`` by table, ``files_changed``, ``files_checked``, ``staged_attempts``,
     ``deleted_at_source`` and ``dry_run``.
@@ -240,15 +243,16 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
         from airflow_provider_chatbase.operators.export_context import read_salt
 
+        whom = _names(self.user_ids), _names(self.conversation_ids), read_salt(self, context), self.only_count
         with fail_at_once(), ChatbaseHook(self.chatbase_conn_id) as hook:
-            report = erase(
-                open_directory(self.output_path, self.storage_conn_id),
-                _names(self.user_ids),
-                _names(self.conversation_ids),
-                read_salt(self, context),
-                self.only_count,
-                AtSource(hook.client, self.max_deletes) if self.at_source else None,
-            ).as_json()
+            at_source = AtSource(hook.client, self.max_deletes) if self.at_source else None
+            if (tables := self._delta_tables()) is not None:
+                from airflow_provider_chatbase.exports.delta import erase as erase_from_tables
+
+                report = erase_from_tables(tables, *whom, at_source).as_json()
+            else:
+                directory = open_directory(self.output_path, self.storage_conn_id)
+                report = erase(directory, *whom, at_source).as_json()
         self.log.info(
             "%s %d conversations in %d of %d files.",
             "Would erase" if self.only_count else "Erased",
@@ -257,6 +261,19 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
             report["files_checked"],
         )
         return {**report, "dry_run": self.only_count}
+
+    def _delta_tables(self) -> DeltaStorage | None:
+        """Return the place of Delta tables, where there are any."""
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError
+        from airflow_provider_chatbase.files.delta_storage import find_storage
+
+        try:
+            from airflow_provider_chatbase.exports.delta_table import has_log
+
+            tables = find_storage(self.output_path, self.storage_conn_id)
+        except ChatbaseInputError:  # deltalake is not installed, or cannot go there
+            return None
+        return tables if has_log(tables, "conversations") else None
 
 
 def _names(value: Sequence[str] | None) -> list[str]:

@@ -1,0 +1,258 @@
+"""Exports of the simulator into Delta tables, as a task does them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from delta_lake import rows
+from s3 import s3_fs, s3_url  # noqa: F401 - a fixture
+
+from airflow_provider_chatbase.exceptions import ChatbasePermanentError
+from airflow_provider_chatbase.exports import delta_target
+from airflow_provider_chatbase.exports.delta import erase
+from airflow_provider_chatbase.exports.window import floor_day
+from airflow_provider_chatbase.files.delta_storage import find_storage
+from airflow_provider_chatbase.operators.exports import (
+    ChatbaseEraseConversationsOperator,
+    ChatbaseExportContactsOperator,
+    ChatbaseExportConversationsOperator,
+    ChatbaseExportLeadsOperator,
+)
+from airflow_provider_chatbase.simulator import Fault
+from airflow_provider_chatbase.simulator.conversations import ConversationIndex
+
+TODAY = floor_day(datetime.now(tz=UTC))
+DAY = timedelta(days=1)
+OPERATORS = {
+    "conversations": ChatbaseExportConversationsOperator,
+    "leads": ChatbaseExportLeadsOperator,
+    "contacts": ChatbaseExportContactsOperator,
+}
+
+
+@pytest.fixture
+def lake(simulate, airflow_db, monkeypatch, tmp_path):
+    class Lake:
+        def __init__(self) -> None:
+            self.simulator = simulate(conversations=200, months=1)
+            connection = {
+                "conn_type": "chatbase",
+                "host": self.simulator.url,
+                "password": self.simulator.api_key,
+            }
+            monkeypatch.setenv("AIRFLOW_CONN_CHATBASE_DEFAULT", json.dumps(connection))
+            self.url = f"file://{tmp_path}/lake"
+
+        def run(self, kind: str = "conversations", **more: Any) -> dict[str, Any]:
+            arguments = {"task_id": "export", "agent_id": self.simulator.agent_id, "file_format": "delta"}
+            if "start" not in more and "first_start" not in more:
+                more |= {"start": TODAY - 60 * DAY, "end": TODAY}
+            return OPERATORS[kind](**{"output_path": self.url, **arguments, **more}).execute({})
+
+        def delete(self, ids: list[str]) -> None:
+            def work() -> None:
+                agent = self.simulator.store.agents[self.simulator.agent_id]
+                left = [each for each in agent.conversations.by_id.values() if each.id not in ids]
+                agent.conversations = ConversationIndex()
+                agent.conversations.load(left)
+
+            self.simulator.run(work)
+
+        @property
+        def place(self):
+            return find_storage(self.url)
+
+        def truth(self, start: datetime = TODAY - 60 * DAY, end: datetime = TODAY) -> dict[str, list[str]]:
+            return {
+                each.id: sorted(message.id for message in each.messages)
+                for each in self.simulator.store.conversations(self.simulator.agent_id)
+                if start.timestamp() <= each.created_at < end.timestamp()
+            }
+
+        def seen(self) -> dict[str, list[str]]:
+            conversations = rows(self.place)
+            found: dict[str, list[str]] = {row["conversation_id"]: [] for row in conversations}
+            assert len(found) == len(conversations)
+            for row in rows(self.place, "messages"):
+                found[row["conversation_id"]].append(row["message_id"])
+            for row in conversations:
+                assert row["message_count"] == len(found[row["conversation_id"]])
+            return {identity: sorted(messages) for identity, messages in found.items()}
+
+    return Lake()
+
+
+def test_an_export_is_what_chatbase_has(lake):
+    result = lake.run()
+    assert lake.seen() == lake.truth()
+    assert result["tables"] == {
+        name: len(rows(lake.place, name)) for name in ("conversations", "messages", "tool_calls")
+    }
+    assert result["rows"] == result["tables"]["conversations"] == result["api_total"]
+    assert (result["files"], result["manifest_path"], result["removed"]) == (None, None, 0)
+    assert result["output_path"] == lake.url
+    assert result["watermark"].startswith(str(TODAY.date()))
+    assert len(json.dumps(result)) < 2000
+
+
+def test_windows_lookback_changes_and_reruns_end_alike(lake):
+    for first, last in ((60, 30), (30, 10), (12, 0), (60, 0)):
+        lake.run(start=TODAY - first * DAY, end=TODAY - last * DAY)
+    grown = list(lake.truth())[:5]
+    for each in grown:
+        lake.simulator.add_message(each, "One more thing")
+    lake.run(strategy="changed_since", start=TODAY - DAY, end=TODAY + DAY)
+    assert lake.seen() == lake.truth()
+    lake.run(strategy="lookback", lookback=30, start=TODAY - DAY, end=TODAY)
+    assert lake.seen() == lake.truth()
+
+
+def test_a_night_goes_on_where_the_last_one_ended(lake):
+    lake.run(start=TODAY - 60 * DAY, end=TODAY - 5 * DAY)
+    result = lake.run(first_start="2020-01-01")
+    assert result["window"]["start"].startswith(str((TODAY - 5 * DAY).date()))
+    now = datetime.now(tz=UTC)
+    assert lake.seen() == lake.truth(end=now - timedelta(seconds=120))
+    assert datetime.fromisoformat(result["watermark"]) <= now - timedelta(seconds=119)
+
+
+def test_one_conversation_is_merged_and_moves_no_watermark(lake):
+    before = lake.run()["watermark"]
+    one = next(iter(lake.truth()))
+    lake.simulator.add_message(one, "One more thing")
+    result = lake.run(conversation_id=one, start=None)
+    assert lake.seen() == lake.truth()
+    assert result["watermark"] == before
+
+
+def test_what_was_deleted_at_chatbase_is_removed_when_asked_for(lake):
+    lake.run()
+    gone = list(lake.truth())[:7]
+    lake.delete(gone)
+    lake.run()
+    assert set(lake.seen()) > set(lake.truth())
+    assert lake.run(remove_missing=True)["removed"] == 7
+    assert lake.seen() == lake.truth()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"channels": ["API"]},
+        {"exclude_user_prefix": "airflow-"},
+        {"strategy": "changed_since"},
+        {"conversation_id": "x"},
+        {"kind": "contacts"},
+    ],
+)
+def test_what_is_missing_is_not_removed_by_a_selection(lake, more):
+    with pytest.raises(ChatbasePermanentError, match="remove_missing needs"):
+        lake.run(remove_missing=True, **more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"vacuum_days": 6},
+        {"tables": ["messages"]},
+        {"file_format": "parquet", "remove_missing": True},
+        {"compression": "rar"},
+        {"output_path": "ftp://x/y"},
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_before_the_reading(lake, more):
+    lake.simulator.reset_log()
+    with pytest.raises(ChatbasePermanentError):
+        lake.run(**more)
+    assert not lake.simulator.requests_for("exportConversations")
+
+
+def test_another_selection_is_refused_before_the_reading(lake):
+    lake.run()
+    lake.simulator.reset_log()
+    others = (
+        {"channels": ["API"]},
+        {"include": "summary"},
+        {"redact": ["title"]},
+        {"tables": ["conversations"]},
+    )
+    for more in others:
+        with pytest.raises(ChatbasePermanentError, match="holds another selection"):
+            lake.run(**more)
+    assert not lake.simulator.requests_for("exportConversations")
+
+
+def test_an_export_that_breaks_off_changes_nothing(lake):
+    lake.run(end=TODAY - 20 * DAY, start=TODAY - 60 * DAY)
+    before = lake.seen()
+    lake.simulator.faults.add(Fault(kind="status", status=403, skip=3))
+    with pytest.raises(ChatbasePermanentError):
+        lake.run()
+    assert lake.seen() == before
+
+
+def test_leads_and_contacts(lake):
+    result = lake.run("leads")
+    assert result["rows"] == len(rows(lake.place, "leads")) > 0
+    result = lake.run("contacts", start="1970-01-01", end=None)
+    assert result["rows"] == len(rows(lake.place, "contacts")) > 0
+
+
+def test_many_runs_at_once_and_an_erasure_between(lake, monkeypatch):
+    monkeypatch.setattr(delta_target, "CHUNK_BYTES", 20_000)
+    windows = [(60, 40), (45, 20), (30, 0), (60, 0)]
+    failed: list[BaseException] = []
+
+    def run(first: int, last: int) -> None:
+        try:
+            lake.run(start=TODAY - first * DAY, end=TODAY - last * DAY)
+        except BaseException as error:  # noqa: BLE001 - told below
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=each) for each in windows]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert lake.seen() == lake.truth()
+    one = next(iter(lake.truth()))
+    erase(lake.place, [], [one])
+    assert set(lake.truth()) - set(lake.seen()) == {one}
+
+
+def test_into_a_bucket_by_an_airflow_connection(lake, s3_url, monkeypatch, request):  # noqa: F811
+    pytest.importorskip("airflow.providers.amazon")
+    extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
+    storage = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(storage))
+    s3_fs(s3_url, "by-connection")
+    result = lake.run(output_path="s3://lake@by-connection/deep")
+    assert result["output_path"] == "s3://by-connection/deep"
+    assert {row["conversation_id"] for row in rows(find_storage("s3://lake@by-connection/deep"))} == set(
+        lake.truth()
+    )
+
+
+def test_the_operator_that_erases_finds_the_tables(lake):
+    lake.run()
+    users = {row["conversation_id"]: row["user_id"] for row in rows(lake.place) if row["user_id"]}
+    one, user = next(iter(users.items()))
+    arguments = {"task_id": "erase", "output_path": lake.url, "user_ids": [user]}
+    counted = ChatbaseEraseConversationsOperator(dry_run=True, **arguments).execute({})
+    assert counted["conversations"] == list(users.values()).count(user)
+    assert one in lake.seen()
+    report = ChatbaseEraseConversationsOperator(**arguments).execute({})
+    assert {**report, "dry_run": True, "files_changed": 0} == counted
+    assert report["files_changed"] > 0
+    assert user not in {row["user_id"] for row in rows(lake.place)}
+    assert not [
+        each
+        for each in Path(lake.place.uri).rglob("*")
+        if each.is_file() and one.encode() in each.read_bytes()
+    ]
