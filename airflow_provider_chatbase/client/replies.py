@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import msgspec
 
-from airflow_provider_chatbase.client.error_codes import advice, error_class
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseDamagedReplyError,
     ChatbaseRateLimitError,
     ChatbaseReplyError,
+    advice,
+    error_class,
 )
 from airflow_provider_chatbase.client.rate_limiter import asked_wait
 from airflow_provider_chatbase.client.request import Json, JsonObject, Request

@@ -195,7 +195,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         return combine(parts)
 
     def _sync(self, client: ChatbaseClient, agent_id: str) -> SourceSync:
-        from airflow_provider_chatbase.client.pace import UPLOAD_INTERVAL
+        from airflow_provider_chatbase.client.rate_limiter import UPLOAD_INTERVAL
         from airflow_provider_chatbase.files.directory import open_file
         from airflow_provider_chatbase.sync.apply import SyncPatience
         from airflow_provider_chatbase.sync.inventory import LinkRecord
