@@ -47,7 +47,7 @@ LOCK = f"{CHECKPOINTS}/_lock"
 RUN = "run.json"
 VERSION = 1
 
-_WORDY = ("httpx", "airflow_provider_chatbase.client.retry", "airflow_provider_chatbase.client.asking")
+_WORDY = ("httpx", "airflow_provider_chatbase.client.client", "airflow_provider_chatbase.client.asking")
 
 
 @dataclass(frozen=True, slots=True)

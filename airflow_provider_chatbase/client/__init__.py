@@ -6,9 +6,8 @@ how to read the reply, and whether it is safe to repeat. :class:`ChatbaseClient`
 :class:`AsyncChatbaseClient` run such values under one retry policy.
 """
 
-from airflow_provider_chatbase.client.client import AsyncChatbaseClient, ChatbaseClient
+from airflow_provider_chatbase.client.client import AsyncChatbaseClient, ChatbaseClient, RetryPolicy
 from airflow_provider_chatbase.client.request import Pause, Request, Steps
-from airflow_provider_chatbase.client.retry import RetryPolicy
 from airflow_provider_chatbase.client.settings import ClientSettings
 
 __all__ = [

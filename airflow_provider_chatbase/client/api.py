@@ -20,8 +20,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseInputError, Chatbase
 from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Request, Steps
-from airflow_provider_chatbase.client.v2 import agents, chat
-from airflow_provider_chatbase.client.v2.conversations import export_conversations
+from airflow_provider_chatbase.client.v2 import agents, conversations
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +131,9 @@ class Api:
         if self.version == "v1":
             last_day = (end - timedelta(seconds=1)).date()
             return v1.get_conversations(agent_id, first_day=start.date(), last_day=last_day, sources=channels)
-        return export_conversations(agent_id, start=start, end=end, sources=channels, summary=summary)
+        return conversations.export_conversations(
+            agent_id, start=start, end=end, sources=channels, summary=summary
+        )
 
     def _send_v1(self, question: Question) -> Request[Answer]:
         if question.user_id:
@@ -159,15 +160,13 @@ class Api:
                 "API v2 keeps the history itself: give conversation_id, or an earlier result as history. "
                 "Nothing was sent."
             )
-        streaming: Any = {"stream": question.stream, "on_text": question.on_text}
-        if question.message is None and question.conversation_id is not None:
-            return chat.continue_conversation(question.agent_id, question.conversation_id, **streaming)
-        return chat.send_message(
+        return conversations.send_message(
             question.agent_id,
             question.message,
             conversation_id=question.conversation_id,
             user_id=question.begins_as,
-            **streaming,
+            stream=question.stream,
+            on_text=question.on_text,
         )
 
     def _no_source_text(self) -> ChatbaseUnsupportedError:

@@ -1,8 +1,8 @@
 """
-Keeps what a process sends with one key below the limit that Chatbase states in its replies.
+Keeps what a process sends with one key below Chatbase's limits.
 
-The limit is learned from each reply's ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset``; none is written
-down here.
+That of all requests is learned from each reply's ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset``, and
+not written down here; that of uploads is, since no reply tells it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
@@ -241,3 +244,62 @@ def shared_limiter(settings: ClientSettings, host: Host) -> RateLimiter:
 def _whole(value: str | None) -> int | None:
     number = _number(value or "")
     return None if number is None else int(number)
+
+
+# -- uploads, which have a limit of their own that no reply tells
+
+UPLOADS_A_MINUTE = 10
+"""Uploads that an account may make in a minute; a refused one counts too."""
+
+UPLOAD_INTERVAL = 60 / (UPLOADS_A_MINUTE - 1)
+"""Seconds between uploads. One place of ten stays free, for an upload that an attempt made before it died."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Whose turn it is, and when the last upload was over."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    last: float = -float("inf")
+
+
+_TURNS: defaultdict[int, _Turn] = defaultdict(_Turn)
+"""By account: all uploads of a process with the same key wait in one line."""
+
+
+class UploadPacer:
+    """Lets the uploads of an account through one by one."""
+
+    def __init__(
+        self,
+        account: str,
+        interval: float = UPLOAD_INTERVAL,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._turn = _TURNS[hash(account)]
+        self._interval = interval
+        self._clock = clock
+        self._sleep = sleep
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until an upload may be made, and keep others waiting meanwhile."""
+        with self._turn.lock:
+            wait = self._turn.last + self._interval - self._clock()
+            if wait > 0:
+                self._sleep(wait)
+            try:
+                yield
+            finally:
+                self._turn.last = self._clock()
+
+    def note_earlier(self, created_at: str, now: float) -> None:
+        """Take note of an upload that another process made, perhaps an attempt that was killed."""
+        try:
+            age = now - datetime.fromisoformat(created_at).timestamp()
+        except ValueError:
+            return
+        if abs(age) < self._interval:
+            with self._turn.lock:
+                self._turn.last = max(self._turn.last, self._clock() - max(age, 0.0))

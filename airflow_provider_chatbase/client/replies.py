@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from airflow_provider_chatbase.client.error_codes import advice, error_class
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseDamagedReplyError,
     ChatbaseRateLimitError,
     ChatbaseReplyError,
+    advice,
+    error_class,
 )
 from airflow_provider_chatbase.client.rate_limiter import asked_wait
 from airflow_provider_chatbase.client.request import Json, JsonObject, Request
@@ -175,7 +176,7 @@ def _issues(issues: Json) -> JsonObject:
 
 
 def _decoded(request: Request[Result], reply: Reply) -> Json:
-    if reply.status == 204:
+    if reply.status == 204 or (request.method == "DELETE" and not reply.content):
         return None
     try:
         return json.loads(reply.content)

@@ -15,7 +15,7 @@ from airflow_provider_chatbase.client.errors import (
 )
 from airflow_provider_chatbase.client.replies import Page, UnexpectedShapeError, bare_object, listed
 from airflow_provider_chatbase.client.request import CHAT_PATIENCE, Json, JsonObject, Request, segment
-from airflow_provider_chatbase.client.v2.chat import OnText
+from airflow_provider_chatbase.client.v2.conversations import OnText
 
 Result = TypeVar("Result")
 

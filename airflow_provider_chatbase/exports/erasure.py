@@ -14,7 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client import ChatbaseClient
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseInputError,
+    ChatbasePermissionError,
+    ChatbasePlanError,
+    ChatbaseUnsupportedError,
+)
+from airflow_provider_chatbase.client.v2.conversations import delete_conversation, search_conversations
 from airflow_provider_chatbase.exports.files_target import HashingStream
 from airflow_provider_chatbase.exports.manifest import (
     MANIFESTS,
@@ -24,11 +31,17 @@ from airflow_provider_chatbase.exports.manifest import (
     read_manifest,
     read_state,
 )
-from airflow_provider_chatbase.exports.redaction import Redaction
+from airflow_provider_chatbase.exports.redaction import Redaction, detect
 from airflow_provider_chatbase.exports.rows import TABLES_OF, user_of
 from airflow_provider_chatbase.exports.staging import FOLDER, PIECE, remove_attempt
 from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.formats import Table, decompressing, escape_formula, open_format
+from airflow_provider_chatbase.files.formats import (
+    CsvStyle,
+    Table,
+    decompressing,
+    escape_formula,
+    open_format,
+)
 
 ATTEMPTS = 5
 """How often a partition is looked at again that a run replaced meanwhile."""
@@ -46,6 +59,7 @@ class ErasureReport:
     files_changed: int = 0
     files_checked: int = 0
     staged_attempts: int = 0  # whose staged rows were removed
+    deleted_at_source: int | None = None  # how many conversations; ``None`` where only files are meant
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
@@ -55,6 +69,7 @@ class ErasureReport:
             "files_changed": self.files_changed,
             "files_checked": self.files_checked,
             "staged_attempts": self.staged_attempts,
+            "deleted_at_source": self.deleted_at_source,
         }
 
 
@@ -64,10 +79,70 @@ def erase(
     conversation_ids: Collection[str],
     salt: str | None = None,
     dry_run: bool = False,
+    at_source: AtSource | None = None,
 ) -> ErasureReport:
     """Erase rows from all exports in an output. Files without such rows stay as they are, byte by byte."""
+    state = _state_of_conversations(directory, user_ids, conversation_ids)
+    users = users_as_stored(user_ids, state.contents, salt)
+    with tempfile.TemporaryDirectory(prefix="chatbase-erase-") as local, _long_cells():
+        erasure = _Erasure(directory, state, Path(local))
+        wanted = set(conversation_ids) | (erasure.conversations_of(users) if users else set())
+        if at_source is None:
+            return erasure.run(wanted, dry_run=dry_run)
+        wanted |= at_source.find(state.contents["agent_id"], user_ids)
+        deleted = at_source.delete(state.contents["agent_id"], wanted, dry_run=dry_run)
+        report = erasure.run(wanted, dry_run=dry_run)
+        report.deleted_at_source = deleted
+        return report
+
+
+@dataclass(frozen=True, slots=True)
+class AtSource:
+    """Deleting at Chatbase itself, before the files: else a later export brings the rows back."""
+
+    client: ChatbaseClient
+    max_deletes: int
+
+    def find(self, agent_id: str, user_ids: Collection[str]) -> set[str]:
+        """Find users' conversations, also those that were not exported."""
+        if not user_ids:
+            return set()
+        try:
+            found = self.client.items(search_conversations(agent_id, user_ids=sorted(user_ids)))
+            return {str(each["id"]) for each in found if user_of(each) in user_ids}
+        except (ChatbasePlanError, ChatbasePermissionError, ChatbaseUnsupportedError) as error:
+            raise ChatbaseUnsupportedError(
+                f"at_source=True with user_ids needs the search of API v2 and cannot use it here: {error} "
+                "Give conversation_ids. Nothing was erased.",
+                operation="searchConversations",
+            ) from error
+
+    def delete(self, agent_id: str, conversation_ids: Collection[str], *, dry_run: bool) -> int:
+        """Delete conversations for good; return how many there were, or how many it would be."""
+        if len(conversation_ids) > self.max_deletes:
+            raise ChatbaseInputError(
+                f"{len(conversation_ids)} conversations would be deleted at Chatbase for good, and "
+                f"max_deletes is {self.max_deletes}. Check who is named, with dry_run=True, and raise it. "
+                "Nothing was erased."
+            )
+        if dry_run:
+            return len(conversation_ids)
+        requests = [delete_conversation(agent_id, each) for each in sorted(conversation_ids)]
+        return sum(self.client.send(request) for request in requests)
+
+
+def require_named(user_ids: Collection[str], conversation_ids: Collection[str]) -> None:
+    """Refuse to erase nobody, or whoever has no name."""
     if not user_ids and not conversation_ids:
         raise ChatbaseInputError("Nobody is named: give user_ids or conversation_ids. Nothing was erased.")
+    if not all(str(each).strip() for each in [*user_ids, *conversation_ids]):
+        raise ChatbaseInputError("One of user_ids or conversation_ids is empty. Nothing was erased.")
+
+
+def _state_of_conversations(
+    directory: Directory, user_ids: Collection[str], conversation_ids: Collection[str]
+) -> OutputState:
+    require_named(user_ids, conversation_ids)
     state = read_state(directory)
     if state is None:
         raise ChatbaseInputError(f"There is no export in {directory.url}. Nothing was erased.")
@@ -76,11 +151,7 @@ def erase(
             f"{directory.url} holds no conversations. Nothing was erased; export leads or contacts anew "
             "after erasing them at Chatbase."
         )
-    with tempfile.TemporaryDirectory(prefix="chatbase-erase-") as local, _long_cells():
-        erasure = _Erasure(directory, state, Path(local))
-        users = _as_stored(user_ids, state.contents, salt)
-        wanted = set(conversation_ids) | (erasure.conversations_of(users) if users else set())
-        return erasure.run(wanted, dry_run=dry_run)
+    return state
 
 
 class _Erasure:
@@ -93,7 +164,8 @@ class _Erasure:
         self._tables = {
             table.name: table for table in TABLES_OF["conversations"] if table.name in contents["tables"]
         }
-        self._format = open_format(self._file_format, self._compression)
+        style = CsvStyle(**contents["csv"]) if contents.get("csv") else None
+        self._format = open_format(self._file_format, self._compression, csv_style=style)
         self._report = ErasureReport(rows=dict.fromkeys(self._tables, 0))
 
     def conversations_of(self, users: set[str]) -> set[str]:
@@ -191,13 +263,31 @@ class _Erasure:
             yield from _READERS[self._file_format](stream, self._tables[file.table], self._compression)
 
 
-def _as_stored(user_ids: Collection[str], contents: Mapping[str, Any], salt: str | None) -> set[str]:
-    """Return what stands in the files in the place of users' ids."""
-    plain = {str(each) for each in user_ids}
-    stored = plain | {Redaction({}, salt).hashed(each) for each in plain} if salt else plain
-    if contents.get("escape_formulas"):
-        return {escape_formula(each) for each in stored}
-    return stored
+def users_as_stored(user_ids: Collection[str], contents: Mapping[str, Any], salt: str | None) -> set[str]:
+    """Return what stands in the files in the place of users' ids; refused where that cannot be told."""
+    stored = {str(each) for each in user_ids}
+    action = (contents.get("redacted") or {}).get("user_id") if stored else None
+    if action in ("drop", "mask") or (action == "detect" and any(detect(each) != each for each in stored)):
+        raise ChatbaseInputError(
+            f"These exports hide users (redact user_id: {action}), so it cannot be told whose a conversation "
+            "is. Give conversation_ids. Nothing was erased."
+        )
+    if action == "hash":
+        redaction = Redaction({"user_id": "hash"}, salt or "")
+        if redaction.as_json()["salt"] != contents.get("salt"):
+            raise ChatbaseInputError(
+                "These exports hash users, and "
+                + ("the salt is another. Give the one of the exports." if salt else "redact_salt is missing.")
+                + " Without it nobody would be found. Nothing was erased."
+            )
+        stored = {redaction.hashed(each) for each in stored}
+    style = contents.get("csv") or {}
+    if style.get("null") and style["null"] in stored:
+        raise ChatbaseInputError(
+            f"The user {style['null']!r} looks like null in these files. Give conversation_ids. "
+            "Nothing was erased."
+        )
+    return {escape_formula(each) for each in stored} if style.get("escape_formulas") else stored
 
 
 @contextmanager
@@ -218,7 +308,7 @@ def _json_lines(stream: IO[bytes], _table: Table, compression: str | None) -> It
 
 def _csv_rows(stream: IO[bytes], _table: Table, compression: str | None) -> Iterator[Row]:
     """Read rows with the very text that they had."""
-    text = io.TextIOWrapper(decompressing(stream, compression), encoding="utf-8", newline="")
+    text = io.TextIOWrapper(decompressing(stream, compression), encoding="utf-8-sig", newline="")
     lines: list[str] = []
 
     def remembered() -> Iterator[str]:

@@ -18,7 +18,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -43,7 +43,7 @@ from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart, Sta
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.files.errors import ChatbaseStorageError
-from airflow_provider_chatbase.files.formats import open_format
+from airflow_provider_chatbase.files.formats import CsvStyle, open_format
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class FileSettings:
     compression: str | None = None
     tables: tuple[str, ...] | None = None  # all when ``None``
     partition_by: str | None = None  # ``day``
-    escape_formulas: bool = True  # for CSV
+    csv_style: CsvStyle = field(default_factory=CsvStyle)
 
 
 class HashingStream:
@@ -122,7 +122,7 @@ class FilesTarget:
         self._by = settings.by
         tables = choose_tables(look.file_format, settings.kind, look.tables)
         self._tables = {table.name: table for table in tables}
-        self._format = open_format(look.file_format, look.compression, escape_formulas=look.escape_formulas)
+        self._format = open_format(look.file_format, look.compression, csv_style=look.csv_style)
         self._kind, self._agent_id = settings.kind, settings.agent_id
         self._contents = self._contents_of(settings)
         self._state = OutputState()
@@ -143,7 +143,7 @@ class FilesTarget:
         if settings.by == "created":
             contents["partition_by"] = look.partition_by
         if look.file_format == "csv":
-            contents["escape_formulas"] = look.escape_formulas
+            contents["csv"] = asdict(look.csv_style)
         return contents
 
     def _staging_key(self, settings: ExportSettings) -> str:

@@ -157,7 +157,8 @@ def read_redaction(value: Any, salt: str | None, kind: str = "conversations") ->
         column = by_field.get(name, name)
         if column not in (*columns, RAW, EVERYWHERE):
             raise ChatbaseInputError(
-                f"redact: {name!r} is nothing that can be hidden in {kind}. Give one of {', '.join(columns)}, "
+                f"redact: {name!r} is nothing that can be hidden in {kind}. Give one of "
+                f"{', '.join(columns)}, "
                 "'raw' for all fields without a column, or '*' for every text. Nothing was exported."
             )
         if action not in ACTIONS:

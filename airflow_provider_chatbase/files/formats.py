@@ -8,16 +8,17 @@ file does not depend on how its rows were cut.
 
 from __future__ import annotations
 
-import csv
+import codecs
 import gzip
 import io
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, Literal, Protocol, cast
+
+import msgspec
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 
@@ -86,7 +87,18 @@ class Format(Protocol):
         """Begin a file, which is complete at the end of the block; the stream stays open."""
 
 
-def open_format(file_format: str, compression: str | None = None, *, escape_formulas: bool = True) -> Format:
+@dataclass(frozen=True, slots=True)
+class CsvStyle:
+    """What readers of CSV differ in."""
+
+    escape_formulas: bool = True  # keep a spreadsheet from taking a text for a formula
+    null: str = ""  # what stands for null; a text like it is quoted
+    bom: bool = False  # begin with the mark by which Excel knows UTF-8
+
+
+def open_format(
+    file_format: str, compression: str | None = None, *, csv_style: CsvStyle | None = None
+) -> Format:
     """Choose a format, and make sure that what it needs is installed."""
     if file_format not in FORMATS:
         raise ChatbaseInputError(
@@ -99,7 +111,7 @@ def open_format(file_format: str, compression: str | None = None, *, escape_form
 
         return Parquet(compression)
     with compressing(io.BytesIO(), compression):  # says now whether its library is there
-        return JsonLines(compression) if file_format == "jsonl" else Csv(compression, escape_formulas)
+        return JsonLines(compression) if file_format == "jsonl" else Csv(compression, csv_style or CsvStyle())
 
 
 class _Lines:
@@ -160,53 +172,76 @@ def escape_formula(text: str) -> str:
 
 
 class Csv(_Lines):
-    """Comma-separated values with a header, in UTF-8; nothing stands for null."""
+    """Comma-separated values with a header, in UTF-8; null and an empty text differ."""
 
-    def __init__(self, compression: str | None, escape_formulas: bool = True) -> None:
+    def __init__(self, compression: str | None, style: CsvStyle) -> None:
         super().__init__("csv", compression)
-        self._escape_formulas = escape_formulas
+        self._style = style
 
     def encode(self, table: Table, row: Row) -> bytes:
         """See :meth:`Format.encode`."""
-        return csv_line([self._csv_cell(cell) for cell in table.cells(row)])
+        return csv_line([self._csv_cell(cell) for cell in table.cells(row)], self._style.null)
 
     def _header(self, table: Table) -> bytes:
-        return csv_line([column.name for column in table.columns])
+        header = csv_line([column.name for column in table.columns])
+        return codecs.BOM_UTF8 + header if self._style.bom else header
 
     def _csv_cell(self, cell: Any) -> Any:
         if isinstance(cell, str):
-            return escape_formula(cell) if self._escape_formulas else cell
+            return escape_formula(cell) if self._style.escape_formulas else cell
         if isinstance(cell, datetime):
             return cell.astimezone(UTC).isoformat().replace("+00:00", "Z")
         return json_text(cell) if isinstance(cell, bool | list) else cell
 
 
-def csv_line(cells: Sequence[Any]) -> bytes:
-    """Write a line of CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(cells)  # quotes a cell with either of them
-    return text.getvalue().removesuffix("\r\n").encode() + b"\n"
+_QUOTED = re.compile(r'[",\r\n]')
+
+
+def csv_line(cells: Sequence[Any], null: str = "") -> bytes:
+    """Write a line of CSV. What stands for null is not quoted, a text that looks like it is."""
+    shown = [null if cell is None else cell if isinstance(cell, str) else str(cell) for cell in cells]
+    line = ",".join(
+        '"' + text.replace('"', '""') + '"'
+        if _QUOTED.search(text) or (text == null and cell is not None) or (not text and len(cells) == 1)
+        else text
+        for text, cell in zip(shown, cells, strict=True)
+    )
+    return line.encode() + b"\n"
 
 
 # Line ends for some readers, though not for JSON: without escapes, a text would tear a row in two.
-_ESCAPED = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_ESCAPED = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 
 
 def json_line(value: Any) -> bytes:
-    """Write a JSON value as one line of UTF-8, with its line end; lossless."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Write a JSON value as one line of UTF-8, with its line end."""
+    line = _json(value)
     for character, escape in _ESCAPED.items():
-        if character in text:
-            text = text.replace(character, escape)
-    try:
-        return text.encode() + b"\n"
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON allows and UTF-8 does not
-        return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+        if character in line:
+            line = line.replace(character, escape)
+    return line + b"\n"
 
 
 def json_text(value: Any) -> str:
     """Write a JSON value as the text of a cell."""
-    return sound_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return _json(value).decode()
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON allows and UTF-8 does not
+        return msgspec.json.encode(_sound(value))
+
+
+def _sound(value: Any) -> Any:
+    if isinstance(value, str):
+        return sound_text(value)
+    if isinstance(value, list | tuple):
+        return [_sound(each) for each in value]
+    if isinstance(value, Mapping):
+        return {_sound(name): _sound(each) for name, each in value.items()}
+    return value
 
 
 def sound_text(text: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from airflow_provider_chatbase.client import Request, v1
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.client.pace import UploadPacer
+from airflow_provider_chatbase.client.rate_limiter import UploadPacer
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.client.v2 import agents, conversations, helpdesk, sources
+from airflow_provider_chatbase.client.v2 import agents, conversations, sources
 from airflow_provider_chatbase.hooks.messages import MessageCalls
 
 
@@ -299,7 +299,7 @@ class ChatbaseHook(MessageCalls):
         :return: an iterator that fetches page after page.
         """
         return self._items(
-            helpdesk.list_tickets,
+            conversations.list_tickets,
             agent_id,
             created_after=created_after,
             created_before=created_before,

@@ -36,6 +36,7 @@ from airflow_provider_chatbase.get_provider_info import EXTRA_FIELDS, HIDDEN_FIE
 
 Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
+Number = TypeVar("Number", int, float)
 
 FIELD_BY_TYPE = {"integer": "IntegerField", "number": "FloatField", "string": "StringField"}
 
@@ -190,8 +191,9 @@ def read_connection(connection: AirflowConnection, extra: Mapping[str, Any]) -> 
             host=base_url("base URL (host)", host or DEFAULT_HOST),
             files_host=base_url("files_host", files_host or host or DEFAULT_FILES_HOST),
             api_version=_api_version(extra),
-            timeout=_number(extra, "timeout"),
-            max_attempts=_whole_number(extra, "max_attempts") or DEFAULT_MAX_ATTEMPTS,
+            timeout=_positive(extra, "timeout", float, "a number of seconds above 0"),
+            max_attempts=_positive(extra, "max_attempts", _whole, "a whole number from 1")
+            or DEFAULT_MAX_ATTEMPTS,
             proxy=_text(extra, "proxy"),
             ca_bundle=_text(extra, "ca_bundle"),
         ),
@@ -244,30 +246,23 @@ def _api_version(extra: Mapping[str, Any]) -> Any:
     return version
 
 
-def _number(extra: Mapping[str, Any], name: str) -> float | None:
+def _positive(
+    extra: Mapping[str, Any], name: str, read: Callable[[Any], Number], wanted: str
+) -> Number | None:
     value = extra.get(name)
     if value is None or value == "":
         return None
     try:
-        number = float(value)
+        number = read(value)
     except (TypeError, ValueError):
-        raise _wrong(name, value, "a number of seconds above 0") from None
+        raise _wrong(name, value, wanted) from None
     if isinstance(value, bool) or not 0 < number < float("inf"):
-        raise _wrong(name, value, "a number of seconds above 0")
+        raise _wrong(name, value, wanted)
     return number
 
 
-def _whole_number(extra: Mapping[str, Any], name: str) -> int | None:
-    value = extra.get(name)
-    if value is None or value == "":
-        return None
-    try:
-        number = int(str(value))
-    except ValueError:
-        raise _wrong(name, value, "a whole number from 1") from None
-    if number < 1:
-        raise _wrong(name, value, "a whole number from 1")
-    return number
+def _whole(value: Any) -> int:
+    return int(str(value))  # 2.5 is none
 
 
 def _wrong(name: str, value: Any, wanted: str) -> ChatbaseConfigurationError:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from airflow_provider_chatbase.client import ChatbaseClient, Request
 from airflow_provider_chatbase.client.answer import Answer
-from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.asking import Rules, ToolUse, ask
 from airflow_provider_chatbase.client.question import (
     MAX_CHARS,
     MAX_MESSAGES,
@@ -17,8 +17,7 @@ from airflow_provider_chatbase.client.question import (
     trim_history,
 )
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.client.tools import ToolUse
-from airflow_provider_chatbase.client.v2 import chat, conversations
+from airflow_provider_chatbase.client.v2 import conversations
 from airflow_provider_chatbase.hooks.connection import ConnectedHook
 
 
@@ -192,7 +191,9 @@ class MessageCalls(ConnectedHook):
         :param message_id: the assistant's message.
         :return: the new answer.
         """
-        return self._send(chat.retry_message, agent_id, conversation_id, message_id).checked().as_json()
+        return (
+            self._send(conversations.retry_message, agent_id, conversation_id, message_id).checked().as_json()
+        )
 
     def set_feedback(
         self, conversation_id: str, message_id: str, feedback: str | None, agent_id: str | None = None

@@ -147,8 +147,7 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         )
 
     def _rules(self) -> Rules:
-        from airflow_provider_chatbase.client.asking import Rules
-        from airflow_provider_chatbase.client.tools import ToolUse
+        from airflow_provider_chatbase.client.asking import Rules, ToolUse
 
         return Rules(
             on_ambiguous=self.on_ambiguous,

@@ -56,6 +56,9 @@ class ExportOperator(ChatbaseOperator):
     :param vacuum_days: for Delta, remove the files that no version of so many days needs, at least 7; by
         default none, so that deleting needs no permission.
     :param escape_formulas: for CSV, keep a spreadsheet from taking a text for a formula.
+    :param csv_null: for CSV, what stands for null, such as ``NULL``. By default nothing does, and an empty
+        text is quoted.
+    :param csv_bom: for CSV, begin with the mark by which Excel knows UTF-8 (``utf-8-sig``).
     :param concurrency: how many parts of the window are read at the same time.
     :param margin: seconds by which a window that ends now ends earlier, by Chatbase's clock: a conversation
         may show a moment after it was created.
@@ -98,6 +101,8 @@ class ExportOperator(ChatbaseOperator):
         optimize: bool = True,
         vacuum_days: int | None = None,
         escape_formulas: bool = True,
+        csv_null: str = "",
+        csv_bom: bool = False,
         concurrency: int = 32,
         margin: float = MARGIN,
         storage_conn_id: str | None = None,
@@ -118,6 +123,8 @@ class ExportOperator(ChatbaseOperator):
         self.optimize = optimize
         self.vacuum_days = vacuum_days
         self.escape_formulas = escape_formulas
+        self.csv_null = csv_null
+        self.csv_bom = csv_bom
         self.concurrency = concurrency
         self.margin = margin
         self.storage_conn_id = storage_conn_id
@@ -189,10 +196,10 @@ class ExportOperator(ChatbaseOperator):
             extras = {name: getattr(self, name) for name in ("remove_missing", "optimize", "vacuum_days")}
             return DeltaTarget(output, settings, DeltaSettings(names, self.compression or None, **extras))
         from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
+        from airflow_provider_chatbase.files.formats import CsvStyle
 
-        look = FileSettings(
-            self.file_format, self.compression or None, names, self._partition_by(), self.escape_formulas
-        )
+        style = CsvStyle(self.escape_formulas, self.csv_null, self.csv_bom)
+        look = FileSettings(self.file_format, self.compression or None, names, self._partition_by(), style)
         return FilesTarget(output, settings, look)
 
     def _settings(
@@ -225,6 +232,10 @@ class ExportOperator(ChatbaseOperator):
             raise ChatbaseInputError(f"partition_by must be 'day' or None, not {self.partition_by!r}.")
         if self.file_format != "delta" and (self.remove_missing or self.vacuum_days is not None):
             raise ChatbaseInputError("remove_missing and vacuum_days are for file_format='delta'.")
+        if not isinstance(self.csv_null, str) or set(self.csv_null) & set('",\r\n'):
+            raise ChatbaseInputError(
+                f"csv_null must be a text without quotes, commas and line ends, not {self.csv_null!r}."
+            )
         if self.partition_by and self._by() != "created":
             raise ChatbaseInputError(
                 "partition_by='day' owns whole days, and this export brings what changed on any day, or one "

@@ -170,22 +170,28 @@ class ChatbaseExportContactsOperator(ExportOperator):
 
 class ChatbaseEraseConversationsOperator(BaseOperator):
     """
-    Takes the rows of users or conversations out of earlier exports; it does not call Chatbase.
+    Takes the rows of users or conversations out of earlier exports, and on request out of Chatbase itself.
 
     It works on a directory that :class:`ChatbaseExportConversationsOperator` wrote, of any format. Files
-    without such rows stay as they are, byte by byte. From Delta tables the rows are deleted, and then every
-    file that no longer counts is removed, with no retention: older versions cannot be read any more. An
-    export that is run again later brings back what is still at Chatbase, so erase it there first.
+    without such rows stay as they are, byte by byte. What is staged there is removed too. From Delta tables
+    the rows are deleted, and then every file that no longer counts is removed, with no retention: older
+    versions cannot be read any more. An export that is run again later brings back what is still at Chatbase,
+    so delete it there too, with ``at_source=True``.
 
-    Returns ``conversations``, ``rows`` by table, ``files_changed``, ``files_checked`` and ``dry_run``.
+    Returns ``conversations``, ``rows`` by table, ``files_changed``, ``files_checked``, ``staged_attempts``,
+    ``deleted_at_source`` and ``dry_run``.
 
     :param output_path: URL of the directory.
     :param user_ids: erase the conversations of these users.
     :param conversation_ids: erase these conversations.
     :param redact_salt: the salt of the exports, where they hash the users' ids; as of the exports.
     :param redact_salt_conn_id: an Airflow connection whose password is the salt, in its place.
+    :param at_source: first delete the conversations at Chatbase, for good; of users also those that search
+        finds and that were not exported. Needs API v2.
+    :param max_deletes: how many conversations may be deleted at Chatbase; more is refused.
     :param dry_run: only count.
     :param storage_conn_id: the storage's Airflow connection; it may stand in the URL too.
+    :param chatbase_conn_id: the Airflow connection, of type ``chatbase``, for ``at_source``.
     """
 
     template_fields: Sequence[str] = (
@@ -194,6 +200,7 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         "conversation_ids",
         "redact_salt_conn_id",
         "storage_conn_id",
+        "chatbase_conn_id",
     )
 
     def __init__(
@@ -204,7 +211,10 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         conversation_ids: Sequence[str] | None = None,
         redact_salt: str | None = None,
         redact_salt_conn_id: str | None = None,
+        at_source: bool = False,
+        max_deletes: int = 100,
         dry_run: bool = False,
+        chatbase_conn_id: str = "chatbase_default",
         storage_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -214,6 +224,9 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         self.conversation_ids = conversation_ids
         self.redact_salt = redact_salt
         self.redact_salt_conn_id = redact_salt_conn_id
+        self.at_source = at_source
+        self.max_deletes = max_deletes
+        self.chatbase_conn_id = chatbase_conn_id
         self.only_count = dry_run
         self.storage_conn_id = storage_conn_id
 
@@ -225,18 +238,21 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         :return: the report.
         """
         from airflow_provider_chatbase.exceptions import fail_at_once
-        from airflow_provider_chatbase.exports.erasure import erase
+        from airflow_provider_chatbase.exports.erasure import AtSource, erase
         from airflow_provider_chatbase.files.directory import open_directory
+        from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
         from airflow_provider_chatbase.operators.export_context import read_salt
 
         whom = _names(self.user_ids), _names(self.conversation_ids), read_salt(self, context), self.only_count
-        with fail_at_once():
+        with fail_at_once(), ChatbaseHook(self.chatbase_conn_id) as hook:
+            at_source = AtSource(hook.client, self.max_deletes) if self.at_source else None
             if (tables := self._delta_tables()) is not None:
                 from airflow_provider_chatbase.exports.delta import erase as erase_from_tables
 
-                report = erase_from_tables(tables, *whom).as_json()
+                report = erase_from_tables(tables, *whom, at_source).as_json()
             else:
-                report = erase(open_directory(self.output_path, self.storage_conn_id), *whom).as_json()
+                directory = open_directory(self.output_path, self.storage_conn_id)
+                report = erase(directory, *whom, at_source).as_json()
         self.log.info(
             "%s %d conversations in %d of %d files.",
             "Would erase" if self.only_count else "Erased",

@@ -195,7 +195,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         return combine(parts)
 
     def _sync(self, client: ChatbaseClient, agent_id: str) -> SourceSync:
-        from airflow_provider_chatbase.client.pace import UPLOAD_INTERVAL
+        from airflow_provider_chatbase.client.rate_limiter import UPLOAD_INTERVAL
         from airflow_provider_chatbase.files.directory import open_file
         from airflow_provider_chatbase.sync.apply import SyncPatience
         from airflow_provider_chatbase.sync.inventory import LinkRecord
@@ -233,6 +233,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         if self.report_path:
             directory, name = open_file(self.report_path, self.storage_conn_id, argument="report_path")
             directory.write_json(name, report.as_json())
+        self.log.info(report.in_words())
 
     def _judge(self, report: SyncReport) -> None:
         from airflow_provider_chatbase.sync.errors import ChatbaseSyncError

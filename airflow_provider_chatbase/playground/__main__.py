@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_chatbase.client.transport import quiet_logs
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
-from airflow_provider_chatbase.playground.page import NO_ASSETS, Page, swagger_assets
+from airflow_provider_chatbase.playground.page import NO_ASSETS, PlaygroundPage, swagger_assets
 from airflow_provider_chatbase.playground.proxy import application
 
 LOOPBACK = "127.0.0.1"
@@ -101,7 +101,7 @@ def _is_a_fault(record: logging.LogRecord) -> bool:
     return isinstance(fault, Exception)
 
 
-def _checked(hook: CommandLineHook) -> Page:
+def _checked(hook: CommandLineHook) -> PlaygroundPage:
     """Read the connection and try it, with a call that costs nothing."""
     conn_id = hook.chatbase_conn_id
     try:
@@ -114,7 +114,9 @@ def _checked(hook: CommandLineHook) -> Page:
     if not works:
         raise CannotStartError(f"The Airflow connection {conn_id!r} does not work: {message}")
     found = hook.connection
-    return Page(is_real=True, address=found.settings.host, agent_id=found.agent_id, connection=conn_id)
+    return PlaygroundPage(
+        is_real=True, address=found.settings.host, agent_id=found.agent_id, connection=conn_id
+    )
 
 
 def _listening(port: int) -> socket.socket:
@@ -126,7 +128,7 @@ def _listening(port: int) -> socket.socket:
         ) from None
 
 
-def _greeting(page: Page, port: int) -> str:
+def _greeting(page: PlaygroundPage, port: int) -> str:
     return (
         f"Chatbase playground\n"
         f"  open         http://{LOOPBACK}:{port}/\n"

@@ -47,7 +47,7 @@ _MORE_TO_SAY: dict[str, Json] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class PlaygroundPage:
     """Whom a page talks to. Everything in it reaches the browser."""
 
     is_real: bool
@@ -61,7 +61,7 @@ class Page:
             raise ValueError("The key of the real service does not go to a browser.")
 
 
-def routes(page: Page) -> list[Route]:
+def routes(page: PlaygroundPage) -> list[Route]:
     """Return the routes of the page; the API is expected below ``/api`` of the same origin."""
     static = [Route(f"/playground/{name}", partial(_static, name)) for name in (*_OWN_FILES, *_SWAGGER_FILES)]
     descriptions = [
@@ -85,11 +85,11 @@ def _static(name: str, _request: Request) -> Response:
     return FileResponse(folder / name, headers=_HEADERS)
 
 
-def _described(version: str, page: Page, _request: Request) -> Response:
+def _described(version: str, page: PlaygroundPage, _request: Request) -> Response:
     return JSONResponse(description(version, page), headers=_HEADERS)
 
 
-def description(version: str, page: Page) -> Json:
+def description(version: str, page: PlaygroundPage) -> Json:
     """Return the API description for a page: calls go to the page's own origin, notes can be read."""
     found = files("airflow_provider_chatbase.simulator") / "description" / f"{version}.json"
     document: Json = json.loads(found.read_text(encoding="utf-8"))

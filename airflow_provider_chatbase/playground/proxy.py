@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import AsyncTransport
-from airflow_provider_chatbase.playground.page import Page, routes
+from airflow_provider_chatbase.playground.page import PlaygroundPage, routes
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class ReplyBrokenError(Exception):
     """The service's reply broke off; what was passed on must not look whole."""
 
 
-def application(page: Page, settings: ClientSettings, port: int) -> ASGIApp:
+def application(page: PlaygroundPage, settings: ClientSettings, port: int) -> ASGIApp:
     """Return the page and the service behind it, as a loopback server on ``port`` may serve them."""
     api = Route("/api/{rest:path}", Proxy(settings).forward, methods=_METHODS)
     return OwnPagesOnly(Router([*routes(page), api], redirect_slashes=False), port)

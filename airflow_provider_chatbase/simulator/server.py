@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from starlette.types import ASGIApp, Send
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from airflow_provider_chatbase.simulator.exchange import Reply
@@ -50,7 +50,7 @@ class _Transport:
             self._transport.write(b"".join(waiting))
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """One client connection, kept alive over many requests; the application finds it in the scope's state."""
 
     def __init__(self, config: Config, server_state: ServerState, *, refused: bool) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from airflow_provider_chatbase.playground.page import Page, routes
+from airflow_provider_chatbase.playground.page import PlaygroundPage, routes
 from airflow_provider_chatbase.simulator import seed
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
 from airflow_provider_chatbase.simulator.app import App
@@ -40,7 +40,7 @@ class Simulator:
         self.settings = settings or Settings(**switches)
         self._world = World(self.settings)
         self.agent_id = seed.seed_world(self._world).id
-        page = Page(is_real=False, agent_id=self.agent_id, api_key=self.settings.api_key)
+        page = PlaygroundPage(is_real=False, agent_id=self.agent_id, api_key=self.settings.api_key)
         self.app = App(self._world, routes(page))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -41,7 +41,7 @@ from airflow_provider_chatbase.sync.plan import (
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.client import ChatbaseClient
-    from airflow_provider_chatbase.client.pace import UploadPacer
+    from airflow_provider_chatbase.client.rate_limiter import UploadPacer
     from airflow_provider_chatbase.client.request import JsonObject, Request
 
 log = logging.getLogger(__name__)

@@ -121,6 +121,19 @@ class SyncReport:
             summary["source_ids"] = self.result.written_ids
         return summary
 
+    def in_words(self) -> str:
+        """Say in a sentence or two what was done, what was not, and why."""
+        to_do = ("create", "update", "delete")
+        counts = ", ".join(
+            f"{len(entries)} {'to ' if name in to_do else ''}{name.replace('_', ' ')}"
+            for name, entries in self.sections().items()
+            if entries
+        )
+        head = "Planned only, nothing was sent" if self.result is None else "Synced"
+        undone = self.failures() or ("Nothing is left undone" if self.result is not None else "")
+        said = f"{head}: {counts or 'no sources are declared or there'}. {undone}"
+        return f"{said.rstrip(' .')}."
+
     def failures(self) -> str:
         """Name what failed and why; empty if nothing did."""
         failed = self.sections()["failed"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_chatbase.client import ChatbaseClient
-from airflow_provider_chatbase.client.pace import UPLOAD_INTERVAL, UploadPacer
+from airflow_provider_chatbase.client.rate_limiter import UPLOAD_INTERVAL, UploadPacer
 from airflow_provider_chatbase.sync.apply import ADOPTED, PlanRunner, SyncPatience, SyncResult
 from airflow_provider_chatbase.sync.inventory import Inventory, LinkRecord, list_all, take_inventory
 from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, not_live

@@ -19,7 +19,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseInterruptedAnswerError,
     ChatbaseReplyError,
 )
-from airflow_provider_chatbase.client.v2.chat import send_message
+from airflow_provider_chatbase.client.v2.conversations import send_message
 
 REQUEST = send_message(AGENT, "Hello?", stream=True)
 CLOSING = {"userMessageId": "q", "conversationId": "c", "userId": None, "usage": {"credits": 2.5}}

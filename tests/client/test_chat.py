@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_chatbase.client.answer import Answer, read_answer
 from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, ChatbaseInputError
 from airflow_provider_chatbase.client.replies import UnexpectedShapeError
-from airflow_provider_chatbase.client.v2.chat import send_message
+from airflow_provider_chatbase.client.v2.conversations import send_message
 
 REPLY = {
     "data": {

@@ -19,7 +19,7 @@ from airflow_provider_chatbase.client import (
     RetryPolicy,
     errors,
 )
-from airflow_provider_chatbase.client.v2 import agents, chat, conversations, sources
+from airflow_provider_chatbase.client.v2 import agents, conversations, sources
 from airflow_provider_chatbase.simulator import Fault
 
 MAINTENANCE = {"kind": "status", "status": 503, "code": "SERVICE_UNDER_MAINTENANCE"}
@@ -77,7 +77,7 @@ def read(simulator):
 
 @pytest.fixture
 def write(simulator):
-    return chat.send_message(simulator.agent_id, "How long does a refund take?")
+    return conversations.send_message(simulator.agent_id, "How long does a refund take?")
 
 
 @pytest.fixture(params=["createAgent", "cloneAgent", "createSource"])
@@ -285,7 +285,7 @@ def test_a_slow_but_steady_reply_is_no_timeout(simulator, send, read):
 def test_an_answer_may_take_longer_than_other_replies(simulator, send, monkeypatch):
     monkeypatch.setattr("airflow_provider_chatbase.client.settings.READ_TIMEOUT", 0.1)
     simulator.faults.add(Fault(kind="slow", seconds=0.3))
-    assert send(chat.send_message(simulator.agent_id, "How long does a refund take?")).text
+    assert send(conversations.send_message(simulator.agent_id, "How long does a refund take?")).text
 
 
 def test_a_read_on_a_connection_that_the_server_closed_meanwhile_is_sent_again(simulator, send, read):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_chatbase.client import errors
-from airflow_provider_chatbase.client.error_codes import advice, error_class
+from airflow_provider_chatbase.client.errors import advice, error_class
 
 NEVER_KNOWN = [400, 403, 409]
 """Statuses to try where no source says which one comes with a code."""

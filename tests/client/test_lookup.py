@@ -18,7 +18,7 @@ from airflow_provider_chatbase.client.errors import (
 )
 from airflow_provider_chatbase.client.lookup import Unanswered, look, look_until_sure
 from airflow_provider_chatbase.client.question import Question
-from airflow_provider_chatbase.client.v2.chat import send_message
+from airflow_provider_chatbase.client.v2.conversations import send_message
 
 PATIENCE = 0.3
 HOUR = 3600

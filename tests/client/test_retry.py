@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from airflow_provider_chatbase.client import errors
+from airflow_provider_chatbase.client.client import RetryPolicy, retrying
 from airflow_provider_chatbase.client.request import Request
-from airflow_provider_chatbase.client.retry import RetryPolicy, retrying
 
 POLICY = RetryPolicy()
 

@@ -8,10 +8,9 @@ import time
 import pytest
 from acting import AGENT, TEXT, Act, events_of, sse
 
-from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.asking import Rules, ToolUse, ask, run_tool
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseToolCallError
 from airflow_provider_chatbase.client.question import Question
-from airflow_provider_chatbase.client.tools import ToolUse, run_tool
 
 WEATHER = ("weather", {"city": "Köln", "days": 2})
 

@@ -24,7 +24,7 @@ from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Simulator
 
 PATIENT = RetryPolicy(max_attempts=8, first_wait=0.01, longest_backoff=0.05)
-LOOK = ("file_format", "compression", "tables", "partition_by", "escape_formulas")
+LOOK = ("file_format", "compression", "tables", "partition_by", "csv_style")
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.exports.erasure import erase
+from airflow_provider_chatbase.exports.erasure import AtSource, erase
 from airflow_provider_chatbase.exports.redaction import read_redaction
 from airflow_provider_chatbase.exports.window import Window, floor_day
+from airflow_provider_chatbase.files.formats import CsvStyle
 
 TODAY = floor_day(datetime.now(tz=UTC))
 WINDOW = Window(TODAY - timedelta(days=40), TODAY + timedelta(days=1))
@@ -66,9 +68,71 @@ def test_a_conversation_by_its_id(export):
 
 def test_a_user_whose_id_is_hashed(export):
     export.run(WINDOW, redaction=read_redaction({"user_id": "hash"}, "pepper"))
-    assert erase(export.directory, ["subject"], []).conversations == 0
+    before = export.everything()
+    for salt in (None, "salt"):
+        with pytest.raises(ChatbaseInputError, match=r"hash users, and .* Nothing was erased"):
+            erase(export.directory, ["subject"], [], salt=salt)
+    assert export.everything() == before
     assert erase(export.directory, ["subject"], [], salt="pepper").conversations == 2
     assert "secret" not in json.dumps(export.objects())
+
+
+@pytest.mark.parametrize("action", ["drop", "mask"])
+def test_users_that_are_hidden_are_refused(export, action):
+    export.run(WINDOW, redaction=read_redaction({"userId": action}, None))
+    with pytest.raises(ChatbaseInputError, match=f"redact user_id: {action}.*Give conversation_ids"):
+        erase(export.directory, ["subject"], [])
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_a_cell_of_any_length_and_users_that_look_alike(export, file_format):
+    then = TODAY.timestamp() - 4 * 86_400
+    create = export.simulator.create_conversations
+    create(at=then, user_id="x", message="long" * 100_000)
+    for user in ("'x", "=x", "'=x", 'y,\n"y"'):
+        create(at=then, user_id=user)
+    style = CsvStyle(null="NULL", bom=True)
+    export.run(WINDOW, file_format=file_format, csv_style=style)
+    for number, user in enumerate(("x", "'x", "=x", "'=x", 'y,\n"y"'), 1):
+        assert erase(export.directory, [user], []).conversations == 1, user
+        assert sum(manifest["rows"] for manifest in export.manifests()) == 127 - number
+    assert erase(export.directory, ["subject"], []).conversations == 2
+
+
+def test_what_is_staged_is_erased(export):
+    export.run(WINDOW)
+    there = export.path / "_staging" / "somebodys" / "part-x"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"my secret")
+    assert erase(export.directory, ["subject"], [], dry_run=True).staged_attempts == 1
+    assert there.exists()
+    assert erase(export.directory, ["subject"], []).staged_attempts == 1
+    assert not there.parent.parent.exists()
+
+
+def test_conversations_are_deleted_at_chatbase_first(export):
+    export.run(Window(WINDOW.start, TODAY - timedelta(days=5)))  # neither of the subject's is in it
+    simulator = export.simulator
+
+    def at_chatbase() -> int:
+        return len(simulator.store.conversations_of_user(simulator.agent_id, "subject"))
+
+    with ChatbaseClient(export.settings()) as client:
+        with pytest.raises(ChatbaseInputError, match=r"2 conversations would be deleted .* max_deletes is 1"):
+            erase(export.directory, ["subject"], [], at_source=AtSource(client, 1))
+        assert (
+            erase(
+                export.directory, ["subject"], [], dry_run=True, at_source=AtSource(client, 2)
+            ).deleted_at_source
+            == 2
+        )
+        assert at_chatbase() == 2
+        assert erase(export.directory, ["subject"], [], at_source=AtSource(client, 2)).deleted_at_source == 2
+        assert at_chatbase() == 0
+        [first, *_] = export.objects()
+        for there in (1, 0):
+            report = erase(export.directory, [], [first["id"]], at_source=AtSource(client, 2))
+            assert (report.deleted_at_source, report.conversations) == (there, there)
 
 
 def test_where_nothing_can_be_erased(exports, export):

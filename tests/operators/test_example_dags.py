@@ -27,7 +27,7 @@ def example(airflow_db):
 
 
 def test_docs_are_synced_and_trained(start, example, run_dag, tmp_path, monkeypatch):
-    from airflow_provider_chatbase.sync import pace
+    from airflow_provider_chatbase.client import pace
 
     monkeypatch.setattr(pace, "UPLOAD_INTERVAL", 0.0)
     simulator = start(training_seconds=0.5)

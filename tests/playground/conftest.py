@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.playground import Page
+from airflow_provider_chatbase.playground import PlaygroundPage
 from airflow_provider_chatbase.playground.proxy import application
 
 KEY = "sk-never-in-a-browser-0123456789"
@@ -46,7 +46,9 @@ def serve_service() -> Iterator[Callable[..., str]]:
 @contextlib.contextmanager
 def playground_before(host: str, sent: list[bytes] | None = None, **settings: Any) -> Iterator[str]:
     """Serve the real service's page in front of a URL; what it sends is added to ``sent``."""
-    page = Page(is_real=True, address=host, agent_id=settings.pop("agent_id", None), connection="my_conn")
+    page = PlaygroundPage(
+        is_real=True, address=host, agent_id=settings.pop("agent_id", None), connection="my_conn"
+    )
     found = ClientSettings(**{"api_key": KEY, "host": host, "files_host": host} | settings)
     with served(lambda port: _recorded(application(page, found, port), sent)) as url:
         yield url

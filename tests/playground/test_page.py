@@ -13,10 +13,12 @@ from starlette.routing import Router
 from starlette.testclient import TestClient
 
 from airflow_provider_chatbase import playground
-from airflow_provider_chatbase.playground import Page, page, routes
+from airflow_provider_chatbase.playground import PlaygroundPage, page, routes
 
-SIMULATED = Page(is_real=False, agent_id="agent-1", api_key="simulator-key")
-REAL = Page(is_real=True, address="https://www.chatbase.co", agent_id="agent-1", connection="my_conn")
+SIMULATED = PlaygroundPage(is_real=False, agent_id="agent-1", api_key="simulator-key")
+REAL = PlaygroundPage(
+    is_real=True, address="https://www.chatbase.co", agent_id="agent-1", connection="my_conn"
+)
 
 
 def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -72,7 +74,7 @@ def test_notes_and_error_codes_can_be_read() -> None:
 
 def test_only_a_simulator_shows_a_key() -> None:
     with pytest.raises(ValueError, match="does not go to a browser"):
-        Page(is_real=True, address="https://www.chatbase.co", api_key="sk")
+        PlaygroundPage(is_real=True, address="https://www.chatbase.co", api_key="sk")
     assert "security" in page.description("v2", SIMULATED)
     assert "security" not in json.dumps(page.description("v2", REAL))
     assert TestClient(Router(routes(SIMULATED))).get("/playground/setup.json").json()["api_key"] == (

@@ -249,3 +249,16 @@ def test_other_line_ends_are_the_same_content(desk):
     desk.sync([faq])
     desk.write("guide.md", "one\r\ntwo\r\n")
     assert desk.sync([{**faq, "answer": "At 8.\r\nAt 9."}]).plan.in_step
+
+
+def test_it_says_in_words_what_is_done_and_what_is_not(desk):
+    desk = desk()
+    faq = fill(desk, pages=4, questions=2)
+    assert desk.syncer().check(desk.declare(faq)).in_words() == (
+        "Planned only, nothing was sent: 6 to create."
+    )
+    assert desk.sync(faq).in_words() == "Synced: 6 created. Nothing is left undone."
+    for page in (desk.folder / "guides").iterdir():
+        page.unlink()
+    told = desk.sync(faq, prune=True).in_words()
+    assert told.startswith("Synced: 2 unchanged, 4 kept. Nothing was deleted: ")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_chatbase.client.pace import UPLOAD_INTERVAL, UploadPacer
+from airflow_provider_chatbase.client.rate_limiter import UPLOAD_INTERVAL, UploadPacer
 from airflow_provider_chatbase.simulator import Fault
 from airflow_provider_chatbase.sync.apply import PlanRunner
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_chatbase.client.errors import ChatbaseServerError, ChatbaseUnsupportedError
-from airflow_provider_chatbase.client.pace import UploadPacer
+from airflow_provider_chatbase.client.rate_limiter import UploadPacer
 from airflow_provider_chatbase.client.v2.sources import create_link_source, create_text_source
 from airflow_provider_chatbase.simulator import Fault
 from airflow_provider_chatbase.sync.apply import PlanRunner

@@ -34,7 +34,8 @@ def test_three_hundred_agents_take_a_handful_of_requests(start):
     simulator = start()
     agents = add_agents(simulator, 300, training=1.0)
 
-    events = run_all(*(trigger(agent_id) for agent_id in agents))
+    # So long that all have come before the first polls: alone, an agent is asked for by itself.
+    events = run_all(*(trigger(agent_id, poll_interval=1.0) for agent_id in agents))
 
     assert [event["outcome"] for event in events] == ["trained"] * 300
     assert set(reads(simulator)) == {"listAgents"}

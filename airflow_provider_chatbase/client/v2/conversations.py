@@ -1,14 +1,106 @@
-"""Conversations: export, search; those held through the API: read, list, pause; messages and feedback."""
+"""Conversations and help desk: ask an agent; read, list, pause, rate; export, search; tickets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from airflow_provider_chatbase.client.checks import require_page_limit, require_user_id, timestamp
+from airflow_provider_chatbase.client.answer import Answer, EventStreamReader, read_answer
+from airflow_provider_chatbase.client.checks import (
+    require_page_limit,
+    require_text,
+    require_user_id,
+    timestamp,
+)
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.replies import Page, data_object, page
-from airflow_provider_chatbase.client.request import Json, JsonObject, Request, segment
+from airflow_provider_chatbase.client.request import CHAT_PATIENCE, Json, JsonObject, Request, segment
+
+TOOL_RESULT_BYTES = 20_000
+"""The most that a tool's result may have; stated for the vendor's SDKs, and planned for here."""
+
+OnText = Callable[[str], None]
+
+
+def send_message(
+    agent_id: str,
+    message: str | None,
+    *,
+    conversation_id: str | None = None,
+    user_id: str | None = None,
+    stream: bool = False,
+    on_text: OnText | None = None,
+) -> Request[Answer]:
+    """
+    Ask an agent, or without a message let it go on after the results of its tools: ``chatWithAgent``.
+
+    An answer costs credits and there is no idempotency key, so it is never repeated blindly.
+    """
+    body: JsonObject = {}
+    if message is not None or conversation_id is None:
+        body["message"] = require_text("message", message)
+    if conversation_id is not None:
+        body["conversationId"] = require_text("conversation_id", conversation_id)
+    if user_id is not None:
+        body["userId"] = require_user_id(user_id)
+    path = f"/agents/{segment('agent_id', agent_id)}/chat"
+    return _answered("chatWithAgent", path, body, stream=stream, on_text=on_text)
+
+
+def retry_message(
+    agent_id: str,
+    conversation_id: str,
+    message_id: str,
+    *,
+    stream: bool = False,
+    on_text: OnText | None = None,
+) -> Request[Answer]:
+    """Drop an answer and all after it, and ask for it again: ``retryMessage``. It costs credits again."""
+    path = f"{conversation_path(agent_id, conversation_id)}/retry"
+    body = {"messageId": require_text("message_id", message_id)}
+    return _answered("retryMessage", path, body, stream=stream, on_text=on_text)
+
+
+def submit_tool_result(
+    agent_id: str, conversation_id: str, tool_call_id: str, output: Any
+) -> Request[JsonObject]:
+    """Hand in what a tool returned: ``submitToolResult``. A second time changes nothing."""
+    try:
+        size = len(json.dumps(output, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ChatbaseInputError(f"The tool's result is no JSON: {error}. Nothing was sent.") from error
+    if size > TOOL_RESULT_BYTES:
+        raise ChatbaseInputError(
+            f"The tool's result has {size:,} bytes; Chatbase takes at most {TOOL_RESULT_BYTES:,}. "
+            "Nothing was sent."
+        )
+    return Request(
+        "submitToolResult",
+        "POST",
+        f"{conversation_path(agent_id, conversation_id)}/tool-result",
+        data_object,
+        body={"toolCallId": require_text("tool_call_id", tool_call_id), "output": output},
+        means_done_on_repeat={"RESOURCE_TOOL_CALL_NOT_FOUND": {"success": True}},
+    )
+
+
+def _answered(
+    operation: str, path: str, body: JsonObject, *, stream: bool, on_text: OnText | None
+) -> Request[Answer]:
+    return Request(
+        operation,
+        "POST",
+        path,
+        read_answer,
+        body={**body, "stream": stream},  # the API's default is to stream
+        repeatable=False,
+        patience=CHAT_PATIENCE,
+        stream=EventStreamReader if stream else None,
+        on_text=on_text,
+    )
+
 
 EXPORT_PAGE = 20
 SEARCH_PAGE = 25
@@ -79,6 +171,17 @@ def get_conversation(agent_id: str, conversation_id: str) -> Request[JsonObject]
     return Request("getConversation", "GET", conversation_path(agent_id, conversation_id), data_object)
 
 
+def delete_conversation(agent_id: str, conversation_id: str) -> Request[bool]:
+    """Delete a conversation of any channel for good: ``deleteConversation``; ``False`` when it was gone."""
+    return Request(
+        "deleteConversation",
+        "DELETE",
+        conversation_path(agent_id, conversation_id),
+        lambda _reply: True,
+        means_done={"RESOURCE_NOT_FOUND": False, "CONVERSATION_NOT_FOUND": False},
+    )
+
+
 def list_messages(agent_id: str, conversation_id: str, *, limit: int = 100) -> Request[Page]:
     """
     List a conversation's messages: ``listConversationMessages``.
@@ -130,3 +233,22 @@ def conversation_path(agent_id: str, conversation_id: str) -> str:
 
 def _message(agent_id: str, conversation_id: str, message_id: str) -> str:
     return f"{conversation_path(agent_id, conversation_id)}/messages/{segment('message_id', message_id)}"
+
+
+def list_tickets(
+    agent_id: str,
+    *,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    filters: Mapping[str, str] | None = None,
+    limit: int = 100,
+) -> Request[Page]:
+    """List tickets, the last changed first unless a filter says otherwise: ``listTickets``."""
+    query = {
+        "limit": require_page_limit(limit, 100),
+        "createdAfter": timestamp("created_after", created_after),
+        "createdBefore": timestamp("created_before", created_before, up=True),
+        **(filters or {}),
+    }
+    path = f"/agents/{segment('agent_id', agent_id)}/helpdesk/tickets"
+    return Request("listTickets", "GET", path, page, query=query)

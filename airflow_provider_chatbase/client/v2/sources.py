@@ -142,8 +142,6 @@ def source_path(agent_id: str, source_id: str) -> str:
 
 FILE_SUFFIXES = (".pdf", ".doc", ".docx", ".txt")
 FILE_SIZE = 20 * 1024 * 1024
-UPLOADS_A_MINUTE = 10
-"""Uploads that an account may make in a minute; a refused one counts too."""
 
 
 def create_file_source(agent_id: str, name: str, filename: str, content: bytes) -> Request[JsonObject]:
