@@ -32,7 +32,7 @@ class PageWalk:
         self._seen: set[int] = set()
         self._pages = 0
         self._barren = 0
-        self._last: list[JsonObject] = []
+        self._last: list[int] = []
 
     def next_request(self) -> Request[Page] | None:
         """Return the request for the next page, or ``None`` after the last."""
@@ -46,9 +46,9 @@ class PageWalk:
             raise self._stuck(f"there are more than {self._max_pages:,} pages")
 
     def _by_number(self, page: Page) -> Request[Page] | None:
-        marks = {hash(json.dumps(item.get("id", item), sort_keys=True)) for item in page.items}
-        is_new = bool(marks - self._seen)
-        self._seen |= marks
+        marks = _marks(page)
+        is_new = not self._seen.issuperset(marks)
+        self._seen.update(marks)
         all_came = page.total is not None and len(self._seen) >= page.total
         return self._first.with_query(page=self._pages + 1) if is_new and not all_came else None
 
@@ -58,12 +58,13 @@ class PageWalk:
         self._barren = 0 if page.items else self._barren + 1
         if hash(page.cursor) in self._seen:
             raise self._stuck("the same cursor came twice")
-        if page.items and page.items == self._last:
+        marks = _marks(page)
+        if marks and marks == self._last:
             raise self._stuck("the same page came twice")
         if self._barren >= self._max_barren_pages:
             raise self._stuck(f"{self._barren:,} pages in a row were empty")
         self._seen.add(hash(page.cursor))
-        self._last = page.items
+        self._last = marks
         return self._first.with_query(cursor=page.cursor)
 
     def _stuck(self, why: str) -> ChatbasePagingError:
@@ -72,6 +73,11 @@ class PageWalk:
             "The listing is not complete; run it again, and report it to Chatbase if it stays.",
             operation=self._first.operation,
         )
+
+
+def _marks(page: Page) -> list[int]:
+    """Tell objects apart without keeping them: a page may have megabytes."""
+    return [hash(json.dumps(item.get("id", item), sort_keys=True)) for item in page.items]
 
 
 def all_items(first: Request[Page]) -> Generator[Request[Page], Page, list[JsonObject]]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
+
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseDamagedReplyError,
@@ -175,11 +177,18 @@ def _issues(issues: Json) -> JsonObject:
     return {str(issue.get("field")): issue.get("message") for issue in issues if isinstance(issue, dict)}
 
 
+def _json(content: bytes) -> Json:
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # it refuses half a surrogate pair, and NaN
+        return json.loads(content)
+
+
 def _decoded(request: Request[Result], reply: Reply) -> Json:
     if reply.status == 204 or (request.method == "DELETE" and not reply.content):
         return None
     try:
-        return json.loads(reply.content)
+        return _json(reply.content)
     except ValueError as error:
         kind = reply.headers.get("content-type", "no content type")
         if "json" in kind.lower():

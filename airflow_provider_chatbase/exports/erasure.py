@@ -264,7 +264,7 @@ class _Erasure:
 
 
 def users_as_stored(user_ids: Collection[str], contents: Mapping[str, Any], salt: str | None) -> set[str]:
-    """Return what stands in the files in the place of users' ids; refused where that cannot be told."""
+    """Return what stands in an export in the place of users' ids; refused where that cannot be told."""
     stored = {str(each) for each in user_ids}
     action = (contents.get("redacted") or {}).get("user_id") if stored else None
     if action in ("drop", "mask") or (action == "detect" and any(detect(each) != each for each in stored)):

@@ -32,6 +32,7 @@ MOST_WALKS = 6
 
 MOST_IN_PART = 480
 LEAST_IN_PART = 60
+PART_BYTES = 8 * 1024 * 1024
 TOLERANCE = 1.25
 """How much bigger than wanted a part may be before it is cut again: the pieces are never quite even."""
 
@@ -82,6 +83,40 @@ class Slots:
         self._free += 1
 
 
+PAGES_IN_MEMORY = 24 * 1024 * 1024
+FIRST_AT_ONCE = 8
+"""How many pages to ask for at the same time before the first has told how large they are."""
+
+TIMES_IN_MEMORY = 3
+"""How often a page is in memory while it arrives: as bytes, as text and as objects."""
+
+
+class PageBudget:
+    """How many pages may be on their way at the same time: fewer, the larger they are."""
+
+    def __init__(self, budget: int = PAGES_IN_MEMORY) -> None:
+        self._budget = budget
+        self._most = FIRST_AT_ONCE
+        self._out = 0
+        self._back = asyncio.Condition()
+
+    @asynccontextmanager
+    async def page(self) -> AsyncIterator[Callable[[int], None]]:
+        """Have a page on its way within the block, and say how large it was."""
+        async with self._back:
+            await self._back.wait_for(lambda: self._out < self._most)
+            self._out += 1
+        try:
+            yield self._learn
+        finally:
+            async with self._back:
+                self._out -= 1
+                self._back.notify_all()
+
+    def _learn(self, size: int) -> None:
+        self._most = max(self._budget // (max(size, 1) * TIMES_IN_MEMORY), 2)
+
+
 def part_size(total: int, concurrency: int) -> int:
     """
     Return how many conversations a part should have.
@@ -130,6 +165,8 @@ class PartReader:
     part: Window
     encode: Callable[[JsonObject], Encoded]
     giver: PartReader | None = None  # the one that gave this part away
+    budget: PageBudget = field(default_factory=lambda: PageBudget())
+    size: int = 0  # about how many bytes have arrived
     own_total: int = 0  # about how many are its own, where it can be cut; corrected when the API has counted
     own: Window = field(init=False)
     seen: dict[str, Encoded | None] = field(default_factory=dict)
@@ -158,13 +195,17 @@ class PartReader:
 
     async def run(self, after_page: Callable[[PartReader], None] | None = None) -> None:
         """Walk to the end of its own."""
+        pages = aiter(self.listing.pages(self.part))
         try:
-            async for page in self.listing.pages(self.part):
-                self._take(page)
+            while not self._past_its_own:
+                async with self.budget.page() as learn:
+                    size = self.size
+                    self._take(await anext(pages))
+                    learn(self.size - size)
                 if after_page is not None:
                     after_page(self)
-                if self._past_its_own:
-                    break
+        except StopAsyncIteration:
+            return
         except ChatbasePagingError as error:
             self.broken = error
 
@@ -215,6 +256,7 @@ class PartReader:
     def _keep(self, item: JsonObject) -> None:
         encoded = self.encode(item)
         self.seen[encoded.identity] = encoded
+        self.size += encoded.size
         if encoded.at is not None and (self.oldest is None or encoded.at < self.oldest):
             self.oldest = encoded.at
 
@@ -228,7 +270,7 @@ async def read_to_the_end(reader: PartReader, given: int) -> PartRows:
     for attempt in range(2, MOST_WALKS + 1):
         union |= reader.seen
         _report(reader, attempt - 1, given)
-        reader, given = PartReader(reader.listing, reader.own, reader.encode), 0
+        reader, given = PartReader(reader.listing, reader.own, reader.encode, budget=reader.budget), 0
         await reader.run()
         if reader.complete(0):
             return reader.rows(reader.seen, max(reader.totals, default=None))
@@ -294,6 +336,7 @@ class ParallelReader:
         self._concurrency = max(concurrency, 1)
         self._size = size
         self._slots = Slots(self._concurrency)
+        self._budget = PageBudget()
         self._open = 0
         self._readers: list[PartReader] = []
         self._tasks = asyncio.TaskGroup()
@@ -312,7 +355,7 @@ class ParallelReader:
 
     def _begin(self, part: Window, giver: PartReader | None = None, expected: int = 0) -> Awaitable[int]:
         self._open += 1
-        reader = PartReader(self._listing, part, self._encode, giver, expected)
+        reader = PartReader(self._listing, part, self._encode, giver, self._budget, own_total=expected)
         return self._tasks.create_task(self._read(reader))
 
     async def _read(self, reader: PartReader) -> int:
@@ -338,16 +381,22 @@ class ParallelReader:
         return given + (len(rows.items) if rows.api_total is None else rows.api_total)
 
     def _after_page(self, reader: PartReader) -> None:
-        if reader.left > self._size * TOLERANCE:
+        if reader.left > self._wanted(reader) * TOLERANCE:
             self._cut(reader)
         self._share()
+
+    def _wanted(self, reader: PartReader) -> int:
+        """Return how many objects a part should have: fewer, the larger they are."""
+        each = reader.size // max(len(reader.seen), 1) + 1
+        return min(self._size, max(PART_BYTES // each, reader.page_size, 1))
 
     def _cut(self, reader: PartReader) -> None:
         """Leave a reader what it has read, and give away the rest in pieces: a part is held in memory."""
         if reader.oldest is None:
             return
         cut = min(whole_second(reader.oldest) + timedelta(seconds=1), reader.own.end)
-        pieces = split_evenly(Window(reader.own.start, cut), reader.left, self._size, reader.oldest)
+        wanted = self._wanted(reader)
+        pieces = split_evenly(Window(reader.own.start, cut), reader.left, wanted, reader.oldest)
         if len(pieces) > 1:
             reader.shorten(cut, reader.left)
             reader.given += [self._begin(piece) for piece in pieces]

@@ -80,6 +80,7 @@ async def follow(client: AsyncChatbaseClient, walk: Walk) -> AsyncIterator[Page]
         page = await send_steadily(client, request)
         walk.take(page)
         yield page
+        del page  # it may have megabytes, and the next one is on its way
 
 
 async def send_steadily(client: AsyncChatbaseClient, request: Request[Page]) -> Page:

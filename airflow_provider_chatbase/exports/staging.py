@@ -41,8 +41,8 @@ PUBLISHING_TAKES = 3600.0
 
 ATTEMPTS_TO_REMOVE = ATTEMPTS_TO_STAGE = 5
 
-HELD_IN_MEMORY = 32 * 1024 * 1024
-PIECE = 4 * 1024 * 1024
+HELD_IN_MEMORY = 16 * 1024 * 1024
+PIECE = 2 * 1024 * 1024
 _FOOTER = 16
 """How many bytes at the end of a part say where its list of segments begins."""
 

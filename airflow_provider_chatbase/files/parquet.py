@@ -12,6 +12,7 @@ from airflow_provider_chatbase.files.formats import Row, Table
 
 try:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 except ImportError as error:
     raise ChatbaseInputError(
@@ -19,6 +20,9 @@ except ImportError as error:
     ) from error
 
 ROW_GROUP = 10_000
+ROW_GROUP_BYTES = 8 * 1024 * 1024
+"""A row group ends with the row that fills either, so it does not depend on the pieces."""
+
 _WRITTEN_AT_A_TIME, _READ_AT_A_TIME = 1000, 500
 
 _TYPES = {
@@ -86,6 +90,7 @@ class RowGroups:
         self._table = table
         self._waiting: list[Any] = []
         self._rows: list[tuple[Any, ...]] = []
+        self._count = self._bytes = 0
 
     def write(self, piece: bytes) -> None:
         """Add a piece."""
@@ -112,18 +117,31 @@ class RowGroups:
             self._add(arrow_table(self._table, rows))
 
     def _add(self, rows: Any) -> None:
-        self._waiting.append(rows)
-        if sum(each.num_rows for each in self._waiting) >= ROW_GROUP:
-            together = pa.concat_tables(self._waiting)
-            full = together.num_rows - together.num_rows % ROW_GROUP
-            for start in range(0, full, ROW_GROUP):
-                self._write_group(together.slice(start, ROW_GROUP))
-            self._waiting = [together.slice(full)]
+        begin = 0
+        for number, size in enumerate(_sizes(rows), 1):
+            self._count += 1
+            self._bytes += size
+            if self._count >= ROW_GROUP or self._bytes >= ROW_GROUP_BYTES:
+                self._waiting.append(rows.slice(begin, number - begin))
+                self._write_group(pa.concat_tables(self._waiting))
+                self._waiting, self._count, self._bytes, begin = [], 0, 0, number
+        self._waiting.append(rows.slice(begin))
 
     def _write_group(self, rows: Any) -> None:
         # In one chunk: the file's pages are laid out by chunk, and chunks come from the pieces.
         if rows.num_rows:
             self._file.write_table(rows.combine_chunks(), row_group_size=ROW_GROUP)
+            pa.default_memory_pool().release_unused()
+
+
+def _sizes(rows: Any) -> list[int]:
+    """Return about how many bytes each row has."""
+    total = pa.array([8 * rows.num_columns] * rows.num_rows, pa.int64())
+    for column in rows.columns:
+        if pa.types.is_string(column.type):
+            total = pc.add(total, pc.fill_null(pc.binary_length(column), 0))
+    sizes: list[int] = total.to_pylist()
+    return sizes
 
 
 def read_rows(stream: IO[bytes], needed: str | None = None) -> Iterator[dict[str, Any]]:

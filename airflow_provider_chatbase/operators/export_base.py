@@ -230,12 +230,12 @@ class ExportOperator(ChatbaseOperator):
 
         if self.partition_by not in (None, "", "day"):
             raise ChatbaseInputError(f"partition_by must be 'day' or None, not {self.partition_by!r}.")
-        if self.file_format != "delta" and (self.remove_missing or self.vacuum_days is not None):
-            raise ChatbaseInputError("remove_missing and vacuum_days are for file_format='delta'.")
         if not isinstance(self.csv_null, str) or set(self.csv_null) & set('",\r\n'):
             raise ChatbaseInputError(
                 f"csv_null must be a text without quotes, commas and line ends, not {self.csv_null!r}."
             )
+        if self.file_format != "delta" and (self.remove_missing or self.vacuum_days is not None):
+            raise ChatbaseInputError("remove_missing and vacuum_days are for file_format='delta'.")
         if self.partition_by and self._by() != "created":
             raise ChatbaseInputError(
                 "partition_by='day' owns whole days, and this export brings what changed on any day, or one "

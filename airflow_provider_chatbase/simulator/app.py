@@ -25,7 +25,7 @@ from airflow_provider_chatbase.simulator import (  # noqa: F401 - what v1 and v2
     v2_helpdesk,
 )
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE, PLANS, Key, check_access
-from airflow_provider_chatbase.simulator.exchange import ApiError, ReceivedRequest, Reply
+from airflow_provider_chatbase.simulator.exchange import ApiError, ReceivedRequest, ServedReply
 from airflow_provider_chatbase.simulator.faults import Fault, damage, faults_from_json, substitute
 from airflow_provider_chatbase.simulator.seed import create_conversations
 from airflow_provider_chatbase.simulator.server import Connection, send_reply
@@ -43,7 +43,7 @@ class App:
     def __init__(self, world: World, pages: Sequence[Route] = ()) -> None:
         self.world = world
         self.on_request: Callable[[ReceivedRequest], None] | None = None
-        self._alone: set[asyncio.Future[Reply]] = set()
+        self._alone: set[asyncio.Future[ServedReply]] = set()
         nowhere = _Endpoint(self, ())
         self._api = {
             shape: Router(routes, redirect_slashes=False, default=nowhere)
@@ -65,7 +65,7 @@ class App:
 
     async def answer(
         self, handlers: Sequence[Handler], request: ReceivedRequest, http: Request, connection: Connection
-    ) -> Reply:
+    ) -> ServedReply:
         """Return the reply to a request that is for one of these handlers; without any it is a 404."""
         request.request_id = f"req_{self.world.rng.getrandbits(48):012x}"
         self.world.log.add(request)
@@ -90,7 +90,7 @@ class App:
         http: Request,
         connection: Connection,
         headers: dict[str, str],
-    ) -> Reply:
+    ) -> ServedReply:
         # A source of text and one of a file are created at the same path, which is on two hosts in reality.
         fitting = [each for each in handlers if each.operation.takes_form == request.is_multipart]
         handler = next(iter(fitting or handlers), None)
@@ -123,26 +123,26 @@ class App:
         check_access(key.rights, version, request.method)
         return key
 
-    async def _run(self, call: Call, handler: Handler) -> Reply:
+    async def _run(self, call: Call, handler: Handler) -> ServedReply:
         if not handler.paced:
             await asyncio.sleep(self.world.settings.latency_of(call.operation.id))
         call.take()
         result = handler.work(call)
         if inspect.isawaitable(result):
             result = await result
-        return result if isinstance(result, Reply) else Reply(payload=result)
+        return result if isinstance(result, ServedReply) else ServedReply(payload=result)
 
     async def _run_with_fault(
         self, call: Call, handler: Handler, fault: Fault, connection: Connection
-    ) -> Reply:
+    ) -> ServedReply:
         if fault.kind == "reset_during":
             task = asyncio.ensure_future(self._run_or_fail(call, handler))
             self._alone.add(task)
             task.add_done_callback(self._alone.discard)
-            return Reply(is_silent=True)
+            return ServedReply(is_silent=True)
         if fault.kind == "slow" and fault.after is False:
             await asyncio.sleep(fault.seconds)
-            return Reply(is_silent=True) if connection.is_gone else await self._run(call, handler)
+            return ServedReply(is_silent=True) if connection.is_gone else await self._run(call, handler)
         standing_in = substitute(fault, call.operation.version)
         if standing_in is not None and not fault.after:
             return standing_in
@@ -151,7 +151,7 @@ class App:
             await asyncio.sleep(fault.seconds)
         return standing_in or damage(fault, reply, call.request)
 
-    async def _run_or_fail(self, call: Call, handler: Handler) -> Reply:
+    async def _run_or_fail(self, call: Call, handler: Handler) -> ServedReply:
         try:
             return await self._run(call, handler)
         except ApiError as error:

@@ -76,7 +76,7 @@ class RequestLog:
 
 
 @dataclass
-class Reply:
+class ServedReply:
     """
     What to send, and how to send it.
 
@@ -124,18 +124,18 @@ class ApiError(Exception):
         self.details = dict(details or {})
         self.headers = dict(headers or {})
 
-    def reply(self, version: str) -> Reply:
+    def reply(self, version: str) -> ServedReply:
         """Return the reply that carries this error: with a code and details in v2, a message alone in v1."""
         if version == "v1":
             message = self.message
             for name, reason in self.details.items():
                 message = f"Invalid {name}: {reason}"
                 break
-            return Reply(self.status, {"message": message}, headers=self.headers)
+            return ServedReply(self.status, {"message": message}, headers=self.headers)
         error: dict[str, object] = {"code": self.code, "message": self.message}
         if self.details:
             error["details"] = self.details
-        return Reply(self.status, {"error": error}, headers=self.headers)
+        return ServedReply(self.status, {"error": error}, headers=self.headers)
 
 
 def invalid(details: Mapping[str, str], message: str = "Invalid request") -> ApiError:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from airflow_provider_chatbase.simulator.exchange import ApiError, Ending, ReceivedRequest, Reply
+from airflow_provider_chatbase.simulator.exchange import ApiError, Ending, ReceivedRequest, ServedReply
 
 KINDS: Mapping[str, str] = {
     "status": "answer with `status`, `code`, `message`, `headers`, or with `body`, to its `ending`",
@@ -171,20 +171,20 @@ def faults_from_json(data: Any) -> Iterator[Fault]:
         yield Fault(**item)
 
 
-def substitute(fault: Fault, version: str) -> Reply | None:
+def substitute(fault: Fault, version: str) -> ServedReply | None:
     """Return the reply that stands in for the real one, or None when the kind only damages the real one."""
     if fault.kind == "reset_before":
-        return Reply(is_silent=True)
+        return ServedReply(is_silent=True)
     if fault.kind == "redirect":
         status = fault.status if 300 <= fault.status < 400 else 307
-        return Reply(status, content=b"", headers={"Location": fault.location, **fault.headers})
+        return ServedReply(status, content=b"", headers={"Location": fault.location, **fault.headers})
     if fault.kind == "not_json":
         page = fault.body or "<html><body>Please log in to the network</body></html>"
         return _raw_reply(fault, 200, page, dict(fault.headers))
     return _status_reply(fault, version) if fault.kind == "status" else None
 
 
-def _status_reply(fault: Fault, version: str) -> Reply:
+def _status_reply(fault: Fault, version: str) -> ServedReply:
     headers = dict(fault.headers)
     if fault.retry_after is not None:
         headers["Retry-After"] = f"{fault.retry_after:g}"
@@ -199,8 +199,8 @@ def _status_reply(fault: Fault, version: str) -> Reply:
 
 def _raw_reply(
     fault: Fault, status: int, body: str | bytes | Sequence[bytes], headers: dict[str, str]
-) -> Reply:
-    reply = Reply(status, content_type=fault.content_type, headers=headers, ending=fault.final_ending)
+) -> ServedReply:
+    reply = ServedReply(status, content_type=fault.content_type, headers=headers, ending=fault.final_ending)
     if isinstance(body, str | bytes) and reply.ending == "end":
         reply.content = body.encode() if isinstance(body, str) else body
     else:
@@ -215,10 +215,10 @@ async def _slowly(pieces: Iterable[bytes], pause: float) -> AsyncIterator[bytes]
         yield piece
 
 
-def damage(fault: Fault, reply: Reply, request: ReceivedRequest) -> Reply:
+def damage(fault: Fault, reply: ServedReply, request: ReceivedRequest) -> ServedReply:
     """Return the real reply with the damage that the fault does to it."""
     if fault.kind == "reset_after" or (fault.kind == "generation_error" and fault.reset):
-        return Reply(is_silent=True)
+        return ServedReply(is_silent=True)
     if fault.kind == "truncate":
         half = _STREAM_CUT if reply.chunks is not None else len(reply.body()) // 2
         reply.cut_after = half if fault.after_bytes is None else fault.after_bytes

@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from airflow_provider_chatbase.simulator.exchange import Reply
+from airflow_provider_chatbase.simulator.exchange import ServedReply
 
 _BACKLOG = 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -155,7 +155,9 @@ class Server:
         return Connection(self._config, self._state, refused=self._is_stopping)
 
 
-async def send_reply(reply: Reply, connection: Connection, send: Send, *, split: int, zipped: bool) -> None:
+async def send_reply(
+    reply: ServedReply, connection: Connection, send: Send, *, split: int, zipped: bool
+) -> None:
     """Send a reply with the damage it is to have; ``split`` is the size of the pieces of a stream."""
     if reply.is_silent:
         connection.reset()
@@ -184,7 +186,7 @@ async def send_reply(reply: Reply, connection: Connection, send: Send, *, split:
 
 
 async def _send_pieces(
-    pieces: AsyncIterator[bytes], reply: Reply, connection: Connection, send: Send, *, paced: bool
+    pieces: AsyncIterator[bytes], reply: ServedReply, connection: Connection, send: Send, *, paced: bool
 ) -> None:
     async for piece in pieces:
         if connection.is_gone:
@@ -202,7 +204,7 @@ async def _send_pieces(
         connection.reset()
 
 
-async def _pieces(reply: Reply, whole: bytes | None, split: int) -> AsyncIterator[bytes]:
+async def _pieces(reply: ServedReply, whole: bytes | None, split: int) -> AsyncIterator[bytes]:
     size = reply.drip_bytes or (split if whole is None else 0)
     left: float = math.inf if reply.cut_after is None else reply.cut_after
     async for chunk in _once(whole) if reply.chunks is None else reply.chunks:

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_chatbase.simulator.agents import Agent, add_source, agent_status, create_agent
 from airflow_provider_chatbase.simulator.conversations import ROLE_USER, Conversation, Message
-from airflow_provider_chatbase.simulator.exchange import ApiError, Reply
+from airflow_provider_chatbase.simulator.exchange import ApiError, ServedReply
 from airflow_provider_chatbase.simulator.seed import disturb
 from airflow_provider_chatbase.simulator.v2_chat import (
     check_may_answer,
@@ -57,7 +57,7 @@ async def chat(call: Call) -> Any:
     text = "".join(part["text"] for part in made.parts if part["type"] == "text")
     if not body.get("stream", False):
         return {"text": text}
-    return Reply(content_type=_STREAM_TYPE, chunks=play_text(text, call.world.settings, call.fault))
+    return ServedReply(content_type=_STREAM_TYPE, chunks=play_text(text, call.world.settings, call.fault))
 
 
 def _saved_conversation(call: Call, agent: Agent, text: str) -> Conversation | None:
@@ -109,7 +109,7 @@ def update_chatbot_settings(call: Call) -> Any:
     limits = {there: body[here] for here, there in _IP_LIMITS.items() if here in body}
     agent.fields["ipRateLimits"] = {**agent.fields["ipRateLimits"], **limits}
     agent.updated_at = call.now
-    return Reply(202, {"message": "Chatbot settings saved"})
+    return ServedReply(202, {"message": "Chatbot settings saved"})
 
 
 @operation("deleteChatbot")

@@ -19,7 +19,7 @@ from airflow_provider_chatbase.simulator.agents import (
     qna_content,
     remove_source,
 )
-from airflow_provider_chatbase.simulator.exchange import ApiError, Reply, invalid, not_found
+from airflow_provider_chatbase.simulator.exchange import ApiError, ServedReply, invalid, not_found
 from airflow_provider_chatbase.simulator.paging import page_of_list
 from airflow_provider_chatbase.simulator.world import Call, UploadedFile, World, iso, operation
 
@@ -114,7 +114,7 @@ def create(call: Call) -> Any:
     if "url" in body and "ADD_SOURCE" not in pending:
         source = add_source(call.world, agent, "link", body["url"], f"Welcome to {body['url']}.")
         source.metadata = {"type": "individual"}
-    return Reply(201, _created(agent, pending))
+    return ServedReply(201, _created(agent, pending))
 
 
 @operation("getAgent")
@@ -160,7 +160,7 @@ def update_auto_retrain(call: Call) -> Any:
 @operation("cloneAgent")
 def clone(call: Call) -> Any:
     pending = [step for step in call.world.settings.pending_steps if step != "ADD_SOURCE"]
-    return Reply(201, _created(clone_agent(call.world, call.agent), pending))
+    return ServedReply(201, _created(clone_agent(call.world, call.agent), pending))
 
 
 @operation("trainAgent")
@@ -169,7 +169,7 @@ def do_nothing(_call: Call) -> Any:
     """Do nothing, as operations that are deprecated."""
     message = "This endpoint does nothing. Sources train when they are created, updated or deleted."
     payload = {"success": True, "deprecated": True, "message": message}
-    return Reply(payload=payload, headers={"Deprecation": "true"})
+    return ServedReply(payload=payload, headers={"Deprecation": "true"})
 
 
 def _created(agent: Agent, pending: list[str]) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def create_source(call: Call) -> Any:
         source = add_qna(call.world, call.agent, body["name"], body["questions"], body["answer"])
     else:
         source = add_source(call.world, call.agent, "text", body["name"], body["content"])
-    return Reply(201, source_view(call.world, source))
+    return ServedReply(201, source_view(call.world, source))
 
 
 @operation("getSource")
@@ -271,7 +271,7 @@ def create_file_source(call: Call) -> Any:
     _check_file(file)
     source = add_source(call.world, call.agent, "file", name, _text(file), size=len(file.content))
     source.details = {"filename": file.name, "content": file.content}
-    return Reply(201, source_view(call.world, source))
+    return ServedReply(201, source_view(call.world, source))
 
 
 @operation("updateFileSource")
@@ -377,7 +377,7 @@ def create_procedure(call: Call) -> Any:
         raise invalid(missing, "Invalid request body")
     given = {name: call.body[name] for name in ("name", "trigger", "steps")}
     call.agent.procedures.append({"id": call.world.store.new_id(), "status": "disabled", **given})
-    return Reply(201, _procedure_view(call, call.agent.procedures[-1]))
+    return ServedReply(201, _procedure_view(call, call.agent.procedures[-1]))
 
 
 @operation("getProcedure")

@@ -18,7 +18,7 @@ from airflow_provider_chatbase.simulator.conversations import (
     Message,
     Part,
 )
-from airflow_provider_chatbase.simulator.exchange import ApiError, Reply, invalid, not_found
+from airflow_provider_chatbase.simulator.exchange import ApiError, ServedReply, invalid, not_found
 from airflow_provider_chatbase.simulator.faults import Fault
 from airflow_provider_chatbase.simulator.settings import Settings
 from airflow_provider_chatbase.simulator.world import Call, operation
@@ -173,12 +173,12 @@ def _open_tool_calls(conversation: Conversation) -> dict[str, tuple[Message, Par
     return waiting
 
 
-async def _respond(call: Call, turn: Turn) -> Reply:
+async def _respond(call: Call, turn: Turn) -> ServedReply:
     is_stream = call.body.get("stream", True)
     conclusion = await _conclude(call, turn)
     if conclusion is None:
         if not is_stream and call.world.settings.paused_reply == "null":
-            return Reply(payload={"data": None})
+            return ServedReply(payload={"data": None})
         silence = Message(call.world.store.new_id("msg"), ROLE_ASSISTANT, [], None)
         conclusion = Conclusion(silence, "stop", 0)
     message = conclusion.message
@@ -192,7 +192,7 @@ async def _respond(call: Call, turn: Turn) -> Reply:
         return _streamed(call, message, conclusion.finish_reason, {"messageId": message.id, **metadata})
     metadata["finishReason"] = conclusion.finish_reason
     shown = {"id": message.id, "role": ROLE_ASSISTANT, "parts": list(message.parts), "metadata": metadata}
-    return Reply(payload={"data": shown})
+    return ServedReply(payload={"data": shown})
 
 
 async def _conclude(call: Call, turn: Turn) -> Conclusion | None:
@@ -241,11 +241,11 @@ def keep_and_charge(
     return message, price
 
 
-def _streamed(call: Call, message: Message, finish_reason: str, metadata: Event) -> Reply:
+def _streamed(call: Call, message: Message, finish_reason: str, metadata: Event) -> ServedReply:
     events = _events_of(call, message, finish_reason, metadata)
     headers = {"Cache-Control": "no-cache, no-transform"}
     chunks = _played(_records(events, call.world.settings, call.fault), call.world.settings)
-    return Reply(content_type=_STREAM_TYPE, chunks=chunks, headers=headers)
+    return ServedReply(content_type=_STREAM_TYPE, chunks=chunks, headers=headers)
 
 
 def _events_of(call: Call, message: Message, finish_reason: str, metadata: Event) -> list[Event]:

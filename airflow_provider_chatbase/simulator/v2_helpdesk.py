@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_chatbase.simulator.agents import SEED
 from airflow_provider_chatbase.simulator.conversations import ROLE_ASSISTANT
-from airflow_provider_chatbase.simulator.exchange import ApiError, Reply, invalid, not_found
+from airflow_provider_chatbase.simulator.exchange import ApiError, ServedReply, invalid, not_found
 from airflow_provider_chatbase.simulator.paging import Position, page_of_list
 from airflow_provider_chatbase.simulator.seed import add_message
 from airflow_provider_chatbase.simulator.world import Call, iso, operation
@@ -89,7 +89,7 @@ def create_ticket(call: Call) -> Any:
     call.agent.ticket_messages[number] = []
     sender = {"type": "customer", **{name: customer[name] for name in ("id", "name")}}
     _add_message(call, number, {**sender, "email": body["customer"]["email"].lower()}, body["description"])
-    return Reply(201, call.agent.tickets[number])
+    return ServedReply(201, call.agent.tickets[number])
 
 
 @operation("getTicket")
@@ -131,7 +131,7 @@ def create_ticket_message(call: Call) -> Any:
     if not re.sub(r"<[^>]*>", "", text).strip():
         raise ApiError(422, "MESSAGE_CONTENT_NOT_RENDERABLE", "The message renders to nothing")
     made = _add_message(call, ticket["ticketNumber"], {"type": "agent", **author}, text)
-    return Reply(201, {name: value for name, value in made.items() if name != "attachments"})
+    return ServedReply(201, {name: value for name, value in made.items() if name != "attachments"})
 
 
 def _place(ticket: Ticket, name: str) -> Position:
@@ -245,7 +245,9 @@ def send_template(call: Call) -> Any:
         call.agent, user_id=None, title=template["name"], source="WhatsApp", created_by_v2=False
     )
     message = add_message(call.world, call.agent, conversation, ROLE_ASSISTANT, text)
-    return Reply(201, {"messageId": f"wamid.{message.id}", "conversationId": conversation.id, "to": digits})
+    return ServedReply(
+        201, {"messageId": f"wamid.{message.id}", "conversationId": conversation.id, "to": digits}
+    )
 
 
 def _template(wanted: dict[str, Any]) -> dict[str, Any]:

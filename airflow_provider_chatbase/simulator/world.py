@@ -317,7 +317,7 @@ def operation(operation_id: str, *, paced: bool = False, keyless: bool = False) 
     """
     Let a function answer an operation of the API description, which knows its method and its path.
 
-    It returns the payload of a 200, or a ``Reply``, and raises ``ApiError`` to refuse.
+    It returns the payload of a 200, or a ``ServedReply``, and raises ``ApiError`` to refuse.
     """
 
     def register(work: Work) -> Work:

@@ -489,7 +489,7 @@ def test_users_are_found_as_the_table_writes_them(place):
     selection = {**SELECTION, **hashes.as_json()}
     merge(place, [hashes.apply(conversation(n)) for n in range(2)], selection=selection)
     for salt in (None, "another"):
-        with pytest.raises(ChatbaseInputError, match="hash users"):
+        with pytest.raises(ChatbaseInputError, match="These exports hash users"):
             erase(place, ["user-1"], [], salt)
     assert erase(place, ["user-1"], [], "salt").conversations == 1
     assert [row["conversation_id"] for row in rows(place)] == ["c0000"]

@@ -409,3 +409,14 @@ def test_memory_does_not_grow_with_the_number_of_conversations(start, tmp_path):
         peaks.append(process.says())
         assert manifest_at(tmp_path / str(count))["bytes"] > 1_000 * count
     assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+def test_memory_does_not_grow_with_the_size_of_conversations(start, tmp_path, file_format):
+    simulator = start(conversations=0, rate_limit=100_000)
+    for number in range(1_500):
+        at = START + number * timedelta(minutes=29)
+        simulator.create_conversations(at=at.timestamp(), message="long text, " * 9_100)
+    process = ExportProcess(tmp_path / "large", file_format=file_format, **JANUARY)
+    assert process.says() < 300_000_000
+    assert manifest_at(tmp_path / "large")["rows"] == 1_500

@@ -75,11 +75,11 @@ class ExportProcess:
         ]
     )
 
-    def __init__(self, output_path: Path, stop_before_move: int = NEVER) -> None:
+    def __init__(self, output_path: Path, stop_before_move: int = NEVER, **arguments: Any) -> None:
         self._said, child = self._context.Pipe()
         environment = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW")}
         self._process = self._context.Process(
-            target=_export_and_say, args=(child, environment, output_path, stop_before_move)
+            target=_export_and_say, args=(child, environment, output_path, stop_before_move, arguments)
         )
         self._process.start()
         child.close()
@@ -95,7 +95,11 @@ class ExportProcess:
 
 
 def _export_and_say(
-    said: Connection, environment: dict[str, str], output_path: Path, stop_before_move: int
+    said: Connection,
+    environment: dict[str, str],
+    output_path: Path,
+    stop_before_move: int,
+    arguments: dict[str, Any],
 ) -> None:
     from airflow_provider_chatbase.files.directory import Directory
 
@@ -110,5 +114,5 @@ def _export_and_say(
         bring_in(self, *args)
 
     Directory._bring_in = brought_in
-    export(output_path)
+    export(output_path, **arguments)
     said.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
