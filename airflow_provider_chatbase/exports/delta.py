@@ -36,7 +36,7 @@ from airflow_provider_chatbase.exports.delta_table import (
     pc,
     together,
 )
-from airflow_provider_chatbase.exports.erasure import AtSource, ErasureReport, users_as_stored
+from airflow_provider_chatbase.exports.erasure import AtSource, ErasureReport, require_named, users_as_stored
 from airflow_provider_chatbase.exports.errors import (
     ChatbaseExportError,
     ChatbaseOutputError,
@@ -335,42 +335,47 @@ def erase(
     at_source: AtSource | None = None,
 ) -> ErasureReport:
     """Take conversations out of the tables, and then remove the files that held them."""
-    if not user_ids and not conversation_ids:
-        raise ChatbaseInputError("Nobody is named: give user_ids or conversation_ids. Nothing was erased.")
+    require_named(user_ids, conversation_ids)
     kinds = [TableKind(table, DAY_COLUMN["conversations"], None) for table in TABLES_OF["conversations"]]
     opened = {kind.table.name: table for kind in kinds if (table := open_table(storage, kind)) is not None}
     if "conversations" not in opened:
         raise ChatbaseOutputError(f"{storage.url} holds no Delta table of conversations. Nothing was erased.")
-    conversations = opened["conversations"]
-    users = pa.array(sorted(users_as_stored(user_ids, conversations.selection, salt)), pa.string())
-    found = conversations.rows(["conversation_id", "user_id"])
-    of_users = found.filter(pc.is_in(found["user_id"], value_set=users))["conversation_id"].to_pylist()
-    wanted, deleted = {*of_users, *conversation_ids}, None
+    selection = opened["conversations"].selection
+    users = users_as_stored(user_ids, selection, salt)
+    wanted = set(conversation_ids) | _conversations_of(opened["conversations"], users)
+    report = ErasureReport()
     if at_source is not None:
-        agent_id = conversations.selection["agent_id"]
-        wanted |= at_source.find(agent_id, user_ids)
-        deleted = at_source.delete(agent_id, wanted, dry_run=dry_run)
-    ids = pa.array(sorted(wanted), pa.string())
-    report = ErasureReport(
-        deleted_at_source=deleted,
-        rows={name: _rows_of(table, ids).num_rows for name, table in opened.items()},
-    )
-    report.conversations = report.rows["conversations"]
+        wanted |= at_source.find(selection["agent_id"], user_ids)
+        report.deleted_at_source = at_source.delete(selection["agent_id"], wanted, dry_run=dry_run)
     report.files_checked = sum(table.files for table in opened.values())
-    if dry_run:
-        return report
-    there = [table.kind for table in opened.values()]
+    report.rows = {name: _rows_of(table, wanted).num_rows for name, table in opened.items()}
+    if not dry_run:
+        _erase(storage, [table.kind for table in opened.values()], users, wanted, report)
+    report.conversations = report.rows["conversations"]
+    return report
+
+
+def _erase(
+    storage: DeltaStorage, kinds: list[TableKind], users: set[str], wanted: set[str], report: ErasureReport
+) -> None:
     began = int(time.time() * 1000)
     try:
-        for kind in there:
+        for kind in kinds:
             _note_erasure(storage, kind, began * 2 + 1)
-        for kind in reversed(there):
-            report.rows[kind.table.name], files = _erase_rows(storage, kind, ids)
+        # From here on nothing is merged; what came since we looked is there now.
+        wanted |= _conversations_of(_opened(storage, kinds[0]), users)
+        for kind in reversed(kinds):
+            report.rows[kind.table.name], files = _erase_rows(storage, kind, wanted)
             report.files_changed += files
     finally:
-        for kind in there:
+        for kind in kinds:
             _note_erasure(storage, kind, int(time.time() * 1000) * 2)
-    return report
+
+
+def _conversations_of(conversations: CurrentTable, users: set[str]) -> set[str]:
+    found = conversations.rows(["conversation_id", "user_id"])
+    theirs = pc.is_in(found["user_id"], value_set=pa.array(sorted(users), pa.string()))
+    return set(found.filter(theirs)["conversation_id"].to_pylist())
 
 
 def _note_erasure(storage: DeltaStorage, kind: TableKind, number: int) -> None:
@@ -378,14 +383,14 @@ def _note_erasure(storage: DeltaStorage, kind: TableKind, number: int) -> None:
     persist(storage, kind, lambda: _opened(storage, kind).touch(None, {ERASED: number}))
 
 
-def _erase_rows(storage: DeltaStorage, kind: TableKind, ids: Any) -> tuple[int, int]:
+def _erase_rows(storage: DeltaStorage, kind: TableKind, wanted: set[str]) -> tuple[int, int]:
     """Return how many rows were taken out, and how many files were removed."""
     erased = 0
 
     def attempt() -> None:
         nonlocal erased
         table = _opened(storage, kind)
-        gone = _rows_of(table, ids)
+        gone = _rows_of(table, wanted)
         nothing = kind.schema.append(pa.field(GONE, pa.bool_())).empty_table()
         table.change(together(kind, nothing, gone), {})
         erased += gone.num_rows
@@ -400,6 +405,7 @@ def _opened(storage: DeltaStorage, kind: TableKind) -> CurrentTable:
     raise ChatbaseStorageError(f"The table {storage.url}/{kind.table.name} was there, and is gone.")
 
 
-def _rows_of(table: CurrentTable, ids: Any) -> Any:
+def _rows_of(table: CurrentTable, wanted: set[str]) -> Any:
     rows = table.rows([*table.kind.keys, table.kind.day])
+    ids = pa.array(sorted(wanted), pa.string())
     return rows.filter(pc.is_in(rows[table.kind.keys[0]], value_set=ids))

@@ -131,13 +131,18 @@ class AtSource:
         return sum(self.client.send(request) for request in requests)
 
 
-def _state_of_conversations(
-    directory: Directory, user_ids: Collection[str], conversation_ids: Collection[str]
-) -> OutputState:
+def require_named(user_ids: Collection[str], conversation_ids: Collection[str]) -> None:
+    """Refuse to erase nobody, or whoever has no name."""
     if not user_ids and not conversation_ids:
         raise ChatbaseInputError("Nobody is named: give user_ids or conversation_ids. Nothing was erased.")
     if not all(str(each).strip() for each in [*user_ids, *conversation_ids]):
         raise ChatbaseInputError("One of user_ids or conversation_ids is empty. Nothing was erased.")
+
+
+def _state_of_conversations(
+    directory: Directory, user_ids: Collection[str], conversation_ids: Collection[str]
+) -> OutputState:
+    require_named(user_ids, conversation_ids)
     state = read_state(directory)
     if state is None:
         raise ChatbaseInputError(f"There is no export in {directory.url}. Nothing was erased.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assets import activate
 from delta_lake import rows
 from postgres import postgres_port  # noqa: F401 - a fixture
 
@@ -24,6 +25,8 @@ TABLES = ("conversations", "messages", "tool_calls")
 def night(run_dag, tmp_path):
     """Return a function that runs the nightly DAG."""
     dag = runpy.run_path(str(CHECKOUT / "example_dags" / "chatbase_delta_nightly.py"))["dag"]
+    for outlet in (outlet for each in dag.tasks for outlet in each.outlets):
+        activate(outlet)
     with Simulator(conversations=150, months=1) as simulator:
         connection = {"conn_type": "chatbase", "host": simulator.url, "password": simulator.api_key}
         connections = {"chatbase_default": {**connection, "extra": {"agent_id": simulator.agent_id}}}

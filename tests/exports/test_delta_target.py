@@ -256,3 +256,17 @@ def test_the_operator_that_erases_finds_the_tables(lake):
         for each in Path(lake.place.uri).rglob("*")
         if each.is_file() and one.encode() in each.read_bytes()
     ]
+
+
+def test_what_is_deleted_at_chatbase_first_is_counted_and_does_not_come_back(lake):
+    lake.run()
+    one = next(iter(lake.truth()))
+    arguments = {"task_id": "erase", "output_path": lake.url, "conversation_ids": [one], "at_source": True}
+    with pytest.raises(ChatbasePermanentError, match="max_deletes is 0"):
+        ChatbaseEraseConversationsOperator(max_deletes=0, **arguments).execute({})
+    assert one in lake.seen()
+    report = ChatbaseEraseConversationsOperator(**arguments).execute({})
+    assert (report["conversations"], report["deleted_at_source"]) == (1, 1)
+    lake.run()
+    assert one not in lake.seen()
+    assert lake.seen() == lake.truth()
