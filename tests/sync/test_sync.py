@@ -440,9 +440,12 @@ def test_duplicates_of_our_own_are_cleared_away(desk):
 
 def test_v1_says_what_it_cannot_do(desk):
     desk = desk()
-    with ChatbaseClient(replace(desk.client.settings, api_version="v1")) as desk.client:
-        with pytest.raises(ChatbaseUnsupportedError, match="source_text"):
-            desk.sync()
+    settings = replace(desk.client.settings, api_version="v1")
+    with (
+        ChatbaseClient(settings) as desk.client,
+        pytest.raises(ChatbaseUnsupportedError, match="source_text"),
+    ):
+        desk.sync()
 
 
 def test_the_summary_stays_small(desk):
