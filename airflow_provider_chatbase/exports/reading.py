@@ -16,6 +16,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseReplyError,
     ChatbaseUnsupportedError,
 )
+from airflow_provider_chatbase.client.lookup import AGENT_NOT_FOUND
 from airflow_provider_chatbase.client.paging import PageWalk
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject, Request
@@ -125,11 +126,16 @@ class ConversationsV2:
         return [window]
 
     async def one(self, conversation_id: str) -> list[JsonObject]:
-        """Read a single conversation, whatever its channel."""
+        """Read a single conversation, whatever its channel; nothing comes of one that is gone."""
         request = export_conversations(
             self.agent_id, conversation_id=conversation_id, sources=self.channels, summary=self.summary
         )
-        return (await send_steadily(self.client, request)).items
+        try:
+            return (await send_steadily(self.client, request)).items
+        except ChatbaseNotFoundError as error:
+            if error.code == AGENT_NOT_FOUND:
+                raise
+            return []
 
     def _request(self, window: Window) -> Request[Page]:
         return export_conversations(
