@@ -60,10 +60,12 @@ class Sections:
         return [("The question and the answer", report.answer(question, self._run.returned("ask")))]
 
     def _export(self) -> Sequence[Section]:
-        manifest = json.loads((self._export_folder / "_manifest.json").read_bytes())
+        exported = self._run.returned("export")
+        name = exported["manifest_path"].removeprefix(f"{exported['output_path']}/")
+        manifest = json.loads((self._export_folder / name).read_bytes())
         rows = _rows(self._export_folder, manifest)
         return [
-            ("The export's manifest", report.manifest({**self._run.returned("export"), **manifest})),
+            ("The export's manifest", report.manifest({**exported, **manifest})),
             (
                 "The first conversations",
                 report.conversations(rows, shown=CONVERSATIONS_SHOWN, total=manifest["rows"]),

@@ -418,5 +418,5 @@ def test_memory_does_not_grow_with_the_size_of_conversations(start, tmp_path, fi
         at = START + number * timedelta(minutes=29)
         simulator.create_conversations(at=at.timestamp(), message="long text, " * 9_100)
     process = ExportProcess(tmp_path / "large", file_format=file_format, **JANUARY)
-    assert process.says() < 300_000_000
+    assert process.says() < 400_000_000  # a third of it is Airflow, more on 3.0
     assert manifest_at(tmp_path / "large")["rows"] == 1_500
