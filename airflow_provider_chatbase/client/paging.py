@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
 from airflow_provider_chatbase.client.replies import Page
@@ -89,13 +89,3 @@ def all_items(first: Request[Page]) -> Generator[Request[Page], Page, list[JsonO
         walk.take(page)
         items.extend(page.items)
     return items
-
-
-class NumberedWalk(PageWalk):
-    """What exports follow, until they have moved to PageWalk alone."""
-
-    def __init__(self, page_request: Callable[[int], Request[Page]]) -> None:
-        super().__init__(page_request(1))
-
-
-Walk = PageWalk

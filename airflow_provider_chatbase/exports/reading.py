@@ -16,7 +16,8 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseReplyError,
     ChatbaseUnsupportedError,
 )
-from airflow_provider_chatbase.client.paging import NumberedWalk, PageWalk, Walk
+from airflow_provider_chatbase.client.lookup import AGENT_NOT_FOUND
+from airflow_provider_chatbase.client.paging import PageWalk
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.v1 import get_conversations, get_leads, list_contacts
@@ -66,15 +67,15 @@ class Listing(Protocol):
 def first_page(kind: str, agent_id: str, api_version: str) -> Request[Page]:
     """Return a small request for what is to be exported; its reply tells the server's time."""
     if kind == "leads":
-        return get_leads(agent_id, page=1)
+        return get_leads(agent_id)
     if kind == "contacts":
-        return list_contacts(agent_id, page=1)
+        return list_contacts(agent_id)
     if api_version == "v1":
-        return get_conversations(agent_id, page=1)
+        return get_conversations(agent_id)
     return export_conversations(agent_id, summary=True, limit=1)
 
 
-async def follow(client: AsyncChatbaseClient, walk: Walk) -> AsyncIterator[Page]:
+async def follow(client: AsyncChatbaseClient, walk: PageWalk) -> AsyncIterator[Page]:
     """Walk over pages, asking again for one that came damaged."""
     while (request := walk.next_request()) is not None:
         page = await send_steadily(client, request)
@@ -125,11 +126,16 @@ class ConversationsV2:
         return [window]
 
     async def one(self, conversation_id: str) -> list[JsonObject]:
-        """Read a single conversation, whatever its channel."""
+        """Read a single conversation, whatever its channel; nothing comes of one that is gone."""
         request = export_conversations(
             self.agent_id, conversation_id=conversation_id, sources=self.channels, summary=self.summary
         )
-        return (await send_steadily(self.client, request)).items
+        try:
+            return (await send_steadily(self.client, request)).items
+        except ChatbaseNotFoundError as error:
+            if error.code == AGENT_NOT_FOUND:
+                raise
+            return []
 
     def _request(self, window: Window) -> Request[Page]:
         return export_conversations(
@@ -143,7 +149,7 @@ class NumberedListing:
 
     client: AsyncChatbaseClient
     operation: str
-    page_request: Callable[[Window, int], Request[Page]]
+    page_request: Callable[[Window], Request[Page]]
     moment: Callable[[JsonObject], Any]
     says_total: bool = False
     most_days: int | None = DAYS_IN_PART
@@ -152,7 +158,7 @@ class NumberedListing:
 
     def pages(self, window: Window) -> AsyncIterator[Page]:
         """See :meth:`Listing.pages`."""
-        return follow(self.client, NumberedWalk(lambda number: self.page_request(window, number)))
+        return follow(self.client, PageWalk(self.page_request(window)))
 
     def first_parts(self, window: Window, concurrency: int) -> list[Window]:
         """See :meth:`Listing.first_parts`."""
@@ -162,9 +168,9 @@ class NumberedListing:
 def conversations_v1(client: AsyncChatbaseClient, agent_id: str, channels: Sequence[str]) -> NumberedListing:
     """Return the conversations as API v1 lists them."""
 
-    def page_request(window: Window, number: int) -> Request[Page]:
+    def page_request(window: Window) -> Request[Page]:
         first, last = _days(window)
-        return get_conversations(agent_id, first_day=first, last_day=last, sources=channels, page=number)
+        return get_conversations(agent_id, first_day=first, last_day=last, sources=channels)
 
     return NumberedListing(client, "getConversations", page_request, created_at)
 
@@ -172,9 +178,9 @@ def conversations_v1(client: AsyncChatbaseClient, agent_id: str, channels: Seque
 def leads(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
     """Return the leads."""
 
-    def page_request(window: Window, number: int) -> Request[Page]:
+    def page_request(window: Window) -> Request[Page]:
         first, last = _days(window)
-        return get_leads(agent_id, first_day=first, last_day=last, page=number)
+        return get_leads(agent_id, first_day=first, last_day=last)
 
     return NumberedListing(client, "getLeads", page_request, created_at, most_days=DAYS_OF_LEADS_IN_PART)
 
@@ -184,7 +190,7 @@ def contacts(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
     return NumberedListing(
         client,
         "listContacts",
-        lambda _window, number: list_contacts(agent_id, page=number),
+        lambda _window: list_contacts(agent_id),
         lambda item: updated_at(item) or created_at(item),
         says_total=True,
         most_days=None,

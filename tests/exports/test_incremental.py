@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_chatbase.client.errors import ChatbaseUnsupportedError
+from airflow_provider_chatbase.client.errors import ChatbaseNotFoundError, ChatbaseUnsupportedError
 from airflow_provider_chatbase.exports.window import Window, floor_day, look_back
 from airflow_provider_chatbase.simulator import Fault
 
@@ -145,6 +145,17 @@ def test_changed_since_finds_old_conversations_that_grew(exports):
     for each in sorted(export.objects(), key=lambda each: each["updatedAt"]):
         newest[each["id"]] = [message["id"] for message in each["messages"]]
     assert newest == export.truth()
+
+
+def test_a_conversation_deleted_after_it_was_found_is_gone(exports):
+    export = exports(conversations=30, months=1)
+    window = Window(TODAY - 40 * DAY, datetime.now(tz=UTC).replace(microsecond=0) + DAY)
+    gone = {"operation": "exportConversations", "kind": "status", "status": 404, "times": 1, "skip": 5}
+    export.simulator.faults.add(Fault(code="RESOURCE_NOT_FOUND", **gone))
+    assert export.run(window, by="updated").rows == len(export.truth()) - 1
+    export.simulator.faults.add(Fault(code="AGENT_NOT_FOUND", **gone))
+    with pytest.raises(ChatbaseNotFoundError, match="AGENT_NOT_FOUND"):
+        export.run(window, by="updated")
 
 
 def test_changed_since_many_in_batches(exports):

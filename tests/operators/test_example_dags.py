@@ -27,9 +27,9 @@ def example(airflow_db):
 
 
 def test_docs_are_synced_and_trained(start, example, run_dag, tmp_path, monkeypatch):
-    from airflow_provider_chatbase.client import pace
+    from airflow_provider_chatbase.client import rate_limiter
 
-    monkeypatch.setattr(pace, "UPLOAD_INTERVAL", 0.0)
+    monkeypatch.setattr(rate_limiter, "UPLOAD_INTERVAL", 0.0)
     simulator = start(training_seconds=0.5)
     samples = f"file://{tmp_path}/docs"
     run = run_dag(example("chatbase_sync_docs"), conf={"samples_path": samples})

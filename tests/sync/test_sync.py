@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseServerError, ChatbaseUnsupportedError
 from airflow_provider_chatbase.client.rate_limiter import UploadPacer
 from airflow_provider_chatbase.client.v2.sources import create_link_source, create_text_source
@@ -439,8 +440,11 @@ def test_duplicates_of_our_own_are_cleared_away(desk):
 
 def test_v1_says_what_it_cannot_do(desk):
     desk = desk()
-    desk.client.settings = replace(desk.client.settings, api_version="v1")
-    with pytest.raises(ChatbaseUnsupportedError, match="source_text"):
+    settings = replace(desk.client.settings, api_version="v1")
+    with (
+        ChatbaseClient(settings) as desk.client,
+        pytest.raises(ChatbaseUnsupportedError, match="source_text"),
+    ):
         desk.sync()
 
 
