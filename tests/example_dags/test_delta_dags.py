@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from assets import activate
 from delta_lake import rows
 from postgres import postgres_port  # noqa: F401 - a fixture
 
-from airflow_provider_chatbase.exports.delta import erase
+from airflow_provider_chatbase.exports.delta import erase, read_watermark
 from airflow_provider_chatbase.files.delta_storage import find_storage, read_delta
 from airflow_provider_chatbase.simulator import Simulator
 
@@ -33,13 +34,22 @@ def night(run_dag, tmp_path):
 
         def run(**more: Any) -> Any:
             conf = {"output_path": f"file://{tmp_path}/lake", "database": f"{tmp_path}/lake.duckdb", **more}
+            pass_the_watermark(run.url)
             finished = run_dag(dag, conf=conf, connections=connections)
-            assert finished.state == "success", finished.task_states
+            assert set(finished.task_states.values()) == {"success"}, finished.task_states
             return finished
 
         run.simulator = simulator
         run.url = f"file://{tmp_path}/lake"
         yield run
+
+
+def pass_the_watermark(url: str) -> None:
+    """Windows are whole seconds: within the one that the last export ended at there is nothing to export."""
+    for kind in ("conversations", "leads"):
+        watermark = read_watermark(find_storage(url), kind)
+        while watermark and datetime.now(tz=UTC) < watermark + timedelta(seconds=121):
+            time.sleep(0.05)
 
 
 def settled(simulator: Simulator) -> dict[str, Any]:
