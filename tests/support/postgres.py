@@ -21,7 +21,7 @@ def postgres_port() -> Iterator[int]:
         iter(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None
     )
     if found is None:
-        pytest.skip("the Debian package postgresql is not installed")
+        pytest.fail("PostgreSQL is missing: apt-get install postgresql")
     tools = Path(found).resolve().parent
     # It refuses to run as root, and its user must be able to reach the cluster.
     as_user = ["runuser", "-u", "postgres", "--"] if getpass.getuser() == "root" else []
