@@ -15,7 +15,7 @@ from typing import Any
 from airflow_provider_chatbase.client import ChatbaseClient, RetryPolicy, Steps
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.paging import all_items
+from airflow_provider_chatbase.client.replies import all_items
 from airflow_provider_chatbase.client.request import ApiVersion, JsonObject
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
 

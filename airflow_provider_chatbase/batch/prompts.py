@@ -23,8 +23,8 @@ from airflow_provider_chatbase.batch.expectations import (
     WrongExpectationError,
     read_expectations,
 )
-from airflow_provider_chatbase.client.checks import require_text, require_user_id
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.request import require_text, require_user_id
 from airflow_provider_chatbase.files.directory import Directory
 
 _KNOWN = frozenset({"id", "message", "conversation_id", "user_id", "metadata", "expect", *NAMES})

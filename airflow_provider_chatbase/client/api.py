@@ -15,11 +15,10 @@ from typing import Any
 
 from airflow_provider_chatbase.client import v1
 from airflow_provider_chatbase.client.answer import Answer
-from airflow_provider_chatbase.client.checks import require_user_id
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseUnsupportedError
 from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.client.replies import Page
-from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Request, Steps
+from airflow_provider_chatbase.client.request import ApiVersion, JsonObject, Request, Steps, require_user_id
 from airflow_provider_chatbase.client.v2 import agents, conversations
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.api import Api
-from airflow_provider_chatbase.client.checks import require_count
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseApiError,
@@ -26,9 +25,14 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseToolCallError,
     ChatbaseUnansweredError,
 )
-from airflow_provider_chatbase.client.lookup import Found, Unanswered, look_until_sure, newest_message_id
-from airflow_provider_chatbase.client.question import Question
-from airflow_provider_chatbase.client.request import JsonObject, Request, Steps
+from airflow_provider_chatbase.client.question import (
+    Found,
+    Question,
+    Unanswered,
+    look_until_sure,
+    newest_message_id,
+)
+from airflow_provider_chatbase.client.request import JsonObject, Request, Steps, require_count
 from airflow_provider_chatbase.client.v2.conversations import submit_tool_result
 
 log = logging.getLogger(__name__)

@@ -22,9 +22,8 @@ from tenacity import (
 
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseApiError, ChatbaseError, ChatbaseRateLimitError
-from airflow_provider_chatbase.client.paging import PageWalk
 from airflow_provider_chatbase.client.rate_limiter import shared_limiter
-from airflow_provider_chatbase.client.replies import Page, read_reply
+from airflow_provider_chatbase.client.replies import Page, PageWalk, read_reply
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, StreamReader
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import (

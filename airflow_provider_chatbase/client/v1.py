@@ -7,14 +7,22 @@ from datetime import date
 from typing import TypeVar
 
 from airflow_provider_chatbase.client.answer import Answer, TextStreamReader
-from airflow_provider_chatbase.client.checks import require_object, require_page_limit, require_text
 from airflow_provider_chatbase.client.errors import (
     ChatbaseInputError,
     ChatbaseNotFoundError,
     ChatbaseUnsupportedError,
 )
 from airflow_provider_chatbase.client.replies import Page, UnexpectedShapeError, bare_object, listed
-from airflow_provider_chatbase.client.request import CHAT_PATIENCE, Json, JsonObject, Request, segment
+from airflow_provider_chatbase.client.request import (
+    CHAT_PATIENCE,
+    Json,
+    JsonObject,
+    Request,
+    require_object,
+    require_page_limit,
+    require_text,
+    segment,
+)
 from airflow_provider_chatbase.client.v2.conversations import OnText
 
 Result = TypeVar("Result")

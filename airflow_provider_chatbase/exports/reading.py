@@ -16,9 +16,8 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseReplyError,
     ChatbaseUnsupportedError,
 )
-from airflow_provider_chatbase.client.lookup import AGENT_NOT_FOUND
-from airflow_provider_chatbase.client.paging import PageWalk
-from airflow_provider_chatbase.client.replies import Page
+from airflow_provider_chatbase.client.question import AGENT_NOT_FOUND
+from airflow_provider_chatbase.client.replies import Page, PageWalk
 from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.v1 import get_conversations, get_leads, list_contacts
 from airflow_provider_chatbase.client.v2.conversations import export_conversations, search_conversations

@@ -15,7 +15,7 @@ import yaml
 
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseApiError, ChatbaseError, ChatbaseInputError
-from airflow_provider_chatbase.client.paging import all_items
+from airflow_provider_chatbase.client.replies import all_items
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps
 from airflow_provider_chatbase.client.v2 import agents, sources
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_chatbase.client.paging import PageWalk
+from airflow_provider_chatbase.client.replies import PageWalk
 from airflow_provider_chatbase.client.v2.sources import list_sources
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError, ChatbaseIncompleteListingError

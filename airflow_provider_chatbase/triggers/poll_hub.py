@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from weakref import WeakKeyDictionary
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
-from airflow_provider_chatbase.client.paging import PageWalk
-from airflow_provider_chatbase.client.replies import Page
+from airflow_provider_chatbase.client.replies import Page, PageWalk
 from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook

@@ -15,8 +15,8 @@ from airflow_provider_chatbase.client import (
     ClientSettings,
     Request,
     RetryPolicy,
-    lookup,
 )
+from airflow_provider_chatbase.client import question as lookup
 from airflow_provider_chatbase.simulator import Simulator
 
 QUICK = RetryPolicy(max_attempts=4, first_wait=0.001, longest_backoff=0.01)

@@ -9,7 +9,7 @@ import time
 import pytest
 from acting import AGENT, KEY, TEXT, Act
 
-from airflow_provider_chatbase.client import lookup
+from airflow_provider_chatbase.client import question as lookup
 from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,

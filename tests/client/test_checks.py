@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_chatbase.client.checks import (
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.request import (
     require_object,
     require_page_limit,
     require_text,
     require_user_id,
 )
-from airflow_provider_chatbase.client.errors import ChatbaseInputError
 
 
 @pytest.mark.parametrize("value", ["x", " x ", "\u00a0x", "🎈", "x" * 10])

@@ -9,15 +9,14 @@ from typing import ClassVar
 import pytest
 from acting import AGENT, Act
 
-from airflow_provider_chatbase.client import lookup
+from airflow_provider_chatbase.client import question as lookup
 from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.errors import (
     ChatbaseNotFoundError,
     ChatbasePermissionError,
     ChatbaseServerError,
 )
-from airflow_provider_chatbase.client.lookup import Unanswered, look, look_until_sure
-from airflow_provider_chatbase.client.question import Question
+from airflow_provider_chatbase.client.question import Question, Unanswered, look, look_until_sure
 from airflow_provider_chatbase.client.v2.conversations import send_message
 
 PATIENCE = 0.3

@@ -7,8 +7,7 @@ from itertools import count
 import pytest
 
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
-from airflow_provider_chatbase.client.paging import MAX_PAGES, PageWalk, all_items
-from airflow_provider_chatbase.client.replies import Page, page
+from airflow_provider_chatbase.client.replies import MAX_PAGES, Page, PageWalk, all_items, page
 from airflow_provider_chatbase.client.request import Request
 
 FIRST = Request(operation="listThings", method="GET", path="/things", read=page, query={"limit": 2})

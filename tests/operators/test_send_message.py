@@ -29,7 +29,8 @@ LOST = {"silent": True, "works": False, "arrives": False}
 @pytest.fixture
 def impatient(monkeypatch):
     """Conclude soon that a message never arrived."""
-    from airflow_provider_chatbase.client import asking, lookup
+    from airflow_provider_chatbase.client import asking
+    from airflow_provider_chatbase.client import question as lookup
 
     monkeypatch.setattr(lookup, "FIRST_PAUSE", 0.02)
     defaults = {"patience": 0.2, "patience_after_timeout": 0.2}
@@ -165,7 +166,7 @@ FAILED = Act(
 def test_what_airflow_tries_again(acting, monkeypatch, act, arguments, error, permanent):
     from airflow.providers.common.compat.sdk import AirflowFailException
 
-    from airflow_provider_chatbase.client import lookup
+    from airflow_provider_chatbase.client import question as lookup
 
     monkeypatch.setattr(lookup, "ANSWER_PATIENCE", 0.1)
     acting.acts = [Act(**vars(act)) for _ in range(9)] if act else []

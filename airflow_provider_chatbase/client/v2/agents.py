@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from airflow_provider_chatbase.client.checks import require_object, require_page_limit, require_text
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.replies import Page, identified, page, success
-from airflow_provider_chatbase.client.request import Json, JsonObject, Request, segment
+from airflow_provider_chatbase.client.request import (
+    Json,
+    JsonObject,
+    Request,
+    require_object,
+    require_page_limit,
+    require_text,
+    segment,
+)
 
 NAME_LENGTH = 100
 

@@ -8,15 +8,19 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_chatbase.client.answer import Answer, EventStreamReader, read_answer
-from airflow_provider_chatbase.client.checks import (
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.replies import Page, data_object, page
+from airflow_provider_chatbase.client.request import (
+    CHAT_PATIENCE,
+    Json,
+    JsonObject,
+    Request,
     require_page_limit,
     require_text,
     require_user_id,
+    segment,
     timestamp,
 )
-from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.client.replies import Page, data_object, page
-from airflow_provider_chatbase.client.request import CHAT_PATIENCE, Json, JsonObject, Request, segment
 
 TOOL_RESULT_BYTES = 20_000
 """The most that a tool's result may have; stated for the vendor's SDKs, and planned for here."""

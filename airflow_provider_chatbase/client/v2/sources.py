@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_provider_chatbase.client.checks import require_object, require_page_limit, require_text
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.replies import Page, bare_object, identified, page
-from airflow_provider_chatbase.client.request import UPLOAD_PATIENCE, Form, JsonObject, Request, segment
+from airflow_provider_chatbase.client.request import (
+    UPLOAD_PATIENCE,
+    Form,
+    JsonObject,
+    Request,
+    require_object,
+    require_page_limit,
+    require_text,
+    segment,
+)
 
 TEXT_NAME_LENGTH = 100
 TEXT_CONTENT_LENGTH = 1_048_576
