@@ -32,6 +32,8 @@ def check_location() -> None:
     assert folder.is_relative_to(sys.prefix), f"{folder} is outside {sys.prefix}"
     assert (folder / "py.typed").exists(), "py.typed is not in the wheel"
     assert package.__version__ == importlib.metadata.version(DISTRIBUTION)
+    links = importlib.metadata.metadata(DISTRIBUTION).get_all("Project-URL") or []
+    assert any(link.startswith("Documentation, ") for link in links), "Airflow would link to its own docs"
 
 
 def check_imports() -> None:

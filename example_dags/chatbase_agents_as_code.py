@@ -33,8 +33,14 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     params={
-        "agents_path": Param("", type="string", description="URL of a folder. Empty: write a small one."),
-        "samples_path": Param("file:///tmp/chatbase/agents", type="string", description="Where to."),
+        "agents_path": Param(
+            None, type=["null", "string"], description="URL of a folder. Empty: write a small one."
+        ),
+        "samples_path": Param(
+            "file:///tmp/chatbase/agents",
+            type="string",
+            description="Where to. Several workers: to where they share it, as s3://bucket/folder.",
+        ),
     },
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     tags=["chatbase", "example"],

@@ -15,9 +15,17 @@ from airflow.sdk import DAG, Param, task
 from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
 
 PARAMS = {
-    "agent_id": Param("", type="string", description="Empty: the connection's default agent."),
-    "output_path": Param("file:///tmp/chatbase/analytics", type="string", description="URL of a directory."),
-    "report_path": Param("file:///tmp/chatbase/report.html", type="string", description="URL of a file."),
+    "agent_id": Param(None, type=["null", "string"], description="Empty: the connection's default agent."),
+    "output_path": Param(
+        "file:///tmp/chatbase/analytics",
+        type="string",
+        description="URL of a directory. Several workers: one that they share, as s3://bucket/folder.",
+    ),
+    "report_path": Param(
+        "file:///tmp/chatbase/report.html",
+        type="string",
+        description="URL of a file. Several workers: where you find it, as s3://bucket/report.html.",
+    ),
     "days": Param(60, type="integer", minimum=1, description="How many days the report goes back."),
     "low_score": Param(0.5, type="number", description="Answers with less confidence are listed."),
 }
@@ -49,7 +57,7 @@ with DAG(
 ) as dag:
     export = ChatbaseExportConversationsOperator(
         task_id="export",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         output_path="{{ params.output_path }}",
         start="{{ macros.ds_add(macros.datetime.now().strftime('%Y-%m-%d'), -params.days) }}",
         file_format="parquet",

@@ -17,7 +17,9 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     params={
-        "agent_id": Param("", type="string", description="Empty: the connection's default agent."),
+        "agent_id": Param(
+            None, type=["null", "string"], description="Empty: the connection's default agent."
+        ),
         "topic": Param("opening hours", type="string", minLength=1),
     },
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
@@ -25,7 +27,7 @@ with DAG(
     doc_md=__doc__,
 ) as dag:
 
-    @task.chatbase(agent_id="{{ params.agent_id }}", stream=True)
+    @task.chatbase(agent_id="{{ params.agent_id or '' }}", stream=True)
     def ask(params: dict[str, Any]) -> str:
         """Return the message; the task returns the answer."""
         return f"What do customers need to know about {params['topic']} today?"

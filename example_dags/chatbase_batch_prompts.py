@@ -16,11 +16,17 @@ from airflow.sdk import DAG, ObjectStoragePath, Param, task
 from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
 PARAMS = {
-    "agent_id": Param("", type="string", description="Empty: the connection's default agent."),
+    "agent_id": Param(None, type=["null", "string"], description="Empty: the connection's default agent."),
     "prompts_path": Param(
-        "", type="string", description="URL of the file. Empty: a few questions are written to begin with."
+        None,
+        type=["null", "string"],
+        description="URL of the file. Empty: a few questions are written to begin with.",
     ),
-    "output_path": Param("file:///tmp/chatbase/batch", type="string", description="URL of a directory."),
+    "output_path": Param(
+        "file:///tmp/chatbase/batch",
+        type="string",
+        description="URL of a directory. Several workers: one that they share, as s3://bucket/folder.",
+    ),
 }
 QUESTIONS = [
     {"id": "hours", "message": "When is your support open?", "team": "support"},
@@ -53,7 +59,7 @@ with DAG(
 
     ask = ChatbaseBatchPromptOperator(
         task_id="ask",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         prompts_path=prompts_file(output),
         output_path=f"{output}/answers",
         concurrency=20,

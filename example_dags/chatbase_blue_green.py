@@ -24,7 +24,9 @@ with DAG(
     schedule=None,
     max_active_runs=1,
     params={
-        "agent_id": Param("", type="string", description="The live agent. Empty: the connection's default."),
+        "agent_id": Param(
+            None, type=["null", "string"], description="The live agent. Empty: the connection's default."
+        ),
         "instructions": Param(
             "You are the support agent of a parcel service. Answer in short sentences.",
             type="string",
@@ -45,7 +47,7 @@ with DAG(
 
     clone = ChatbaseCloneAgentOperator(
         task_id="clone",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         name="green of {{ run_id | truncate(80, True, '') }}",
         wait_for_training=True,
         deferrable=True,
@@ -73,7 +75,7 @@ with DAG(
         return answers
 
     apply = ChatbaseUpdateAgentOperator(
-        task_id="apply_to_live", agent_id="{{ params.agent_id }}", settings=settings
+        task_id="apply_to_live", agent_id="{{ params.agent_id or '' }}", settings=settings
     )
 
     delete = ChatbaseDeleteAgentOperator(

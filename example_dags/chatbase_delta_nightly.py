@@ -21,9 +21,17 @@ from airflow_provider_chatbase.operators.exports import (
 )
 
 PARAMS = {
-    "agent_id": Param("", type="string", description="Empty: the connection's default agent."),
-    "output_path": Param("file:///tmp/chatbase/tables", type="string", description="URL of a directory."),
-    "database": Param("/tmp/chatbase/tables.duckdb", type="string", description="A file for DuckDB."),  # noqa: S108
+    "agent_id": Param(None, type=["null", "string"], description="Empty: the connection's default agent."),
+    "output_path": Param(
+        "file:///tmp/chatbase/tables",
+        type="string",
+        description="URL of a directory. Several workers: one that they share, as s3://bucket/folder.",
+    ),
+    "database": Param(
+        "file:///tmp/chatbase/tables.duckdb",
+        type="string",
+        description="URL of a file for DuckDB. Several workers: where you find it, as s3://bucket/tables.duckdb.",
+    ),
     "first_start": Param("2020-01-01", type="string", description="Where the first run begins (UTC)."),
     "lookback": Param(7, type="integer", minimum=0, description="Days that are read again."),
 }
@@ -48,7 +56,7 @@ with DAG(
 ) as dag:
     conversations = ChatbaseExportConversationsOperator(
         task_id="export_conversations",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         output_path="{{ params.output_path }}",
         file_format="delta",
         compression="zstd",
@@ -61,7 +69,7 @@ with DAG(
     )
     leads = ChatbaseExportLeadsOperator(
         task_id="export_leads",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         output_path="{{ params.output_path }}",
         file_format="delta",
         compression="zstd",
@@ -74,18 +82,26 @@ with DAG(
     def views(params: dict[str, Any]) -> dict[str, int]:
         """Point DuckDB at the files of the newest versions; vacuum keeps them for some days."""
         from pathlib import Path
+        from tempfile import TemporaryDirectory
 
         import duckdb
+        from airflow.sdk import ObjectStoragePath
 
         from airflow_provider_chatbase.files.delta_storage import read_delta
 
-        Path(params["database"]).parent.mkdir(parents=True, exist_ok=True)
-        with duckdb.connect(params["database"]) as database:
-            for name in ("conversations", "messages", "tool_calls", "leads"):
-                database.execute(view_of(name, read_delta(params["output_path"], name)))
-            database.execute(OPEN_QUESTIONS)
-            names = ("conversations", "messages", "leads", "unanswered")
-            return {name: database.table(name).count("*").fetchall()[0][0] for name in names}
+        path = ObjectStoragePath(params["database"])
+        if path.protocol in ("file", ""):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory() as folder:
+            made = Path(folder, "tables.duckdb")
+            with duckdb.connect(made) as database:
+                for name in ("conversations", "messages", "tool_calls", "leads"):
+                    database.execute(view_of(name, read_delta(params["output_path"], name)))
+                database.execute(OPEN_QUESTIONS)
+                names = ("conversations", "messages", "leads", "unanswered")
+                counts = {name: database.table(name).count("*").fetchall()[0][0] for name in names}
+            path.write_bytes(made.read_bytes())
+        return counts
 
     [conversations, leads] >> views()
 

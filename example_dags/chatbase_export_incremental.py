@@ -19,8 +19,12 @@ from airflow_provider_chatbase.operators.exports import (
 )
 
 PARAMS = {
-    "agent_id": Param("", type="string", description="Empty: the connection's default agent."),
-    "output_path": Param("file:///tmp/chatbase/warehouse", type="string", description="URL of a directory."),
+    "agent_id": Param(None, type=["null", "string"], description="Empty: the connection's default agent."),
+    "output_path": Param(
+        "file:///tmp/chatbase/warehouse",
+        type="string",
+        description="URL of a directory. Several workers: one that they share, as s3://bucket/folder.",
+    ),
     "first_start": Param("2020-01-01", type="string", description="Where the first run begins (UTC)."),
     "lookback": Param(7, type="integer", minimum=0, description="Days that are read again."),
 }
@@ -38,7 +42,7 @@ with DAG(
 ) as dag:
     ChatbaseExportConversationsOperator(
         task_id="export_conversations",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         output_path="{{ params.output_path }}/conversations",
         first_start="{{ params.first_start }}",
         strategy="lookback",
@@ -49,7 +53,7 @@ with DAG(
     )
     ChatbaseExportLeadsOperator(
         task_id="export_leads",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         output_path="{{ params.output_path }}/leads",
         first_start="{{ params.first_start }}",
         file_format="parquet",

@@ -26,7 +26,9 @@ with DAG(
     schedule=None,
     max_active_runs=1,
     params={
-        "agent_id": Param("", type="string", description="The live agent. Empty: the connection's default."),
+        "agent_id": Param(
+            None, type=["null", "string"], description="The live agent. Empty: the connection's default."
+        ),
         "instructions": Param(
             "You are the support agent of a parcel service. Answer in short sentences.",
             type="string",
@@ -41,7 +43,11 @@ with DAG(
             type="array",
             description="Questions with what is expected: contains, not_contains, regex, min_score.",
         ),
-        "output_path": Param("file:///tmp/chatbase/golden", type="string", description="URL of a directory."),
+        "output_path": Param(
+            "file:///tmp/chatbase/golden",
+            type="string",
+            description="URL of a directory. Several workers: one that they share, as s3://bucket/folder.",
+        ),
     },
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     tags=["chatbase", "example"],
@@ -57,7 +63,7 @@ with DAG(
 
     clone = ChatbaseCloneAgentOperator(
         task_id="clone",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         name="golden questions {{ run_id | truncate(80, True, '') }}",
         wait_for_training=True,
         deferrable=True,
@@ -77,7 +83,7 @@ with DAG(
     )
     ask_live = ChatbaseBatchPromptOperator(
         task_id="ask_live",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         prompts=questions,
         output_path=f"{output}/live",
         cache_path="{{ params.output_path }}/cache",
@@ -96,7 +102,7 @@ with DAG(
         return rates
 
     apply = ChatbaseUpdateAgentOperator(
-        task_id="apply_to_live", agent_id="{{ params.agent_id }}", settings=settings
+        task_id="apply_to_live", agent_id="{{ params.agent_id or '' }}", settings=settings
     )
     delete = ChatbaseDeleteAgentOperator(
         task_id="delete_clone", agent_id=clone_id, confirm=clone_id, trigger_rule="all_done"

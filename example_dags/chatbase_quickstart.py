@@ -18,7 +18,7 @@ from airflow_provider_chatbase.operators.exports import ChatbaseExportConversati
 from airflow_provider_chatbase.sensors.training import ChatbaseTrainingSensor
 
 PARAMS = {
-    "agent_id": Param("", type="string", description="Empty: the connection's default agent."),
+    "agent_id": Param(None, type=["null", "string"], description="Empty: the connection's default agent."),
     "instructions": Param(
         "You are the support agent of a parcel service. Answer in short sentences.",
         type="string",
@@ -33,10 +33,12 @@ PARAMS = {
     ),
     "question": Param("When is your support open?", type="string", minLength=1),
     "output_path": Param(
-        "file:///tmp/chatbase/conversations", type="string", description="URL of a directory."
+        "file:///tmp/chatbase/conversations",
+        type="string",
+        description="URL of a directory. Several workers: one that they share, as s3://bucket/folder.",
     ),
     "start": Param("2020-01-01", type="string", description="Export from this time on (UTC)."),
-    "end": Param("", type="string", description="Export until before this time. Empty: now."),
+    "end": Param(None, type=["null", "string"], description="Export until before this time. Empty: now."),
 }
 
 with DAG(
@@ -49,7 +51,7 @@ with DAG(
 ) as dag:
     update_agent = ChatbaseUpdateAgentOperator(
         task_id="update_agent",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         settings={"instructions": "{{ params.instructions }}"},
     )
 
@@ -73,7 +75,7 @@ with DAG(
 
     wait_for_training = ChatbaseTrainingSensor(
         task_id="wait_for_training",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         source_ids=[source["id"]],
         deferrable=True,
         poke_interval=5,
@@ -82,16 +84,16 @@ with DAG(
 
     ask = ChatbaseSendMessageOperator(
         task_id="ask",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         message="{{ params.question }}",
     )
 
     export = ChatbaseExportConversationsOperator(
         task_id="export",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         output_path="{{ params.output_path }}",
         start="{{ params.start }}",
-        end="{{ params.end }}",
+        end="{{ params.end or '' }}",
     )
 
     update_agent >> source >> wait_for_training >> ask >> export

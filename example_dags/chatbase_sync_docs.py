@@ -27,9 +27,17 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     params={
-        "agent_id": Param("", type="string", description="Empty: the connection's default agent."),
-        "docs_path": Param("", type="string", description="URL of a folder. Empty: write a small one."),
-        "samples_path": Param("file:///tmp/chatbase/docs", type="string", description="Where to."),
+        "agent_id": Param(
+            None, type=["null", "string"], description="Empty: the connection's default agent."
+        ),
+        "docs_path": Param(
+            None, type=["null", "string"], description="URL of a folder. Empty: write a small one."
+        ),
+        "samples_path": Param(
+            "file:///tmp/chatbase/docs",
+            type="string",
+            description="Where to. Several workers: to where they share it, as s3://bucket/folder.",
+        ),
     },
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     tags=["chatbase", "example"],
@@ -51,7 +59,7 @@ with DAG(
 
     ChatbaseSyncSourcesOperator(
         task_id="sync",
-        agent_id="{{ params.agent_id }}",
+        agent_id="{{ params.agent_id or '' }}",
         path=choose_folder(),
         sync_id="docs",
         prune=True,
