@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_chatbase.client.transport import quiet_logs
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
-from airflow_provider_chatbase.playground.page import NO_ASSETS, PlaygroundPage, swagger_assets
+from airflow_provider_chatbase.playground import NO_ASSETS, PlaygroundPage, swagger_assets
 from airflow_provider_chatbase.playground.proxy import application
 
 LOOPBACK = "127.0.0.1"

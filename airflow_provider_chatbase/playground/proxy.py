@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import AsyncTransport
-from airflow_provider_chatbase.playground.page import PlaygroundPage, routes
+from airflow_provider_chatbase.playground import PlaygroundPage, routes
 
 logger = logging.getLogger(__name__)
 

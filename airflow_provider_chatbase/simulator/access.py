@@ -102,7 +102,7 @@ class Allowance:
     limit: int
     remaining: int
     seconds_to_slot: float
-    granted: bool
+    granted: bool = True
 
 
 class SlidingWindow:
@@ -114,23 +114,17 @@ class SlidingWindow:
         self._count_refused = count_refused
         self._times: deque[float] = deque()
 
-    def look(self, now: float) -> Allowance:
-        """Return the state of the window without taking a place."""
-        times = self._times
-        while times and times[0] <= now - self._seconds:
-            times.popleft()
-        remaining = max(0, self._limit - len(times))
-        slot = times[-self._limit] if remaining == 0 and self._limit else (times[0] if times else now)
-        return Allowance(self._limit, remaining, max(0.0, slot + self._seconds - now), granted=True)
-
     def take(self, now: float) -> Allowance:
         """Take a place, or be refused."""
-        before = self.look(now)
-        granted = before.remaining > 0
+        times, limit = self._times, self._limit
+        while times and times[0] <= now - self._seconds:
+            times.popleft()
+        granted = len(times) < limit
         if granted or self._count_refused:
-            self._times.append(now)
-        after = self.look(now)
-        return Allowance(after.limit, after.remaining, after.seconds_to_slot, granted)
+            times.append(now)
+        remaining = max(0, limit - len(times))
+        slot = times[-limit] if remaining == 0 and limit else (times[0] if times else now)
+        return Allowance(limit, remaining, max(0.0, slot + self._seconds - now), granted)
 
 
 class RateLimits:
@@ -139,10 +133,10 @@ class RateLimits:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._requests: defaultdict[str, SlidingWindow] = defaultdict(
+        self._requests: dict[str, SlidingWindow] = defaultdict(
             lambda: SlidingWindow(settings.rate_limit, settings.rate_window)
         )
-        self._uploads: defaultdict[str, SlidingWindow] = defaultdict(
+        self._uploads: dict[str, SlidingWindow] = defaultdict(
             lambda: SlidingWindow(settings.upload_limit, settings.upload_window, count_refused=True)
         )
 
@@ -158,7 +152,7 @@ class RateLimits:
 
     def untouched(self) -> Allowance:
         """Return the allowance of a caller that is not counted."""
-        return Allowance(self._settings.rate_limit, self._settings.rate_limit, 0.0, granted=True)
+        return Allowance(self._settings.rate_limit, self._settings.rate_limit, 0.0)
 
     def headers(self, allowance: Allowance) -> dict[str, str]:
         """Return the rate-limit headers; the reset is in real time, so that callers can compare."""

@@ -171,12 +171,12 @@ class App:
 
     async def _control(self, http: Request) -> Response:
         """Answer a control request, for tests and people in another process; it needs no key."""
-        action = _ACTIONS.get((http.method, http.path_params["action"]))
-        if action is None:
-            known = ", ".join(f"{method} /_simulator/{name}" for method, name in _ACTIONS)
+        action = f"{http.method} {http.path_params['action']}"
+        if action not in _ACTIONS:
+            known = ", ".join(each.replace(" ", " /_simulator/") for each in _ACTIONS)
             return JSONResponse({"message": f"Unknown control request; known: {known}"}, 404)
         try:
-            return JSONResponse(action(self.world, json.loads(await http.body() or b"{}")))
+            return JSONResponse(control(self.world, action, json.loads(await http.body() or b"{}")))
         except (ValueError, TypeError, KeyError) as error:
             return JSONResponse({"message": f"{type(error).__name__}: {error}"}, 400)
 
@@ -225,17 +225,45 @@ async def _read_files(http: Request, call: Call) -> None:
     await form.close()
 
 
-def _add_faults(world: World, data: Any) -> Any:
-    world.faults.add(*faults_from_json(data))
-    return {"active": len(world.faults.active)}
+_ACTIONS = (
+    *("POST faults", "DELETE faults", "GET state", "GET requests", "POST conversations"),
+    *("POST keys", "POST advance", "POST balance", "POST reset"),
+)
+_SHOWN = ("method", "path", "query", "operation", "status", "at", "request_id", "json")
 
 
-def _clear_faults(world: World, _data: Any) -> Any:
-    world.faults.clear()
-    return {"active": 0}
+def control(world: World, action: str, data: Any) -> Any:
+    """Do what a control request asks, one of ``_ACTIONS``."""
+    match action:
+        case "POST faults":
+            world.faults.add(*faults_from_json(data))
+            return {"active": len(world.faults.active)}
+        case "DELETE faults":
+            world.faults.clear()
+            return {"active": 0}
+        case "GET requests":
+            return [{name: getattr(each, name) for name in _SHOWN} for each in world.log.requests]
+        case "POST conversations":
+            agent_id = data.pop("agentId", None) or next(iter(world.store.agents))
+            return {"ids": [each.id for each in create_conversations(world, agent_id, **data)]}
+        case "POST keys":
+            world.keys.add(**data)
+            return {"added": True}
+        case "POST advance":
+            world.clock.advance(float(data["seconds"]))
+            return {"now": world.clock.time()}
+        case "POST balance":
+            world.ledger.balance = data["credits"]
+            return {"credits": world.ledger.balance}
+        case "POST reset":
+            world.faults.clear()
+            world.ledger.reset()
+            world.log.clear()
+            return {"reset": True}
+    return _state(world)
 
 
-def _state(world: World, _data: Any) -> Any:
+def _state(world: World) -> Any:
     requests: dict[str, Counter[str]] = {}
     for (operation, status), count in list(world.log.counts.items()):
         requests.setdefault(operation, Counter())[str(status)] += count
@@ -250,48 +278,3 @@ def _state(world: World, _data: Any) -> Any:
             for each in world.store.agents.values()
         ],
     }
-
-
-def _requests(world: World, _data: Any) -> Any:
-    names = ("method", "path", "query", "operation", "status", "at", "request_id", "json")
-    return [{name: getattr(request, name) for name in names} for request in world.log.requests]
-
-
-def _create_conversations(world: World, data: Any) -> Any:
-    agent_id = data.pop("agentId", None) or next(iter(world.store.agents))
-    return {"ids": [conversation.id for conversation in create_conversations(world, agent_id, **data)]}
-
-
-def _add_key(world: World, data: Any) -> Any:
-    world.keys.add(**data)
-    return {"added": True}
-
-
-def _advance(world: World, data: Any) -> Any:
-    world.clock.advance(float(data["seconds"]))
-    return {"now": world.clock.time()}
-
-
-def _set_balance(world: World, data: Any) -> Any:
-    world.ledger.balance = data["credits"]
-    return {"credits": world.ledger.balance}
-
-
-def _reset(world: World, _data: Any) -> Any:
-    world.faults.clear()
-    world.ledger.reset()
-    world.log.clear()
-    return {"reset": True}
-
-
-_ACTIONS: dict[tuple[str, str], Callable[[World, Any], Any]] = {
-    ("POST", "faults"): _add_faults,
-    ("DELETE", "faults"): _clear_faults,
-    ("GET", "state"): _state,
-    ("GET", "requests"): _requests,
-    ("POST", "conversations"): _create_conversations,
-    ("POST", "keys"): _add_key,
-    ("POST", "advance"): _advance,
-    ("POST", "balance"): _set_balance,
-    ("POST", "reset"): _reset,
-}

@@ -1,17 +1,20 @@
-"""What goes through the simulator: a request as it arrived, the reply to it, or the error in place of one."""
+"""What goes through the simulator: a request as it arrived, its reply, a page, or an error."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 JSON_TYPE = "application/json; charset=utf-8"
 
 Ending = Literal["end", "cut", "reset", "hang"]
+Position = tuple[float, str]  # the time and the id of a thing in a list
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -146,3 +149,64 @@ def invalid(details: Mapping[str, str], message: str = "Invalid request") -> Api
 def not_found(code: str, what: str) -> ApiError:
     """Return the 404 for a thing that does not exist or belongs to someone else."""
     return ApiError(404, code, f"{what} not found")
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which page is asked for, and how cursors behave; those of one ``kind`` are good for no other list."""
+
+    limit: int
+    cursor: str | None
+    kind: str
+    offsets: bool = False
+    trailing_empty: bool = False
+
+    def place(self) -> list[Any]:
+        """Return the place that the cursor stands for, empty without one; raise ``ApiError`` 400."""
+        if self.cursor is None:
+            return []
+        try:
+            padded = self.cursor + "=" * (-len(self.cursor) % 4)
+            found, *place = json.loads(base64.urlsafe_b64decode(padded.encode()))
+        except (ValueError, TypeError) as error:
+            raise invalid({"cursor": "Invalid cursor"}) from error
+        if found != self.kind or not place:
+            raise invalid({"cursor": "Invalid cursor"})
+        return list(place)
+
+    def start(self) -> tuple[int, Position | None]:
+        """Return how many to leave out, and the last position that was shown; raise ``ApiError`` 400."""
+        match self.place():
+            case []:
+                return 0, None
+            case [int(skip)] if self.offsets:
+                return skip, None
+            case [int() | float() as moment, str(identifier)]:
+                return 0, (moment, identifier)
+        raise invalid({"cursor": "Invalid cursor"})
+
+    def page(self, data: Any, total: int | None, *place: Any) -> dict[str, Any]:
+        """Return the reply body of a page; the next one begins at ``place``, without which it is the last."""
+        text = json.dumps([self.kind, *place], separators=(",", ":")).encode()
+        cursor = base64.urlsafe_b64encode(text).decode().rstrip("=") if place else None
+        counted = {} if total is None else {"total": total}
+        return {"data": data, "pagination": {"cursor": cursor, "hasMore": bool(place), **counted}}
+
+
+def page_of_list(
+    items: Iterable[T],
+    place_of: Callable[[T], Position],
+    show: Callable[[T], Any],
+    request: PageRequest,
+    *,
+    ascending: bool = False,
+) -> dict[str, Any]:
+    """Return a page of a list, which is sorted by place: newest first unless ``ascending``."""
+    ordered = sorted(items, key=place_of, reverse=not ascending)
+    _, last = request.start()
+    left = ordered
+    if last is not None:
+        left = [each for each in ordered if (place_of(each) > last if ascending else place_of(each) < last)]
+    shown = left[: request.limit]
+    place = place_of(shown[-1]) if len(left) > request.limit else ()
+    return request.page([show(each) for each in shown], len(ordered), *place)

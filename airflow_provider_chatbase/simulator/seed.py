@@ -11,7 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
-from airflow_provider_chatbase.simulator.agents import SEED, Agent, add_qna, add_source, create_agent
+from airflow_provider_chatbase.simulator.agents import (
+    SEED,
+    Agent,
+    add_qna,
+    add_source,
+    add_ticket,
+    create_agent,
+)
 from airflow_provider_chatbase.simulator.conversations import (
     ROLE_ASSISTANT,
     ROLE_USER,
@@ -24,7 +31,7 @@ from airflow_provider_chatbase.simulator.world import World, iso, make_uuid
 
 DAY = 86_400
 
-_TOPICS: dict[str, dict[str, Any]] = {topic["name"]: topic for topic in SEED["topics"]}
+_TOPICS = {topic["name"]: topic for topic in SEED["topics"]}
 _UNKNOWN_SOURCE = "Telegram"
 _UNKNOWN_STATUS = "escalated"
 
@@ -42,10 +49,8 @@ def seed_world(world: World) -> Agent:
     if settings.seed_sources:
         _add_sources(world, agent)
     agent.conversations.load(make_conversations(settings, now, rng))
-    newest = next(
-        agent.conversations.by_activity.newest_first(*agent.conversations.by_activity.span(None, now)), None
-    )
-    agent.last_message_at = newest[0] if newest else None
+    activity = agent.conversations.by_activity
+    agent.last_message_at = next((at for at, _ in activity.newest_first(*activity.span(None, now))), None)
     people = [_person(rng, number) for number in range(max(settings.leads, settings.contacts))]
     agent.leads = [_lead(agent, person, now, rng) for person in people[: settings.leads]]
     agent.leads.sort(key=lambda lead: str(lead["created_at"]), reverse=True)
@@ -133,24 +138,22 @@ def _add_tickets(agent: Agent, settings: Settings, now: float) -> None:
         answered = created + rng.randrange(60, 12 * 3600) if rng.random() < 0.7 else None
         status = rng.choice(SEED["ticket_statuses"])
         phone = None if number % 4 == 0 else person["phone"]
-        agent.tickets[number] = {
-            "ticketNumber": number,
-            "subject": None if number % 9 == 0 else topic["title"],
-            "description": topic["openings"][0][0].replace("{order}", "#4711"),
-            "statusCategory": status["category"],
-            "statusId": status["id"],
-            "assigneeId": rng.choice(staff),
-            "customer": {name: person[name] for name in ("id", "name", "email")} | {"phoneNumber": phone},
-            "metadata": {},
-            "channel": rng.choice(SEED["ticket_channels"]),
-            "conversationId": None,
-            "teamId": rng.choice(teams),
-            "priority": rng.choice(SEED["ticket_priorities"]),
-            "createdAt": iso(created),
-            "updatedAt": iso(answered or created),
-            "lastMessageAt": iso(answered) if answered else None,
-        }
-        agent.ticket_messages[number] = []
+        add_ticket(
+            agent,
+            number,
+            subject=None if number % 9 == 0 else topic["title"],
+            description=topic["openings"][0][0].replace("{order}", "#4711"),
+            statusCategory=status["category"],
+            statusId=status["id"],
+            assigneeId=rng.choice(staff),
+            customer={name: person[name] for name in ("id", "name", "email")} | {"phoneNumber": phone},
+            channel=rng.choice(SEED["ticket_channels"]),
+            teamId=rng.choice(teams),
+            priority=rng.choice(SEED["ticket_priorities"]),
+            createdAt=iso(created),
+            updatedAt=iso(answered or created),
+            lastMessageAt=iso(answered) if answered else None,
+        )
 
 
 def _person(rng: random.Random, number: int) -> dict[str, str]:
@@ -165,10 +168,8 @@ def _person(rng: random.Random, number: int) -> dict[str, str]:
 
 def _lead(agent: Agent, person: dict[str, str], now: float, rng: random.Random) -> dict[str, Any]:
     return {
+        **person,
         "id": f"lead_{person['id']}",
-        "name": person["name"],
-        "email": person["email"],
-        "phone": person["phone"],
         "created_at": iso(now - rng.randrange(180 * DAY)),
         "chatbot_id": agent.id,
         "account_id": MAIN_WORKSPACE,

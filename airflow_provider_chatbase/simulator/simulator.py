@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from airflow_provider_chatbase.playground.page import PlaygroundPage, routes
+from airflow_provider_chatbase.playground import PlaygroundPage, routes
 from airflow_provider_chatbase.simulator import seed
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
 from airflow_provider_chatbase.simulator.app import App

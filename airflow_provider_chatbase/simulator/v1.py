@@ -217,13 +217,8 @@ def list_contacts(call: Call) -> Any:
     contacts = call.find_agent(call.params["chatbotId"]).contacts
     page, size = call.query.get("page", 1), call.query.get("per_page", 100)
     pages = {"page": page, "per_page": size, "total_pages": -(-len(contacts) // size)}
-    shown = contacts[(page - 1) * size : page * size]
-    return {"message": "Success", "data": shown, "total": len(contacts), "pages": pages}
-
-
-@operation("getContact")
-def get_contact(call: Call) -> Any:
-    return {"message": "Success", "data": _contact(call)[1]}
+    shown = _success(contacts[(page - 1) * size : page * size])
+    return {**shown, "total": len(contacts), "pages": pages}
 
 
 @operation("createContacts")
@@ -236,7 +231,7 @@ def create_contacts(call: Call) -> Any:
         kept = {"stripe_accounts": [], "custom_attributes": {}, **_known(agent, user)}
         made.append({"id": call.world.store.new_id(), **kept, "created_at": now, "updated_at": now})
     agent.contacts.extend(made)
-    return {"message": "Success", "data": made}
+    return _success(made)
 
 
 @operation("updateContact")
@@ -248,14 +243,14 @@ def update_contact(call: Call) -> Any:
     changes = _known(agent, call.body["data"])
     attributes = {**contact["custom_attributes"], **changes.get("custom_attributes", {})}
     contact.update(changes, custom_attributes=attributes, updated_at=int(call.now))
-    return {"message": "Success", "data": contact}
+    return _success(contact)
 
 
 @operation("deleteContact")
 def delete_contact(call: Call) -> Any:
     agent, contact = _contact(call)
     agent.contacts.remove(contact)
-    return {"message": "Success", "data": contact}
+    return _success(contact)
 
 
 @operation("createCustomAttribute")
@@ -265,7 +260,7 @@ def create_attribute(call: Call) -> Any:
         raise _bad_request("An attribute of this name exists")
     made = {"label": call.body["name"], "description": "", "archived": False}
     agent.attributes.append({**made, **{name: call.body[name] for name in _ATTRIBUTE if name in call.body}})
-    return {"message": "Success", "data": agent.attributes[-1]}
+    return _success(agent.attributes[-1])
 
 
 @operation("updateCustomAttribute")
@@ -274,22 +269,18 @@ def update_attribute(call: Call) -> Any:
     for attribute in call.find_agent(call.params["chatbotId"]).attributes:
         if attribute["name"] == call.params["name"]:
             attribute.update({name: call.body[name] for name in _ATTRIBUTE[2:] if name in call.body})
-            return {"message": "Success", "data": attribute}
+            return _success(attribute)
     raise ApiError(404, "RESOURCE_NOT_FOUND", "Attribute not found")
 
 
 @operation("uploadChatbotIcon")
 @operation("uploadChatbotProfilePicture")
-def upload_image(call: Call) -> Any:
-    call.find_agent(call.texts["chatbotId"])
-    return {"message": "Image saved"}
-
-
 @operation("deleteChatbotIcon")
 @operation("deleteChatbotProfilePicture")
-def delete_image(call: Call) -> Any:
-    call.find_agent(call.query["chatbotId"])
-    return {"message": "Image deleted"}
+def accept_image(call: Call) -> Any:
+    """Accept an image, or that it is to go; nobody can read one."""
+    call.find_agent(call.texts.get("chatbotId") or call.query["chatbotId"])
+    return {"message": "Saved"}
 
 
 def _contact(call: Call) -> tuple[Agent, dict[str, Any]]:
@@ -326,9 +317,12 @@ def _check_contact(
         raise ApiError(409, "RESOURCE_CONFLICT", "Email already exists")
 
 
-@operation("listCustomAttributes")
-def list_attributes(call: Call) -> Any:
-    return {"message": "Success", "data": call.find_agent(call.params["chatbotId"]).attributes}
+def _success(data: Any) -> dict[str, Any]:
+    return {"message": "Success", "data": data}
+
+
+operation("getContact")(lambda call: _success(_contact(call)[1]))
+operation("listCustomAttributes")(lambda call: _success(call.find_agent(call.params["chatbotId"]).attributes))
 
 
 def _bad_request(message: str) -> ApiError:

@@ -19,8 +19,13 @@ from airflow_provider_chatbase.simulator.agents import (
     qna_content,
     remove_source,
 )
-from airflow_provider_chatbase.simulator.exchange import ApiError, ServedReply, invalid, not_found
-from airflow_provider_chatbase.simulator.paging import page_of_list
+from airflow_provider_chatbase.simulator.exchange import (
+    ApiError,
+    ServedReply,
+    invalid,
+    not_found,
+    page_of_list,
+)
 from airflow_provider_chatbase.simulator.world import Call, UploadedFile, World, iso, operation
 
 MAX_FILE = 20 * 1024 * 1024
@@ -29,6 +34,7 @@ SUFFIXES = (".pdf", ".doc", ".docx", ".txt")
 _MENTION = re.compile(r"@(\w+)")
 _CHANGED_ELSEWHERE = {"autoRetrain", "styles"}
 _SUCCESS = {"success": True}
+_SHORT_PROCEDURE = ("id", "name", "status", "trigger", "unavailableActions")
 _TYPES = {"link": "links", "file": "files", "qna": "qnas", "notionPage": "notionPages", "text": "texts"}
 _EDITABLE = ("text", "qna", "link")  # in the order of the alternatives of UpdateSourceBody
 _LINK_OPTIONS = ("excludePaths", "includeOnlyPaths", "slowScraping")
@@ -60,10 +66,7 @@ def source_view(world: World, source: Source, status: str | None = None) -> dict
     """Return a source as API v2 shows it; ``status`` overrides its own."""
     now = world.clock.time()
     view: dict[str, Any] = {
-        "id": source.id,
-        "type": source.type,
-        "name": source.name,
-        "size": source.size,
+        **{name: getattr(source, name) for name in ("id", "type", "name", "size")},
         "createdAt": iso(source.created_at),
         "status": status or source.status(now),
         "metadata": _link_metadata(source, now),
@@ -76,16 +79,10 @@ def source_view(world: World, source: Source, status: str | None = None) -> dict
 def _link_metadata(source: Source, now: float) -> dict[str, Any] | None:
     if source.metadata is None or source.metadata["type"] == "individual":
         return source.metadata
-    fetched = now >= source.ready_at
-    status = ("failed" if source.fails else "fetched") if fetched else "fetching"
-    included = (12, 1) if status == "fetched" else (0, 0)
-    children = {"included": included[0], "excluded": included[1], "failed": 0}
+    status = "fetching" if now < source.ready_at else "failed" if source.fails else "fetched"
+    included, excluded = (12, 1) if status == "fetched" else (0, 0)
+    children = {"included": included, "excluded": excluded, "failed": 0}
     return {**source.metadata, "crawlStatus": status, "children": children}
-
-
-@operation("getHealth", keyless=True)
-def get_health(call: Call) -> Any:
-    return {"status": "ok", "timestamp": int(call.now)}
 
 
 @operation("listAgents")
@@ -117,23 +114,12 @@ def create(call: Call) -> Any:
     return ServedReply(201, _created(agent, pending))
 
 
-@operation("getAgent")
-def get_agent(call: Call) -> Any:
-    return agent_view(call.world, call.agent)
-
-
 @operation("updateAgent")
 def update_agent(call: Call) -> Any:
     """Change what is given; fields that the description does not know are ignored."""
     known = call.agent.fields.keys() - _CHANGED_ELSEWHERE
     _apply(call.agent, {name: value for name, value in call.body.items() if name in known})
     call.agent.updated_at = call.now
-    return _SUCCESS
-
-
-@operation("deleteAgent")
-def delete_agent(call: Call) -> Any:
-    del call.world.store.agents[call.agent.id]
     return _SUCCESS
 
 
@@ -214,11 +200,6 @@ def create_source(call: Call) -> Any:
     else:
         source = add_source(call.world, call.agent, "text", body["name"], body["content"])
     return ServedReply(201, source_view(call.world, source))
-
-
-@operation("getSource")
-def get_source(call: Call) -> Any:
-    return source_view(call.world, call.find_source())
 
 
 @operation("updateSource")
@@ -324,21 +305,10 @@ def _text(file: UploadedFile) -> str:
     return file.content.decode("utf-8", "ignore")
 
 
-@operation("listActions")
-def list_actions(call: Call) -> Any:
-    ordered = sorted(call.agent.actions, key=lambda action: str(action["name"]), reverse=True)
-    return _page(call, ordered, ("id", "name", "status"))
-
-
-@operation("getAction")
-def get_action(call: Call) -> Any:
-    return _found(call.agent.actions, call.params["actionId"])
-
-
 @operation("updateAction")
 def update_action(call: Call) -> Any:
     """Change an action; a new name is carried into the procedures that mention it."""
-    action, body = _found(call.agent.actions, call.params["actionId"]), call.body
+    action, body = _found(call.agent.actions, call), call.body
     changed = {**action, **body}
     if action["status"] == "draft" and body.get("status") == "disabled":
         raise invalid({"status": "A draft cannot be disabled"}, "Invalid request body")
@@ -357,17 +327,10 @@ def update_action(call: Call) -> Any:
 
 @operation("deleteAction")
 def delete_action(call: Call) -> Any:
-    action = _found(call.agent.actions, call.params["actionId"])
+    action = _found(call.agent.actions, call)
     if any(action["name"] in _mentions(each) for each in call.agent.procedures):
         raise ApiError(409, "RESOURCE_CONFLICT", "A procedure still mentions this action")
-    call.agent.actions.remove(action)
-    return _SUCCESS
-
-
-@operation("listProcedures")
-def list_procedures(call: Call) -> Any:
-    shown = [_procedure_view(call, each) for each in call.agent.procedures]
-    return _page(call, shown, ("id", "name", "status", "trigger", "unavailableActions"))
+    return _drop(call.agent.actions, action)
 
 
 @operation("createProcedure")
@@ -380,14 +343,9 @@ def create_procedure(call: Call) -> Any:
     return ServedReply(201, _procedure_view(call, call.agent.procedures[-1]))
 
 
-@operation("getProcedure")
-def get_procedure(call: Call) -> Any:
-    return _procedure_view(call, _found(call.agent.procedures, call.params["procedureId"]))
-
-
 @operation("updateProcedure")
 def update_procedure(call: Call) -> Any:
-    procedure = _found(call.agent.procedures, call.params["procedureId"])
+    procedure = _found(call.agent.procedures, call)
     changed = _procedure_view(call, {**procedure, **call.body})
     if call.body.get("status") == "enabled" and changed["unavailableActions"]:
         raise invalid({"status": "An action that it mentions is not available"}, "Invalid request body")
@@ -395,27 +353,18 @@ def update_procedure(call: Call) -> Any:
     return changed
 
 
-@operation("deleteProcedure")
-def delete_procedure(call: Call) -> Any:
-    call.agent.procedures.remove(_found(call.agent.procedures, call.params["procedureId"]))
-    return _SUCCESS
-
-
-def _found(things: list[dict[str, Any]], identifier: str) -> dict[str, Any]:
+def _found(things: list[dict[str, Any]], call: Call) -> dict[str, Any]:
+    """Return the action or the procedure that the path names last; raise ``ApiError`` 404."""
     for thing in things:
-        if thing["id"] == identifier:
+        if thing["id"] in list(call.params.values())[1:]:
             return thing
     raise not_found("RESOURCE_NOT_FOUND", "Resource")
 
 
-def _page(call: Call, newest_last: list[dict[str, Any]], names: tuple[str, ...]) -> Any:
-    places = {each["id"]: (float(at), each["id"]) for at, each in enumerate(newest_last)}
-    return page_of_list(
-        newest_last,
-        lambda each: places[each["id"]],
-        lambda each: {name: each[name] for name in names},
-        call.page(call.operation.id),
-    )
+def _page(call: Call, newest_last: list[dict[str, Any]], *names: str) -> Any:
+    ordered = [(float(at), {name: each[name] for name in names}) for at, each in enumerate(newest_last)]
+    request = call.page(call.operation.id)
+    return page_of_list(ordered, lambda each: (each[0], each[1]["id"]), lambda each: each[1], request)
 
 
 def _mentions(procedure: dict[str, Any]) -> list[str]:
@@ -426,3 +375,27 @@ def _procedure_view(call: Call, procedure: dict[str, Any]) -> dict[str, Any]:
     usable = {action["name"] for action in call.agent.actions if action["status"] == "enabled"}
     lost = dict.fromkeys(f"@{name}" for name in _mentions(procedure) if name not in usable)
     return {**procedure, "unavailableActions": list(lost)}
+
+
+def _drop(things: list[dict[str, Any]], thing: dict[str, Any]) -> Any:
+    things.remove(thing)
+    return _SUCCESS
+
+
+def _actions_by_name(call: Call) -> list[dict[str, Any]]:
+    return sorted(call.agent.actions, key=lambda action: str(action["name"]), reverse=True)
+
+
+def _procedures(call: Call) -> list[dict[str, Any]]:
+    return [_procedure_view(call, each) for each in call.agent.procedures]
+
+
+operation("getHealth", keyless=True)(lambda call: {"status": "ok", "timestamp": int(call.now)})
+operation("getAgent")(lambda call: agent_view(call.world, call.agent))
+operation("deleteAgent")(lambda call: call.world.store.agents.pop(call.agent.id) and _SUCCESS)
+operation("getSource")(lambda call: source_view(call.world, call.find_source()))
+operation("listActions")(lambda call: _page(call, _actions_by_name(call), "id", "name", "status"))
+operation("getAction")(lambda call: _found(call.agent.actions, call))
+operation("listProcedures")(lambda call: _page(call, _procedures(call), *_SHORT_PROCEDURE))
+operation("getProcedure")(lambda call: _found(_procedures(call), call))
+operation("deleteProcedure")(lambda call: _drop(call.agent.procedures, _found(call.agent.procedures, call)))

@@ -9,8 +9,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_chatbase.simulator.agents import Agent
-from airflow_provider_chatbase.simulator.answers import MadeAnswer, answer, answer_to_tools, ordered_answer
+from airflow_provider_chatbase.simulator.agents import (
+    Agent,
+    MadeAnswer,
+    answer,
+    answer_to_tools,
+    ordered_answer,
+)
 from airflow_provider_chatbase.simulator.conversations import (
     ROLE_ASSISTANT,
     ROLE_USER,

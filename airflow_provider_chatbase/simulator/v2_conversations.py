@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -16,16 +17,15 @@ from airflow_provider_chatbase.simulator.conversations import (
     Conversation,
     Message,
     Part,
+    page_of_positions,
 )
-from airflow_provider_chatbase.simulator.exchange import ApiError, invalid, not_found
-from airflow_provider_chatbase.simulator.paging import (
+from airflow_provider_chatbase.simulator.exchange import (
+    ApiError,
     PageRequest,
     Position,
-    decode_cursor,
-    encode_cursor,
-    envelope,
+    invalid,
+    not_found,
     page_of_list,
-    page_of_positions,
 )
 from airflow_provider_chatbase.simulator.seed import disturb
 from airflow_provider_chatbase.simulator.world import Call, World, operation
@@ -179,12 +179,12 @@ def _messages_page(call: Call, conversation: Conversation, request: PageRequest)
     messages = conversation.messages
     end = len(messages)
     if request.cursor is not None:
-        oldest_seen = decode_cursor("messages", request.cursor)[0]
+        oldest_seen = request.place()[0]
         end = next((at for at, message in enumerate(messages) if message.id == oldest_seen), 0)
     start = max(0, end - request.limit)
-    cursor = encode_cursor("messages", messages[start].id) if start > 0 else None
+    place = (messages[start].id,) if start > 0 else ()
     shown = [message_view(call.world, message) for message in messages[start:end]]
-    return envelope(shown, cursor, len(messages))
+    return request.page(shown, len(messages), *place)
 
 
 @operation("exportConversations")
@@ -199,7 +199,7 @@ def export_conversations(call: Call) -> Any:
 
     if "conversationId" in call.query:
         found = [show(each) for each in [call.query["conversationId"]] if each in index.by_id]
-        return envelope(found, None, len(found))
+        return request.page(found, len(found))
     sources = call.list_of("source")
     wanted = [index.by_source[each] for each in dict.fromkeys(sources or ())]
     return page_of_positions([index.by_creation] if sources is None else wanted, window, show, request)
@@ -211,8 +211,8 @@ def search_conversations(call: Call) -> Any:
     if not call.key.rights.search or (words and not call.key.rights.query_search):
         raise ApiError(403, "CONVERSATION_SEARCH_UNAVAILABLE", "Conversation search is not available")
     conditions = _conditions(call, words)
-    found, cursor = _search_page(call, conditions, _LOOKED_AT_WITH_TEXT if words else _LOOKED_AT)
-    return envelope([_row(call, each, words) for each in found], cursor, None)
+    found, place = _search_page(call, conditions, _LOOKED_AT_WITH_TEXT if words else _LOOKED_AT)
+    return call.page("search").page([_row(call, each, words) for each in found], None, *place)
 
 
 def window_start(now: float) -> float:
@@ -223,14 +223,14 @@ def window_start(now: float) -> float:
 
 def _search_page(
     call: Call, conditions: list[Condition], budget: int
-) -> tuple[list[Conversation], str | None]:
+) -> tuple[list[Conversation], tuple[Any, ...]]:
     limit, index = call.page("search").limit, call.agent.conversations
     after = _inside_window(call, "updatedAfter", end_of_day=False, must=False)
     before = _inside_window(call, "updatedBefore", end_of_day=True)
     low, high = index.by_activity.span(after, before)
     start = _start(call)
     if start is not None:
-        high = max(low, min(high, index.by_activity.index_of(start)))
+        high = max(low, min(high, bisect_left(index.by_activity, start)))
     found: list[Conversation] = []
     for looked_at, position in enumerate(index.by_activity.newest_first(low, high), start=1):
         conversation = index.by_id.get(position[1])  # a deleted one leaves its place empty
@@ -238,14 +238,14 @@ def _search_page(
             found.append(conversation)
         if len(found) == limit or looked_at == budget:
             more = looked_at < high - low
-            return found, encode_cursor("search", _signature(call), *position) if more else None
-    return found, None
+            return found, (_signature(call), *position) if more else ()
+    return found, ()
 
 
 def _start(call: Call) -> Position | None:
-    if "cursor" not in call.query:
+    place = call.page("search").place()
+    if not place:
         return None
-    place = decode_cursor("search", call.query["cursor"])
     if place[0] != _signature(call):
         message = "The query must not change while following a cursor"
         raise ApiError(400, "VALIDATION_CURSOR_QUERY_MISMATCH", message)

@@ -6,10 +6,16 @@ import re
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_chatbase.simulator.agents import SEED
+from airflow_provider_chatbase.simulator.agents import SEED, add_ticket
 from airflow_provider_chatbase.simulator.conversations import ROLE_ASSISTANT
-from airflow_provider_chatbase.simulator.exchange import ApiError, ServedReply, invalid, not_found
-from airflow_provider_chatbase.simulator.paging import Position, page_of_list
+from airflow_provider_chatbase.simulator.exchange import (
+    ApiError,
+    Position,
+    ServedReply,
+    invalid,
+    not_found,
+    page_of_list,
+)
 from airflow_provider_chatbase.simulator.seed import add_message
 from airflow_provider_chatbase.simulator.world import Call, iso, operation
 
@@ -55,46 +61,23 @@ def search_tickets(call: Call) -> Any:
     return {"data": [_in_list(each) for each in found[:limit]], "pagination": pagination}
 
 
-@operation("listTicketStatuses")
-def list_ticket_statuses(_call: Call) -> Any:
-    return SEED["ticket_statuses"]
-
-
-@operation("listHelpdeskTeams")
-def list_teams(_call: Call) -> Any:
-    return SEED["ticket_teams"]
-
-
 @operation("createTicket")
 def create_ticket(call: Call) -> Any:
     body, number, now = call.body, max(call.agent.tickets, default=0) + 1, iso(call.now)
-    changes = {"statusCategory": "new", "priority": "none", **_checked_changes(call)}
-    customer = {"id": call.world.store.new_id(), "name": body["customer"].get("name"), "phoneNumber": None}
-    call.agent.tickets[number] = {
-        "ticketNumber": number,
-        "subject": body["subject"],
-        "description": body["description"],
-        "statusId": _status("category", "new")["id"],
-        "assigneeId": None,
-        "customer": {**customer, "email": body["customer"]["email"].lower()},
-        "metadata": {},
-        "channel": "api",
-        "conversationId": None,
-        "teamId": None,
+    changes = {"statusId": _status("category", "new")["id"], **_checked_changes(call)}
+    customer = {"id": call.world.store.new_id(), "name": body["customer"].get("name")}
+    customer["email"] = body["customer"]["email"].lower()
+    add_ticket(
+        call.agent,
+        number,
+        **{name: body[name] for name in ("subject", "description")},
         **changes,
-        "createdAt": now,
-        "updatedAt": now,
-        "lastMessageAt": None,
-    }
-    call.agent.ticket_messages[number] = []
-    sender = {"type": "customer", **{name: customer[name] for name in ("id", "name")}}
-    _add_message(call, number, {**sender, "email": body["customer"]["email"].lower()}, body["description"])
+        customer={**customer, "phoneNumber": None},
+        createdAt=now,
+        updatedAt=now,
+    )
+    _add_message(call, number, {"type": "customer", **customer}, body["description"])
     return ServedReply(201, call.agent.tickets[number])
-
-
-@operation("getTicket")
-def get_ticket(call: Call) -> Any:
-    return _ticket(call)
 
 
 @operation("updateTicket")
@@ -158,6 +141,11 @@ def _ticket(call: Call) -> Ticket:
     if ticket is None:
         raise not_found("TICKET_NOT_FOUND", "Ticket")
     return ticket
+
+
+operation("getTicket")(_ticket)
+operation("listTicketStatuses")(lambda _: SEED["ticket_statuses"])
+operation("listHelpdeskTeams")(lambda _: SEED["ticket_teams"])
 
 
 def _status(key: str, value: str) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from airflow_provider_chatbase.simulator.agents import Agent, Source
 from airflow_provider_chatbase.simulator.conversations import Conversation, Message
 from airflow_provider_chatbase.simulator.exchange import (
     ApiError,
+    PageRequest,
     ReceivedRequest,
     RequestLog,
     invalid,
     not_found,
 )
 from airflow_provider_chatbase.simulator.faults import Fault, FaultBoard
-from airflow_provider_chatbase.simulator.paging import PageRequest
 from airflow_provider_chatbase.simulator.settings import Settings
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z")

@@ -13,7 +13,8 @@ from starlette.routing import Router
 from starlette.testclient import TestClient
 
 from airflow_provider_chatbase import playground
-from airflow_provider_chatbase.playground import PlaygroundPage, page, routes
+from airflow_provider_chatbase import playground as page
+from airflow_provider_chatbase.playground import PlaygroundPage, routes
 
 SIMULATED = PlaygroundPage(is_real=False, agent_id="agent-1", api_key="simulator-key")
 REAL = PlaygroundPage(
