@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from airflow_provider_chatbase.playground import __main__ as command_line
 from airflow_provider_chatbase import playground as page
+from airflow_provider_chatbase.playground import __main__ as command_line
 from airflow_provider_chatbase.simulator import Simulator
 
 from .conftest import KEY, ask
