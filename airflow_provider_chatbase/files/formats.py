@@ -263,6 +263,8 @@ def _cell(kind: ColumnType, value: Any) -> Any:
 
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
+_ZSTD_READ = 4096
+"""Bytes to unpack at once: few, since a byte may become 20,000."""
 
 
 def compressing(stream: IO[bytes], compression: str | None) -> AbstractContextManager[IO[bytes]]:
@@ -281,9 +283,38 @@ def decompressing(stream: IO[bytes], compression: str | None) -> IO[bytes]:
     if compression == "gzip":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=stream, mode="rb"))
     if compression == "zstd":
-        reader = _zstandard().ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-        return io.BufferedReader(reader)
+        return io.BufferedReader(_Frames(_zstandard().ZstdDecompressor, stream))
     return stream
+
+
+class _Frames(io.RawIOBase):
+    """Reads zstd to its very end: zstandard's own reader takes a file that is cut for a whole one."""
+
+    def __init__(self, decompressor: Callable[[], Any], stream: IO[bytes]) -> None:
+        self._decompressor = decompressor
+        self._stream = stream
+        self._frame: Any = None
+        self._packed = b""
+        self._content = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._content:
+            self._packed = self._packed or self._stream.read(_ZSTD_READ)
+            if not self._packed:
+                if self._frame is not None and not self._frame.eof:
+                    raise EOFError("it is cut: the end of its compressed data is missing")
+                return 0
+            if self._frame is None or self._frame.eof:
+                self._frame = self._decompressor().decompressobj()
+            self._content = memoryview(self._frame.decompress(self._packed))
+            self._packed = self._frame.unused_data
+        part = self._content[: len(buffer)]
+        self._content = self._content[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)
 
 
 def _zstandard() -> Any:
