@@ -12,10 +12,9 @@ from contextlib import contextmanager
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_chatbase.batch.errors import (
+from airflow_provider_chatbase.batch.outcome import (
     ChatbaseBatchError,
     ChatbaseBatchLimitError,
-    ChatbaseBatchStorageError,
     ChatbaseExpectationsError,
 )
 from airflow_provider_chatbase.client.errors import (
@@ -64,6 +63,8 @@ from airflow_provider_chatbase.sync.errors import (
     ChatbaseIncompleteListingError,
     ChatbaseSyncError,
 )
+
+ChatbaseBatchStorageError = ChatbaseStorageError
 
 __all__ = [
     "ChatbaseAmbiguousError",

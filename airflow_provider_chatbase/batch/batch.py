@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from airflow_provider_chatbase.batch.cache import AnswerCache, answering_settings, read_agent
-from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Journal, SegmentLog
+from airflow_provider_chatbase.batch.checkpoint import AnswerCache, Checkpoint, SegmentLog
 from airflow_provider_chatbase.batch.dispatch import Dispatcher
-from airflow_provider_chatbase.batch.errors import ChatbaseBatchError
 from airflow_provider_chatbase.batch.expectations import AnswerSchema
-from airflow_provider_chatbase.batch.outcome import Outcome, StopReason
+from airflow_provider_chatbase.batch.outcome import ChatbaseBatchError, Outcome, StopReason
 from airflow_provider_chatbase.batch.prompts import Intake
 from airflow_provider_chatbase.batch.results import (
     RESULTS,
@@ -24,14 +22,13 @@ from airflow_provider_chatbase.batch.results import (
     columns_of,
     judged_records,
     report_other_run,
-    write_manifest,
     write_results,
 )
 from airflow_provider_chatbase.batch.sender import Sender, before_send
 from airflow_provider_chatbase.batch.settings import BatchSettings
-from airflow_provider_chatbase.client import AsyncChatbaseClient
+from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
 from airflow_provider_chatbase.client.api import Api
-from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
+from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError, ChatbasePermissionError
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import quiet_logs
@@ -45,7 +42,10 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "_checkpoint"
 LOCK = f"{CHECKPOINTS}/_lock"
 RUN = "run.json"
-VERSION = 1
+VERSION = 2
+
+ANSWERING_SETTINGS = ("instructions", "model", "temp")
+"""The settings that decide the answers; others change by themselves, such as ``creditsUsed``."""
 
 _WORDY = ("httpx", "airflow_provider_chatbase.client.client", "airflow_provider_chatbase.client.asking")
 
@@ -80,27 +80,18 @@ class Batch:
         files, schema = self._checked()
         with Intake(given) as intake, Lock(self.output, LOCK, self.run, self.settings.lock_times) as lock:
             lock.on_lost = lambda: self.stop(StopReason.LOCK_LOST)
-            agent = answering_settings(read_agent(self.connection, self.agent_id))
-            folder = self._folder(intake, agent)
+            agent = self._answering_settings(self._read_agent())
+            folder = self._folder(agent)
             report_other_run(self.output, self.run)
             self._begin(folder)
-            segments = SegmentLog(self.output, folder)
-            checkpoint = Checkpoint(segments, intake.count)
-            self._report_begin(intake, checkpoint)
-            dispatcher = Dispatcher(
-                intake,
-                checkpoint,
-                Journal(segments, checkpoint),
-                self.settings,
-                lock,
-                cache=self._answer_cache(agent),
-                schema=schema,
-            )
+            segments, cache = SegmentLog(self.output, folder), self._answer_cache(agent)
+            dispatcher = Dispatcher(intake, segments, self.settings, lock, cache=cache, schema=schema)
+            self._report_begin(intake, dispatcher.checkpoint)
             with quiet_logs(_WORDY, logging.ERROR):
-                asyncio.run(self._send(dispatcher, self._key(intake, agent), lock))
+                asyncio.run(self._send(dispatcher, self._key(agent)))
+            segments.finish_segment()
             self._require_alive(dispatcher, lock)
-            checkpoint.finish()
-            judged = judged_records(intake, checkpoint, schema, dedupe=self.settings.dedupe)
+            judged = judged_records(intake, dispatcher.checkpoint, schema, dedupe=self.settings.dedupe)
             columns = columns_of(self.settings, expecting=intake.expecting > 0, cached=self.cache is not None)
             tally = write_results(self.output, judged, files, columns)
             lock.require_held()
@@ -110,9 +101,9 @@ class Batch:
         """Say what asking would take, and send nothing to the agent."""
         self._checked()
         with Intake(given) as intake:
-            agent = read_agent(self.connection, self.agent_id)
-            answering = answering_settings(agent)
-            checkpoint = Checkpoint(SegmentLog(self.output, self._folder(intake, answering)), intake.count)
+            agent = self._read_agent()
+            answering = self._answering_settings(agent)
+            checkpoint = Checkpoint(SegmentLog(self.output, self._folder(answering)), intake)
             counts = self._count_prompts(intake, checkpoint, self._answer_cache(answering))
             return {
                 "plan_only": True,
@@ -131,15 +122,12 @@ class Batch:
 
     # -- sending
 
-    async def _send(self, dispatcher: Dispatcher, key: str, lock: Lock) -> None:
+    async def _send(self, dispatcher: Dispatcher, key: str) -> None:
         self._loop, self._dispatcher = asyncio.get_running_loop(), dispatcher
         if self._asked_to_stop is not None:
             dispatcher.stop(self._asked_to_stop)
-        gates = {"may_send": dispatcher.sends, "lock_held": lambda: lock.held}
         async with AsyncChatbaseClient(self.connection, before_send=before_send) as client:
-            await dispatcher.run(
-                Sender(client, self.agent_id, key, self.settings, dispatcher.progress, **gates)
-            )
+            await dispatcher.run(Sender(client, self.agent_id, key, self.settings))
 
     def _require_alive(self, dispatcher: Dispatcher, lock: Lock) -> None:
         reason = dispatcher.stopped if dispatcher.stopped is StopReason.LOCK_LOST else self._asked_to_stop
@@ -177,14 +165,27 @@ class Batch:
         identity = [self.connection.host, self.connection.api_version, self.agent_id, agent]
         return AnswerCache(self.cache, identity, self.settings.cache_ttl)
 
-    def _key(self, intake: Intake, agent: JsonObject | None) -> str:
-        """Return what a checkpoint is valid for: this run, this input, this agent."""
-        where = [self.connection.host, self.connection.api_version, self.agent_id]
-        parts = [VERSION, self.run, *where, agent, intake.digest]
-        return sha256(json.dumps(parts).encode()).hexdigest()
+    def _read_agent(self) -> JsonObject | None:
+        """Return the agent, or ``None`` where the key or the API version does not show it: ``getAgent``."""
+        if not self._api.shows_all_settings:
+            return None
+        try:
+            with ChatbaseClient(self.connection) as client:
+                return client.send(client.api.get_agent(self.agent_id))
+        except ChatbasePermissionError as error:
+            log.warning("The agent's settings cannot be read: %s", error)
+            return None
 
-    def _folder(self, intake: Intake, agent: JsonObject | None) -> str:
-        return f"{CHECKPOINTS}/{self._key(intake, agent)[:16]}"
+    def _answering_settings(self, agent: JsonObject | None) -> JsonObject | None:
+        return None if agent is None else {name: agent.get(name) for name in ANSWERING_SETTINGS}
+
+    def _key(self, agent: JsonObject | None) -> str:
+        """Return what a checkpoint is valid for: this run and this agent."""
+        where = [self.connection.host, self.connection.api_version, self.agent_id]
+        return sha256(json.dumps([VERSION, self.run, *where, agent]).encode()).hexdigest()
+
+    def _folder(self, agent: JsonObject | None) -> str:
+        return f"{CHECKPOINTS}/{self._key(agent)[:16]}"
 
     def _begin(self, folder: str) -> None:
         """Say whose checkpoint it is, and remove those of finished runs, whose results are replaced."""
@@ -248,7 +249,7 @@ class Batch:
             "seconds": round(time.monotonic() - began, 3),
             "files": [f"{RESULTS}{files.suffix}"],
         }
-        write_manifest(self.output, manifest)
+        self.output.write_json(MANIFEST, manifest)  # from now on the results count
         if not left:
             self._describe(folder, complete=True)
         return BatchReport(manifest, tally, stopped, dispatcher.error)

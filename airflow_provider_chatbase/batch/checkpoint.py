@@ -2,31 +2,49 @@
 What has been sent and answered, kept beside the output so that it survives the process.
 
 Each line of its log is about one prompt: it is about to be sent (``sent``), it was not sent after all
-(``unsent``), or what became of it (``item``). In memory a prompt takes 17 bytes. Three classes: the log
-itself, what it says about each prompt, and the writing from an event loop.
+(``unsent``), or what became of it (``item``). Three classes: the log itself, what it says about each prompt,
+and the writing from an event loop. Beside it, the answers that are kept for other runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
-from array import array
-from collections import OrderedDict
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
+from hashlib import sha256
 from typing import IO, Any, NamedTuple
 
+import msgspec
+
 from airflow_provider_chatbase.batch.outcome import IN_FLIGHT, NOT_SENT, Outcome, PromptRecord
+from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.files.directory import Directory
 
 log = logging.getLogger(__name__)
 
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 SEGMENT_BYTES = 1 << 20
 MOST_PARTS = 200
-KEPT_SEGMENTS = 8
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """A line of the log."""
+
+    key: str  # the prompt's
+    sent: float | None = None  # when it is about to be sent, in seconds since the epoch
+    since: float = 0.0  # when it may have been sent for the first time
+    after: str | None = None  # the message that the conversation ended with
+    unsent: bool = False  # it was not sent after all
+    item: PromptRecord | None = None  # what became of it
+
+
+def encode(line: Line) -> bytes:
+    """Write a line of the log."""
+    return msgspec.json.encode(line) + b"\n"
 
 
 class SegmentLog:
@@ -45,11 +63,14 @@ class SegmentLog:
         self._file: IO[bytes] | None = None
         self._parts: list[bytes] = []
         self._size = 0
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
 
-    def append(self, data: bytes) -> tuple[int, int]:
-        """Append lines, and return their place; when this returns they are durable."""
-        place = (self._number, self._size)
+    @property
+    def is_new(self) -> bool:
+        """Whether no earlier process wrote to it."""
+        return not self._found
+
+    def append(self, data: bytes) -> None:
+        """Append lines; when this returns they are durable."""
         if self._directory.local:
             self._append_to_file(data)
         else:
@@ -58,7 +79,6 @@ class SegmentLog:
         self._size += len(data)
         if self._size >= SEGMENT_BYTES or len(self._parts) >= MOST_PARTS:
             self.finish_segment()
-        return place
 
     def finish_segment(self) -> None:
         """Begin a new segment with the next line, and make one object of the parts of this one."""
@@ -70,41 +90,15 @@ class SegmentLog:
             for part in range(len(self._parts)):
                 self._directory.remove(self._name(self._number, part))
             self._parts = []
-        if self._size:
-            self._found[self._number] = [self._name(self._number)]
-            self._number += 1
-            self._size = 0
+        self._number += 1
+        self._size = 0
 
-    def lines(self) -> Iterator[tuple[int, int, bytes, bool]]:
-        """Iterate over what earlier processes wrote: segment, place in it, line, whether it is the last."""
+    def lines(self) -> Iterator[tuple[bytes, bool]]:
+        """Iterate over what earlier processes wrote: each line, and whether it is the last of a segment."""
         for number in sorted(self._found):
-            content = self._content(number)
-            begin = 0
-            while begin < len(content):
-                end = content.find(b"\n", begin) + 1 or len(content)
-                yield number, begin, content[begin:end], end == len(content)
-                begin = end
-
-    def line(self, segment: int, begin: int) -> bytes:
-        """Return one line."""
-        if self._directory.local:
-            with (
-                self._directory.errors("read", self._name(segment)),
-                Path(self._directory.path(self._name(segment))).open("rb") as file,
-            ):
-                file.seek(begin)
-                return file.readline()
-        if segment not in self._kept:
-            self._kept[segment] = self._content(segment)
-            while len(self._kept) > KEPT_SEGMENTS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(segment)
-        content = self._kept[segment]
-        return content[begin : content.find(b"\n", begin)]
-
-    def forget_kept(self) -> None:
-        """Free the memory of the segments that were read."""
-        self._kept.clear()
+            content = b"".join(self._directory.read(name) or b"" for name in self._found[number])
+            lines = content.splitlines(keepends=True)
+            yield from ((line, at == len(lines)) for at, line in enumerate(lines, 1))
 
     def _name(self, number: int, part: int | None = None) -> str:
         return f"{self._folder}/{number:06d}{'' if part is None else f'-{part:04d}'}.jsonl"
@@ -120,9 +114,6 @@ class SegmentLog:
             self._file.write(data)
             self._file.flush()
             os.fsync(self._file.fileno())
-
-    def _content(self, number: int) -> bytes:
-        return b"".join(self._directory.read(name) or b"" for name in self._found[number])
 
     def _found_in(self, names: list[str]) -> dict[int, list[str]]:
         """Return the files of each segment; parts that were already made one object are passed over."""
@@ -156,24 +147,28 @@ class Sent(NamedTuple):
 
 
 _ON_WAY, _KNOWN, _FINAL, _WAS_SENT = 1, 2, 4, 8
-_SEGMENT_SHIFT = 40
-_BEGIN_MASK = (1 << _SEGMENT_SHIFT) - 1
 
 
 class Checkpoint:
     """The state of each prompt."""
 
-    def __init__(self, segments: SegmentLog, count: int) -> None:
-        self._segments = segments
-        self._states = bytearray(count)
-        self._places = array("q", bytes(8 * count))
-        self._credits = array("d", bytes(8 * count))
+    def __init__(self, segments: SegmentLog, intake: Intake) -> None:
+        self._intake = intake
+        self._states = bytearray(intake.count)
         self._sent: dict[int, Sent] = {}
         self._attempts: dict[int, int] = {}
+        self._sent_earlier: set[str] = set()  # keys of prompts that are not asked any more
+        self.spent = Decimal(0)
+        self.priced = 0
         self.damaged = False
         self.failed = 0
-        for line, place in self._read():
-            self.note(line, place)
+        for line in self._read(segments):
+            index = intake.place_of(line.key)
+            if index is not None:
+                self.note(index, line)
+            elif line.item is not None or line.sent is not None:
+                self._sent_earlier.add(line.key)
+                self._note_cost(line.item)
         self.resumed = sum(1 for state in self._states if state & _FINAL)
 
     def is_known(self, index: int) -> bool:
@@ -204,66 +199,9 @@ class Checkpoint:
 
     def record(self, index: int) -> PromptRecord:
         """Return what is known of a prompt."""
-        if not self._states[index] & _KNOWN:
-            return self._unknown(index)
-        place = self._places[index]
-        line = self._segments.line(place >> _SEGMENT_SHIFT, place & _BEGIN_MASK)
-        return PromptRecord.from_json(json.loads(line)["item"])
-
-    def spent(self) -> tuple[Decimal, int]:
-        """Return the credits that earlier processes spent, and the number of answers they are for."""
-        paid = [each for each in self._credits if each > 0]
-        return sum((Decimal(str(each)) for each in paid), Decimal(0)), len(paid)
-
-    def sent_count(self) -> int:
-        """Return how many prompts were sent by earlier processes."""
-        return sum(1 for state in self._states if state & _WAS_SENT)
-
-    def note(self, line: dict[str, Any], place: tuple[int, int]) -> None:
-        """Take note of a line of the log."""
-        index = line["i"]
-        if "sent" in line:
-            self._states[index] |= _ON_WAY | _WAS_SENT
-            self._sent[index] = Sent(line["since"], line["sent"], line.get("after"))
-            self._attempts[index] = self._attempts.get(index, 0) + 1
-        elif "unsent" in line:
-            self._states[index] &= ~_ON_WAY if self._states[index] & _KNOWN else ~(_ON_WAY | _WAS_SENT)
-            self._forget(index)
-        elif "item" in line:
-            self._note_record(index, line["item"])
-            self._places[index] = place[0] << _SEGMENT_SHIFT | place[1]
-
-    def finish(self) -> None:
-        """Close the log for the reading of what is in it."""
-        self._segments.finish_segment()
-        self._segments.forget_kept()
-
-    def _note_record(self, index: int, record: dict[str, Any]) -> None:
-        outcome = record.get("outcome")
-        self._states[index] |= _KNOWN
-        if record.get("credits"):
-            self._credits[index] = record["credits"]
-        if outcome in (Outcome.UNANSWERED, Outcome.AMBIGUOUS):
-            self._states[index] |= _ON_WAY
-            at = record.get("sent_at") or 0.0
-            before = self._sent.get(index, Sent(at, at))
-            self._sent[index] = Sent(min(at, before.since), at, before.after)
-        else:
-            self._states[index] &= ~_ON_WAY
-            self._forget(index)
-        if record.get("final"):
-            self._states[index] |= _FINAL
-            self.failed += outcome == Outcome.FAILED
-        else:
-            self._attempts[index] = record.get("attempts") or 0
-
-    def _forget(self, index: int) -> None:
-        self._sent.pop(index, None)
-        self._attempts.pop(index, None)
-
-    def _unknown(self, index: int) -> PromptRecord:
-        sent = self.in_flight(index)
-        if sent is None or sent.last == 0.0:
+        if self._states[index] & _KNOWN:
+            return self._intake.kept(index)
+        if not self._states[index] & _ON_WAY:
             return NOT_SENT
         return PromptRecord(
             Outcome.AMBIGUOUS,
@@ -271,40 +209,66 @@ class Checkpoint:
             error_message="The batch ended while this prompt was on its way. It is looked for when the batch "
             "is run again.",
             attempts=self.attempts(index),
-            sent_at=sent.last,
+            sent_at=self._sent[index].last,
         )
 
-    def _read(self) -> Iterator[tuple[dict[str, Any], tuple[int, int]]]:
-        for segment, begin, data, is_last in self._segments.lines():
+    def sent_count(self) -> int:
+        """Return how many prompts were sent by earlier processes."""
+        return sum(1 for state in self._states if state & _WAS_SENT) + len(self._sent_earlier)
+
+    def note(self, index: int, line: Line) -> None:
+        """Take note of a line of the log."""
+        if line.item is not None:
+            self._note_record(index, line.item)
+        elif line.unsent:
+            self._states[index] &= ~_ON_WAY if self._states[index] & _KNOWN else ~(_ON_WAY | _WAS_SENT)
+            self._forget(index)
+        elif line.sent is not None:
+            self._states[index] |= _ON_WAY | _WAS_SENT
+            self._sent[index] = Sent(line.since, line.sent, line.after)
+            self._attempts[index] = self._attempts.get(index, 0) + 1
+
+    def _note_record(self, index: int, record: PromptRecord) -> None:
+        if not self.is_final(index):
+            self._note_cost(record)
+        self._states[index] |= _KNOWN
+        if record.outcome in (Outcome.UNANSWERED, Outcome.AMBIGUOUS):
+            self._states[index] |= _ON_WAY
+            at = record.sent_at or 0.0
+            before = self._sent.get(index, Sent(at, at))
+            self._sent[index] = Sent(min(at, before.since), at, before.after)
+        else:
+            self._states[index] &= ~_ON_WAY
+            self._forget(index)
+        if record.final:
+            self._states[index] |= _FINAL
+            self.failed += record.outcome is Outcome.FAILED
+        else:
+            self._attempts[index] = record.attempts
+        self._intake.keep(index, record)
+
+    def _note_cost(self, record: PromptRecord | None) -> None:
+        if record is not None and record.credits:
+            self.spent += Decimal(str(record.credits))
+            self.priced += 1
+
+    def _forget(self, index: int) -> None:
+        self._sent.pop(index, None)
+        self._attempts.pop(index, None)
+
+    def _read(self, segments: SegmentLog) -> Iterator[Line]:
+        decoder = msgspec.json.Decoder(Line)
+        for data, is_last in segments.lines():
             if not data.endswith(b"\n"):  # torn: what was being written when the process died
                 continue
-            line = _decoded(data)
-            if line is not None and 0 <= line["i"] < len(self._states):
-                yield line, (segment, begin)
-            elif not is_last:
-                self._report_damage()
-
-    def _report_damage(self) -> None:
-        if not self.damaged:
+            try:
+                yield decoder.decode(data)
+            except UNREADABLE:
+                self.damaged |= not is_last
+        if self.damaged:
             log.warning(
                 "The checkpoint is damaged. Prompts without a known answer are looked for before they go."
             )
-        self.damaged = True
-
-
-def encode(line: dict[str, Any]) -> bytes:
-    """Write a line of the log."""
-    return json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
-
-
-def _decoded(data: bytes) -> dict[str, Any] | None:
-    try:
-        line = json.loads(data)
-        if "item" in line:
-            PromptRecord.from_json(line["item"])
-        return line if isinstance(line["i"], int) else None
-    except (ValueError, TypeError, KeyError):
-        return None
 
 
 class Journal:
@@ -313,16 +277,16 @@ class Journal:
     def __init__(self, segments: SegmentLog, checkpoint: Checkpoint) -> None:
         self._segments = segments
         self._checkpoint = checkpoint
-        self._pending: list[dict[str, Any]] = []
+        self._pending: list[tuple[int, Line]] = []
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
 
-    def add(self, line: dict[str, Any]) -> asyncio.Future[None]:
+    def add(self, index: int, line: Line) -> asyncio.Future[None]:
         """Have a line written soon."""
         if self._broken is not None:
             raise self._broken
-        self._pending.append(line)
+        self._pending.append((index, line))
         if self._written is None:
             self._written = asyncio.get_running_loop().create_future()
             self._written.add_done_callback(_retrieved)
@@ -342,7 +306,9 @@ class Journal:
             lines, written = self._pending, self._written
             self._pending, self._written = [], None
             try:
-                await asyncio.to_thread(self._append, lines)
+                await asyncio.to_thread(self._segments.append, b"".join(encode(line) for _, line in lines))
+                for index, line in lines:
+                    self._checkpoint.note(index, line)
             except Exception as error:  # noqa: BLE001 - raised by all who wait for it, and by flush()
                 self._broken = error
                 for waiting in (written, self._written):
@@ -352,15 +318,47 @@ class Journal:
             if written is not None and not written.done():
                 written.set_result(None)
 
-    def _append(self, lines: list[dict[str, Any]]) -> None:
-        encoded = [encode(line) for line in lines]
-        segment, begin = self._segments.append(b"".join(encoded))
-        for line, data in zip(lines, encoded, strict=True):
-            self._checkpoint.note(line, (segment, begin))
-            begin += len(data)
-
 
 def _retrieved(future: asyncio.Future[None]) -> None:
     """Keep asyncio from reporting an error that nobody waited for: the writer's task has it, too."""
     if not future.cancelled():
         future.exception()
+
+
+class AnswerCache:
+    """Answers for later runs to the same question, under the same settings of the agent: a file for each."""
+
+    def __init__(self, directory: Directory, agent: list[Any], ttl: timedelta | None) -> None:
+        self._directory = directory
+        self._agent = agent
+        self._ttl = ttl
+
+    def get(self, prompt: Prompt) -> PromptRecord | None:
+        """Return an earlier answer to the same question; it costs nothing."""
+        if prompt.question is None or (content := self._directory.read(self._name(prompt.question))) is None:
+            return None
+        try:
+            found = msgspec.json.decode(content, type=_Earlier)
+        except UNREADABLE as error:
+            log.warning("An earlier answer cannot be used, and is asked for anew: %s", error)
+            return None
+        if self._ttl is not None and time.time() - found.answered_at >= self._ttl.total_seconds():
+            return None
+        free: dict[str, Any] = {"credits": 0.0, "seconds": 0.0, "attempts": 0, "sent_at": None}
+        return msgspec.structs.replace(found.item, **free, cached=True, recovered=False, final=True)
+
+    def put(self, prompt: Prompt, record: PromptRecord) -> None:
+        """Keep an answer."""
+        if prompt.question is None or record.outcome is not Outcome.ANSWERED or record.cached:
+            return
+        content = msgspec.json.encode(_Earlier(time.time(), record))
+        self._directory.write(self._name(prompt.question), content)
+
+    def _name(self, question: list[Any]) -> str:
+        digest = sha256(msgspec.json.encode([self._agent, question])).hexdigest()
+        return f"{digest[:2]}/{digest}.json"
+
+
+class _Earlier(msgspec.Struct):
+    answered_at: float
+    item: PromptRecord

@@ -11,9 +11,14 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from airflow_provider_chatbase.batch.budget import Admission, Budget, Progress
-from airflow_provider_chatbase.batch.cache import AnswerCache
-from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Journal, Sent
+from airflow_provider_chatbase.batch.checkpoint import (
+    AnswerCache,
+    Checkpoint,
+    Journal,
+    Line,
+    SegmentLog,
+    Sent,
+)
 from airflow_provider_chatbase.batch.expectations import AnswerSchema
 from airflow_provider_chatbase.batch.outcome import (
     FAILURES,
@@ -25,7 +30,7 @@ from airflow_provider_chatbase.batch.outcome import (
 )
 from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.batch.sender import InDoubtError, NotSentError, Sender, StopSendingError
-from airflow_provider_chatbase.batch.settings import BatchSettings
+from airflow_provider_chatbase.batch.settings import Admission, BatchSettings, Budget, Progress
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.files.lock import Lock
@@ -74,8 +79,7 @@ class Dispatcher:
     def __init__(
         self,
         intake: Intake,
-        checkpoint: Checkpoint,
-        journal: Journal,
+        segments: SegmentLog,
         settings: BatchSettings,
         lock: Lock,
         *,
@@ -83,12 +87,12 @@ class Dispatcher:
         schema: AnswerSchema | None,
     ) -> None:
         self._intake = intake
-        self._checkpoint = checkpoint
-        self._journal = journal
         self._settings = settings
         self._lock = lock
         self._cache = cache
         self._schema = schema
+        self.checkpoint = known = Checkpoint(segments, intake)
+        self._journal = Journal(segments, known)
         self._sender: Sender
         self._queues: dict[str, PromptQueue] = {}
         self._round = 0
@@ -96,21 +100,19 @@ class Dispatcher:
         self._failures_in_a_row = 0
         self._hurried = asyncio.Event()
         self._changed = asyncio.Event()
-        spent, priced = checkpoint.spent()
-        self.budget = Budget(settings.max_items, settings.max_credits, checkpoint.sent_count(), spent, priced)
+        limits = settings.max_items, settings.max_credits
+        self.budget = Budget(*limits, known.sent_count(), known.spent, known.priced)
         total = intake.count - (intake.duplicates if settings.dedupe else 0)
-        self.progress = Progress(total, checkpoint.resumed, checkpoint.failed)
+        self.progress = Progress(total, known.resumed, known.failed)
         self.stopped: StopReason | None = None
         self.error: ChatbaseError | None = None
 
-    @property
-    def admits(self) -> bool:
-        """Whether further prompts may be sent."""
-        return self.stopped is None
-
-    def sends(self) -> bool:
-        """Say whether those that were admitted may still go out: a limit counts them in."""
-        return self.stopped is None or self.stopped in LIMITS
+    def let_go(self) -> None:
+        """Refuse what is about to go out when it may not; a limit counts in what was admitted."""
+        if self.stopped is not None and self.stopped not in LIMITS:
+            raise NotSentError
+        if not self._lock.held:
+            raise InDoubtError
 
     def stop(self, reason: StopReason, error: ChatbaseError | None = None) -> None:
         """Send no more; what is on its way may still be answered."""
@@ -128,7 +130,7 @@ class Dispatcher:
         reporter = asyncio.create_task(self._report())
         try:
             for self._round in range(ROUNDS):
-                if not self.admits or (self._round > 0 and not self.progress.failed):
+                if self.stopped is not None or (self._round > 0 and not self.progress.failed):
                     break
                 await self._run_round(self._prompts_of_round())
         finally:
@@ -143,14 +145,13 @@ class Dispatcher:
             return
         for prompt in self._intake:
             queue = self._queue_of(prompt)
-            if queue is not None and self._checkpoint.is_final(prompt.index):
-                queue.learn(self._checkpoint.record(prompt.index))
+            if queue is not None and self.checkpoint.is_final(prompt.index):
+                queue.learn(self.checkpoint.record(prompt.index))
 
     def _queue_of(self, prompt: Prompt) -> PromptQueue | None:
         """Return a prompt's queue; one that shares it with no other needs none."""
-        if not self._intake.shares_queue(prompt):
-            return None
-        return self._queues.setdefault(json.dumps(prompt.queue), PromptQueue())
+        shares = self._intake.shares_queue(prompt)
+        return self._queues.setdefault(json.dumps(prompt.queue), PromptQueue()) if shares else None
 
     def _prompts_of_round(self) -> Iterator[Prompt | None]:
         """Iterate over the prompts to be taken care of; ``None`` now and then, when many are passed over."""
@@ -165,7 +166,7 @@ class Dispatcher:
                 yield None
 
     def _is_unsettled(self, prompt: Prompt) -> bool:
-        if self._checkpoint.is_final(prompt.index):
+        if self.checkpoint.is_final(prompt.index):
             if self._answer_without_score(prompt) is None:
                 return False
             self.progress.done -= 1
@@ -173,7 +174,7 @@ class Dispatcher:
         return not self._settings.dedupe or self._intake.first_like(prompt)[0] == prompt.index
 
     def _may_go_again(self, prompt: Prompt) -> bool:
-        index, known = prompt.index, self._checkpoint
+        index, known = prompt.index, self.checkpoint
         if not known.may_be_tried_again(index) or (known.in_flight(index) and not self._sender.may_resolve):
             return False
         self.progress.done -= 1
@@ -182,9 +183,9 @@ class Dispatcher:
 
     def _answer_without_score(self, prompt: Prompt) -> PromptRecord | None:
         """Return an answer of which only the confidence is missing."""
-        if prompt.expect.min_score is None or not self._checkpoint.is_final(prompt.index):
+        if prompt.expect.min_score is None or not self.checkpoint.is_final(prompt.index):
             return None
-        record = self._checkpoint.record(prompt.index)
+        record = self.checkpoint.record(prompt.index)
         return None if record.scored or record.outcome != Outcome.ANSWERED else record
 
     # -- sending
@@ -206,7 +207,7 @@ class Dispatcher:
             await self._journal.flush()
 
     async def _work(self, prompts: Iterator[Prompt | None]) -> None:
-        while self.admits:
+        while self.stopped is None:
             try:
                 prompt = next(prompts)
             except StopIteration:
@@ -222,13 +223,16 @@ class Dispatcher:
                         queue.learn(record)
 
     async def _settle(self, prompt: Prompt, queue: PromptQueue | None) -> PromptRecord:
-        record = self._without_sending(prompt) or await self._from_cache(prompt)
+        record = self._without_sending(prompt)
+        if record is None and self._cache is not None:
+            record = await asyncio.to_thread(self._cache.get, prompt)
         if record is None:
-            attempts_before = self._checkpoint.attempts(prompt.index)
+            attempts_before = self.checkpoint.attempts(prompt.index)
             record = await self._send(prompt, queue)
+            self.progress.repeats += max(0, record.attempts - 1)
             record.attempts += attempts_before
         await self._add_score(prompt, record)
-        self._journal.add({"i": prompt.index, "item": record.as_json()})
+        self._journal.add(prompt.index, Line(prompt.key, item=record))
         self._count(record)
         await self._keep(prompt, record)
         return record
@@ -242,40 +246,40 @@ class Dispatcher:
 
     async def _send(self, prompt: Prompt, queue: PromptQueue | None) -> PromptRecord:
         """Send a prompt, but not while another run may have taken the output over."""
-        sent_before = self._checkpoint.in_flight(prompt.index)
-        again = self._checkpoint.was_sent(prompt.index)
+        sent_before = self.checkpoint.in_flight(prompt.index)
         question = self._sender.question(prompt, sent_before)
         if queue is not None:
             question = queue.narrow(question, sent_before)
+        again = self.checkpoint.was_sent(prompt.index)
         while True:
-            while self.admits and not self._lock.held:
+            while self.stopped is None and not self._lock.held:
                 await asyncio.sleep(SECONDS_BETWEEN_LOOKS_AT_THE_LOCK)
-            await self._admitted(again=again)
             with suppress(InDoubtError):
-                return await self._send_admitted(prompt.index, question, sent_before, again=again)
+                return await self._send_once(prompt, question, sent_before, again=again)
 
-    async def _send_admitted(
-        self, index: int, question: Question, sent_before: Sent | None, *, again: bool
+    async def _send_once(
+        self, prompt: Prompt, question: Question, sent_before: Sent | None, *, again: bool
     ) -> PromptRecord:
+        await self._admitted(again=again)
         now = time.time()
         first = sent_before or Sent(now, now, question.after_message_id)
         try:
-            await self._journal.add({"i": index, "sent": now, "since": first.since, "after": first.after})
-            record = await self._sender.send(replace(question, asked_at=now), sent_before)
-        except (NotSentError, StopSendingError) as end:
+            line = Line(prompt.key, sent=now, since=first.since, after=first.after)
+            await self._journal.add(prompt.index, line)
+            record = await self._sender.send(replace(question, asked_at=now), sent_before, self.let_go)
+        except NotSentError as end:
             if sent_before is None:
-                self._journal.add({"i": index, "unsent": True})
+                self._journal.add(prompt.index, Line(prompt.key, unsent=True))
             self.budget.withdraw(again=again)
-            if isinstance(end, NotSentError):
-                raise
-            self.stop(end.reason, end.error)
-            raise NotSentError from end
+            if isinstance(end, StopSendingError):
+                self.stop(end.reason, end.error)
+            raise
         self.budget.end(record.credits, charged=record.may_be_charged)
         self._changed.set()
         return record
 
     async def _admitted(self, *, again: bool) -> None:
-        while self.admits:
+        while self.stopped is None:
             admission = self.budget.admit(again=again)
             if admission is Admission.GO:
                 self.budget.begin(again=again)
@@ -288,9 +292,6 @@ class Dispatcher:
         raise NotSentError
 
     # -- around the sending
-
-    async def _from_cache(self, prompt: Prompt) -> PromptRecord | None:
-        return None if self._cache is None else await asyncio.to_thread(self._cache.get, prompt)
 
     async def _keep(self, prompt: Prompt, record: PromptRecord) -> None:
         if self._cache is not None and self._outcome(record) is Outcome.ANSWERED:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 
@@ -20,8 +21,7 @@ class WrongExpectationError(ValueError):
     """An expectation that cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expectations:
+class Expectations(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the answer to a prompt is expected to be."""
 
     contains: tuple[str, ...] = ()  # texts, whatever their case
@@ -42,15 +42,6 @@ class Expectations:
             *(f"regex: {pattern}" for pattern in self.regex if not re.search(pattern, text)),
             *self._unmet_score(score),
         ]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain JSON, without what is not expected."""
-        values = {name: getattr(self, name) for name in NAMES}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-            if value not in ((), None)
-        }
 
     def _unmet_score(self, score: float | None) -> list[str]:
         if self.min_score is None or (score is not None and score >= self.min_score):

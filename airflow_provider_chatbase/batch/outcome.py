@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
+
+import msgspec
 
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.errors import ChatbaseError
+
+
+class ChatbaseBatchError(ChatbaseError):
+    """A batch failed or was stopped; what was answered is kept, and running it again goes on from there."""
+
+
+class ChatbaseBatchLimitError(ChatbaseBatchError):
+    """A batch reached a limit that it was given; a retry would reach the same one."""
+
+    permanent = True
+
+
+class ChatbaseExpectationsError(ChatbaseBatchError):
+    """Too many answers are not what is expected; asking again brings nothing new."""
+
+    permanent = True
 
 
 class Outcome(StrEnum):
@@ -48,11 +65,8 @@ class StopReason(StrEnum):
 LIMITS = frozenset({StopReason.MAX_ITEMS, StopReason.MAX_CREDITS})
 """The limits that the user set: reaching one is no failure."""
 
-_JUDGED = ("parsed", "unmet", "duplicate_of")
 
-
-@dataclass(slots=True)
-class PromptRecord:
+class PromptRecord(msgspec.Struct, omit_defaults=True):
     """What became of a prompt: its answer, or why there is none, and how it is judged."""
 
     outcome: Outcome
@@ -71,26 +85,15 @@ class PromptRecord:
     scored: bool = False  # whether that was asked for
     final: bool = False  # it stays so when the batch is run again
     sent_at: float | None = None  # when it was sent last, in seconds since the epoch
-    # Judged each time anew, and not kept:
-    parsed: Any = field(default=None, kw_only=True)
-    unmet: tuple[str, ...] = field(default=(), kw_only=True)
-    duplicate_of: str | None = field(default=None, kw_only=True)  # the id of the prompt whose answer it got
+    # Judged each time anew, after it was kept:
+    parsed: Any = None
+    unmet: tuple[str, ...] = ()
+    duplicate_of: str | None = None  # the id of the prompt whose answer it got
 
     @property
     def may_be_charged(self) -> bool:
         """Whether it may have cost credits that are not known."""
         return self.credits is None and self.sent_at is not None and self.outcome != Outcome.NOT_SENT
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what is kept of it, as plain JSON."""
-        return {name: value for name, value in asdict(self).items() if name not in _JUDGED}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """Read what :meth:`as_json` returned."""
-        known = {each.name for each in fields(cls)}
-        kept = {name: value for name, value in values.items() if name in known}
-        return cls(**{**kept, "outcome": Outcome(values["outcome"])})
 
 
 NOT_SENT = PromptRecord(Outcome.NOT_SENT)

@@ -12,9 +12,11 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import IO, Any, Self
+
+import msgspec
 
 from airflow_provider_chatbase.batch.expectations import (
     NAMES,
@@ -23,15 +25,16 @@ from airflow_provider_chatbase.batch.expectations import (
     WrongExpectationError,
     read_expectations,
 )
+from airflow_provider_chatbase.batch.outcome import PromptRecord
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import require_text, require_user_id
 from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.errors import ChatbaseStorageError
 
 _KNOWN = frozenset({"id", "message", "conversation_id", "user_id", "metadata", "expect", *NAMES})
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One question of a batch."""
 
     index: int  # its place in the input, from 0
@@ -39,14 +42,11 @@ class Prompt:
     message: str = ""
     conversation_id: str | None = None  # the conversation to continue; ``None`` begins a new one
     user_id: str | None = None  # the user's tag for a new conversation
-    metadata: dict[str, Any] = field(default_factory=dict)  # what is copied to the result
+    metadata: dict[str, Any] = {}  # what is copied to the result
     expect: Expectations = NOTHING
     problem: str | None = None  # why it cannot be sent
-
-    @property
-    def identity(self) -> list[Any]:
-        """What makes it this prompt: where one of these differs, another answer is asked for."""
-        return [self.id, self.message, self.conversation_id, self.user_id, self.problem is None]
+    has_id: bool = False  # whether the user gave it
+    key: str = ""  # the same for the same id, message, conversation and user, wherever it stands
 
     @property
     def question(self) -> list[Any] | None:
@@ -66,17 +66,6 @@ class Prompt:
             return ["conversation", self.conversation_id]
         return ["user", self.user_id, self.message] if self.user_id is not None else None
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {**values, "expect": self.expect.as_json()}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """Read what :meth:`as_json` returned."""
-        expect = values["expect"]
-        return cls(**{**values, "expect": read_expectations(expect) if expect else NOTHING})
-
 
 class Unreadable:
     """Stands for a line of the input that cannot be read."""
@@ -95,9 +84,11 @@ def read_prompt(index: int, given: Any) -> Prompt:
         kind = type(given).__name__
         return Prompt(index, f"#{index}", problem=f"a prompt must be a text or an object, not {kind}")
     prompt_id = given.get("id")
+    has_id = prompt_id is not None and prompt_id != ""
     prompt = Prompt(
         index,
-        id=str(index) if prompt_id is None or prompt_id == "" else str(prompt_id),
+        id=str(prompt_id) if has_id else str(index),
+        has_id=has_id,
         message=given["message"] if isinstance(given.get("message"), str) else "",
         metadata=_metadata(given),
     )
@@ -113,8 +104,8 @@ def _checked(prompt: Prompt, given: Mapping[str, Any]) -> Prompt:
             require_user_id(user_id)
         expect = read_expectations(_expected(given))
     except (ChatbaseInputError, WrongExpectationError) as error:
-        return replace(prompt, problem=str(error).removesuffix(" Nothing was sent."))
-    return replace(prompt, conversation_id=conversation_id, user_id=user_id, expect=expect)
+        return msgspec.structs.replace(prompt, problem=str(error).removesuffix(" Nothing was sent."))
+    return msgspec.structs.replace(prompt, conversation_id=conversation_id, user_id=user_id, expect=expect)
 
 
 def _optional_text(name: str, value: Any) -> str | None:
@@ -228,24 +219,30 @@ _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -2000;
+CREATE TABLE prompts (at INTEGER PRIMARY KEY, prompt BLOB);
+CREATE TABLE records (at INTEGER PRIMARY KEY, record BLOB);
 CREATE TABLE ids (key BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE keys (key TEXT PRIMARY KEY, at INTEGER) WITHOUT ROWID;
 CREATE TABLE questions (key BLOB PRIMARY KEY, at INTEGER, id TEXT) WITHOUT ROWID;
+CREATE TABLE alike (key BLOB PRIMARY KEY, prompts INTEGER) WITHOUT ROWID;
 CREATE TABLE queues (key BLOB PRIMARY KEY, prompts INTEGER) WITHOUT ROWID;
 """
+_COUNT = (
+    "INSERT INTO {} VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET prompts = prompts + 1 RETURNING prompts"
+)
 
 
 class Intake:
-    """The prompts of a batch, in files that vanish with the process; memory stays small."""
+    """The prompts of a batch and what became of them, in a file that vanishes with the process."""
 
     def __init__(self, given: Iterable[Any]) -> None:
         self.count = 0
         self.invalid = 0
         self.duplicates = 0
         self.expecting = 0
-        self._digest = sha256()
-        self._spool = tempfile.TemporaryFile(prefix="chatbase-batch-")  # noqa: SIM115 - closed by close()
-        self._index = sqlite3.connect("")  # an empty name: a file on disk that nobody else sees
-        self._index.executescript(_TABLES)
+        with _on_local_disk(), tempfile.NamedTemporaryFile(prefix="chatbase-batch-") as file:
+            self._database = sqlite3.connect(file.name, check_same_thread=False)
+            self._database.executescript(_TABLES)
         try:
             for value in given:
                 self._take(read_prompt(self.count, value))
@@ -253,78 +250,110 @@ class Intake:
             self.close()
             raise
 
-    @property
-    def digest(self) -> str:
-        """The checksum of all that is asked."""
-        return self._digest.hexdigest()
-
     def __iter__(self) -> Iterator[Prompt]:
-        """Iterate over the prompts, in the order of the input; one pass at a time."""
-        self._spool.seek(0)
-        for line in self._spool:
-            yield Prompt.from_json(json.loads(line))
+        """Iterate over the prompts, in the order of the input."""
+        for (prompt,) in self._database.execute("SELECT prompt FROM prompts ORDER BY at"):
+            yield msgspec.json.decode(prompt, type=Prompt)
+
+    def place_of(self, key: str) -> int | None:
+        """Return the place of the prompt with a key."""
+        found = self._first("SELECT at FROM keys WHERE key = ?", key)
+        return None if found is None else int(found)
 
     def first_like(self, prompt: Prompt) -> tuple[int, str]:
         """Return the place and the id of the first prompt with the same question; often its own."""
         if (question := prompt.question) is None:
             return prompt.index, prompt.id
-        query = "SELECT at, id FROM questions WHERE key = ?"
-        at, first_id = self._index.execute(query, (_key(question),)).fetchone()
-        return int(at), str(first_id)
+        found = self._execute("SELECT at, id FROM questions WHERE key = ?", _digest(question)).fetchone()
+        return int(found[0]), str(found[1])
 
     def shares_queue(self, prompt: Prompt) -> bool:
         """Say whether other prompts must not be on their way at the same time as this one."""
         if (queue := prompt.queue) is None:
             return False
-        found = self._index.execute("SELECT prompts FROM queues WHERE key = ?", (_key(queue),)).fetchone()
-        return bool(found and found[0] > 1)
+        return (self._first("SELECT prompts FROM queues WHERE key = ?", _digest(queue)) or 0) > 1
 
     @property
     def has_queues(self) -> bool:
         """Whether any prompts share a queue."""
-        return self._index.execute("SELECT 1 FROM queues WHERE prompts > 1 LIMIT 1").fetchone() is not None
+        return self._first("SELECT 1 FROM queues WHERE prompts > 1 LIMIT 1") is not None
+
+    def keep(self, index: int, record: PromptRecord) -> None:
+        """Keep what became of a prompt."""
+        self._execute("INSERT OR REPLACE INTO records VALUES (?, ?)", index, msgspec.json.encode(record))
+
+    def kept(self, index: int) -> PromptRecord:
+        """Return what :meth:`keep` took last."""
+        found = self._first("SELECT record FROM records WHERE at = ?", index)
+        return msgspec.json.decode(found, type=PromptRecord)
 
     def close(self) -> None:
-        """Remove the files."""
-        self._spool.close()
-        self._index.close()
+        """Remove the file."""
+        self._database.close()
 
     def __enter__(self) -> Self:
-        """Return the intake, whose files are removed at the end of the block."""
+        """Return the intake, whose file is removed at the end of the block."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Remove the files."""
+        """Remove the file."""
         self.close()
 
     def _take(self, prompt: Prompt) -> None:
-        self._refuse_known_id(prompt)
-        self._spool.write(json.dumps(prompt.as_json(), default=str).encode() + b"\n")
-        self._digest.update(_key(prompt.identity))
-        self.count += 1
-        self.expecting += bool(prompt.expect)
-        if prompt.problem is not None:
-            self.invalid += 1
-            return
-        if prompt.question is not None:
-            row = (_key(prompt.question), prompt.index, prompt.id)
-            self.duplicates += not self._add("INSERT OR IGNORE INTO questions VALUES (?, ?, ?)", row)
-        if prompt.queue is not None:
-            self._index.execute(
-                "INSERT INTO queues VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET prompts = prompts + 1",
-                (_key(prompt.queue),),
-            )
-
-    def _refuse_known_id(self, prompt: Prompt) -> None:
-        if not self._add("INSERT OR IGNORE INTO ids VALUES (?)", (_key(prompt.id),)):
+        if not self._adds("INSERT OR IGNORE INTO ids VALUES (?)", _digest(prompt.id)):
             raise ChatbaseInputError(
                 f"Two prompts have the id {prompt.id[:100]!r}; the second is number {prompt.index + 1}. "
                 "Answers could not be told apart. Nothing was sent."
             )
+        prompt = self._keyed(prompt)
+        try:
+            data = msgspec.json.encode(prompt, enc_hook=str)
+        except (TypeError, ValueError, RecursionError) as error:
+            why = f"its metadata cannot be written as JSON: {error}"
+            prompt = msgspec.structs.replace(prompt, metadata={}, problem=prompt.problem or why)
+            data = msgspec.json.encode(prompt)
+        self._execute("INSERT INTO prompts VALUES (?, ?)", prompt.index, data)
+        self._execute("INSERT INTO keys VALUES (?, ?)", prompt.key, prompt.index)
+        self.count += 1
+        self.expecting += bool(prompt.expect)
+        self.invalid += prompt.problem is not None
+        if prompt.problem is None and prompt.queue is not None:
+            self._first(_COUNT.format("queues"), _digest(prompt.queue))
+        if prompt.question is not None:
+            row = (_digest(prompt.question), prompt.index, prompt.id)
+            self.duplicates += not self._adds("INSERT OR IGNORE INTO questions VALUES (?, ?, ?)", *row)
 
-    def _add(self, statement: str, row: tuple[Any, ...]) -> bool:
-        return self._index.execute(statement, row).rowcount == 1
+    def _keyed(self, prompt: Prompt) -> Prompt:
+        """Give a prompt its key; where the user gave no ids, equal ones are counted."""
+        given_id = prompt.id if prompt.has_id else None
+        where = prompt.conversation_id, prompt.user_id
+        parts = [given_id, prompt.message, *where, prompt.problem is None]
+        alike = None if prompt.has_id else self._first(_COUNT.format("alike"), _digest(parts))
+        return msgspec.structs.replace(prompt, key=_digest([*parts, alike]).hex())
+
+    def _first(self, statement: str, *row: Any) -> Any:
+        found = self._execute(statement, *row).fetchone()
+        return None if found is None else found[0]
+
+    def _adds(self, statement: str, *row: Any) -> bool:
+        return self._execute(statement, *row).rowcount == 1
+
+    def _execute(self, statement: str, *row: Any) -> sqlite3.Cursor:
+        with _on_local_disk():
+            return self._database.execute(statement, row)
 
 
-def _key(value: Any) -> bytes:
+@contextmanager
+def _on_local_disk() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise ChatbaseStorageError(
+            f"The temporary directory of the worker cannot be written: {error}. The prompts are kept there "
+            "while they are asked. Make room in it, or set TMPDIR to a directory that can be written, and "
+            "run the task again; it goes on from what is answered."
+        ) from error
+
+
+def _digest(value: Any) -> bytes:
     return sha256(json.dumps(value, default=str).encode()).digest()[:16]

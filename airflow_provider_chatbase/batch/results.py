@@ -6,22 +6,22 @@ import heapq
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from msgspec.structs import replace
+
 from airflow_provider_chatbase.batch.checkpoint import Checkpoint
-from airflow_provider_chatbase.batch.errors import (
-    ChatbaseBatchError,
-    ChatbaseBatchLimitError,
-    ChatbaseExpectationsError,
-)
 from airflow_provider_chatbase.batch.expectations import AnswerSchema
 from airflow_provider_chatbase.batch.outcome import (
     FAILURES,
     INVALID_OUTPUT,
     LIMITS,
+    ChatbaseBatchError,
+    ChatbaseBatchLimitError,
+    ChatbaseExpectationsError,
     Outcome,
     PromptRecord,
     StopReason,
@@ -76,9 +76,8 @@ def judge(prompt: Prompt, record: PromptRecord, schema: AnswerSchema | None) -> 
         parsed, problem = schema.read(record.text or "")
         record = replace(record, parsed=parsed)
         if problem is not None:
-            record = replace(
-                record, outcome=Outcome.INVALID_OUTPUT, error_code=INVALID_OUTPUT, error_message=problem
-            )
+            wrong = {"outcome": Outcome.INVALID_OUTPUT, "error_code": INVALID_OUTPUT}
+            record = replace(record, **wrong, error_message=problem)
     if not prompt.expect:
         return record
     if record.outcome in (Outcome.ANSWERED, Outcome.INVALID_OUTPUT):
@@ -118,21 +117,21 @@ def row_of(prompt: Prompt, record: PromptRecord, columns: Iterable[str]) -> Mapp
     return {name: values[name] if name in values else getattr(record, name) for name in columns}
 
 
+@dataclass(slots=True)
 class Tally:
     """Counts what became of the prompts."""
 
-    def __init__(self) -> None:
-        self.outcomes: Counter[Outcome] = Counter()
-        self.error_codes: Counter[str] = Counter()
-        self.credits = Decimal(0)
-        self.priced = 0
-        self.credits_unknown = 0
-        self.recovered = 0
-        self.cached = 0
-        self.duplicates = 0
-        self.checked = 0
-        self.passed = 0
-        self._worst: list[tuple[int, int, str, tuple[str, ...]]] = []
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    error_codes: Counter[str] = field(default_factory=Counter)
+    credits: Decimal = Decimal(0)
+    priced: int = 0
+    credits_unknown: int = 0
+    recovered: int = 0
+    cached: int = 0
+    duplicates: int = 0
+    checked: int = 0
+    passed: int = 0
+    _worst: list[tuple[int, int, str, tuple[str, ...]]] = field(default_factory=list)
 
     @property
     def items(self) -> int:
@@ -220,11 +219,6 @@ def write_results(
     for other in others.intersection(directory.names()):
         directory.remove(other)
     return tally
-
-
-def write_manifest(directory: Directory, manifest: dict[str, Any]) -> None:
-    """Write the manifest; from now on the results count."""
-    directory.write_json(MANIFEST, manifest)
 
 
 def report_other_run(directory: Directory, run: str) -> None:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
-from airflow_provider_chatbase.batch.budget import Progress
 from airflow_provider_chatbase.batch.checkpoint import Sent
 from airflow_provider_chatbase.batch.outcome import (
     IN_FLIGHT,
@@ -26,10 +26,13 @@ from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.question import Question, tag_of
-from airflow_provider_chatbase.client.request import Steps
 from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_in
+from airflow_provider_chatbase.files.formats import sound_text
 
 _ASKS = ("chatWithAgent", "chat")
+
+MOST_CREDITS = 1e9
+"""What says that it cost more does not say what it cost."""
 
 
 class NotSentError(Exception):
@@ -40,7 +43,7 @@ class InDoubtError(NotSentError):
     """A prompt that did not go, because it is uncertain whether the output is still this run's."""
 
 
-class StopSendingError(Exception):
+class StopSendingError(NotSentError):
     """A refusal that holds for every prompt; this one was not answered."""
 
     def __init__(self, reason: StopReason, error: ChatbaseError) -> None:
@@ -53,33 +56,29 @@ class StopSendingError(Exception):
 class Delivery:
     """What happens to a prompt on its way."""
 
-    sender: Sender
-    fate_unknown: bool = False
-    sent_at: float | None = None  # when it last went out, in seconds since the epoch
+    gate: Callable[[], None]  # raises what keeps it from being sent
+    fate_unknown: bool
+    sent_at: float | None  # when it last went out, in seconds since the epoch
     attempts: int = 0
     first_sent: float | None = None  # on a clock that only goes forward
 
     def goes_out(self) -> None:
-        """Take note that it goes out, unless no more are to be sent."""
-        if not self.sender.may_send():
-            raise NotSentError
-        if not self.sender.lock_held():
-            raise InDoubtError
+        """Take note that it goes out: it does only when it is known not to have arrived before."""
+        self.gate()
         self.attempts += 1
         self.sent_at = time.time()
-        self.sender.progress.repeats += self.attempts > 1
-        if self.first_sent is None:
-            self.first_sent = time.monotonic()
+        self.fate_unknown = False
+        self.first_sent = self.first_sent or time.monotonic()
 
     def answered(self, answer: Answer) -> PromptRecord:
         """Return what became of it, when it was answered."""
         return self._record(
             Outcome.ANSWERED,
-            text=answer.text,
-            conversation_id=answer.conversation_id,
-            message_id=answer.message_id,
-            user_message_id=answer.user_message_id,
-            credits=answer.credits,
+            text=_text(answer.text),
+            conversation_id=_text(answer.conversation_id),
+            message_id=_text(answer.message_id),
+            user_message_id=_text(answer.user_message_id),
+            credits=_credits(answer.credits),
             recovered=answer.recovered,
             final=True,
         )
@@ -89,16 +88,27 @@ class Delivery:
         outcome = outcome_of(error, fate_unknown=self.fate_unknown)
         return self._record(
             outcome,
-            text=getattr(error, "text", None) or None,
-            error_code=code_of(error),
-            error_message=str(error),
-            conversation_id=getattr(error, "conversation_id", None),
+            text=_text(getattr(error, "text", None) or None),
+            error_code=_text(code_of(error)),
+            error_message=_text(error),
+            conversation_id=_text(getattr(error, "conversation_id", None)),
             final=outcome == Outcome.FAILED and error.permanent,
         )
 
     def _record(self, outcome: Outcome, **known: Any) -> PromptRecord:
         seconds = 0.0 if self.first_sent is None else round(time.monotonic() - self.first_sent, 3)
         return PromptRecord(outcome, seconds=seconds, attempts=self.attempts, sent_at=self.sent_at, **known)
+
+
+def _text(value: Any) -> str | None:
+    """Return what Chatbase said as text that can be written, whatever it is."""
+    return None if value is None else sound_text(str(value))
+
+
+def _credits(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return None
+    return value if 0 <= value <= MOST_CREDITS else None
 
 
 _delivery: ContextVar[Delivery] = ContextVar("delivery")
@@ -118,9 +128,6 @@ class Sender:
     agent_id: str
     key: str  # what makes the batch this one; part of each prompt's tag
     settings: BatchSettings
-    progress: Progress
-    may_send: Callable[[], bool]
-    lock_held: Callable[[], bool]
 
     def question(self, prompt: Prompt, sent_before: Sent | None) -> Question:
         """Put a prompt into the client's terms."""
@@ -129,19 +136,20 @@ class Sender:
             message=prompt.message,
             conversation_id=prompt.conversation_id,
             user_id=prompt.user_id if self.client.api.keeps_messages else None,
-            tag=tag_of(self.key, prompt.index, prompt.id, prompt.message),
+            tag=tag_of(self.key, prompt.key),
             earlier_try_began=None if sent_before is None else sent_before.since,
         )
 
-    async def send(self, question: Question, sent_before: Sent | None) -> PromptRecord:
+    async def send(
+        self, question: Question, sent_before: Sent | None, gate: Callable[[], None]
+    ) -> PromptRecord:
         """Send a prompt, or look for it where an earlier process may have sent it."""
         if sent_before is not None and not self.may_resolve:
             return _given_up(sent_before)
-        delivery = Delivery(self, sent_before is not None, sent_before and sent_before.last)
+        delivery = Delivery(gate, sent_before is not None, sent_before and sent_before.last)
         _delivery.set(delivery)
         try:
-            steps = ask(self.client.api, question, self._rules(sent_before))
-            answer = await self.client.run(_watched(steps, delivery))
+            answer = await self.client.run(ask(self.client.api, question, self._rules(sent_before)))
         except ChatbaseError as error:
             reason = stop_reason(error)
             if reason is not None and not delivery.fate_unknown:
@@ -176,26 +184,6 @@ class Sender:
             patience_after_timeout=self.settings.patience_after_timeout,
             patience_at_first=max(0.0, sent_before.last + patience - time.time()) if sent_before else None,
         )
-
-
-def _watched(steps: Steps[Answer], delivery: Delivery) -> Steps[Answer]:
-    """Pass steps on, and take note whether the fate of the prompt is known."""
-    try:
-        step = next(steps)
-        while True:
-            asks = isinstance(step, Request) and step.operation in _ASKS
-            if asks:  # it is sent only when the one before is known not to have arrived
-                delivery.fate_unknown = False
-            try:
-                result = yield step
-            except ChatbaseError as error:
-                delivery.fate_unknown = error.ambiguous if asks else delivery.fate_unknown
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as end:
-        answer: Answer = end.value
-        return answer
 
 
 def _given_up(sent_before: Sent) -> PromptRecord:

@@ -1,14 +1,17 @@
-"""How a batch is to run."""
+"""How a batch is to run, whether one more prompt may be sent, and how far it is. Pure."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 from typing import Any
 
+from airflow_provider_chatbase.batch.outcome import StopReason
 from airflow_provider_chatbase.client.asking import (
     ON_AMBIGUOUS,
     PATIENCE,
@@ -46,76 +49,172 @@ class BatchSettings:
     lock_times: LockTimes = field(default_factory=LockTimes)
 
 
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "on_ambiguous": ON_AMBIGUOUS,
+    "file_format": FORMATS,
+    "compression": tuple(SUFFIX),
+}
+_RANGES: dict[str, tuple[Callable[[str], Any], int, float, str]] = {
+    "concurrency": (int, 1, float("inf"), "a whole number from 1"),
+    "max_items": (int, 0, float("inf"), "a whole number from 0"),
+    "max_credits": (Decimal, 0, 10**12, "a number from 0"),
+    # Read as it is written: 0.07 of 100 is 7, not a little more.
+    "max_failure_rate": (Fraction, 0, 1, "a number from 0 to 1"),
+    "min_pass_rate": (Fraction, 0, 1, "a number from 0 to 1"),
+    "cache_ttl": (lambda text: timedelta(seconds=float(text)), 0, 10**9, "a timedelta or seconds from 0"),
+}
+"""How each number is read, its bounds, and what it is in words."""
+
+
 def read_settings(**given: Any) -> BatchSettings:
     """Check a user's arguments."""
-    return BatchSettings(
-        **{name: _CHECKS[name](name, value) if name in _CHECKS else value for name, value in given.items()}
-    )
+    return BatchSettings(**{name: _checked(name, value) for name, value in given.items()})
 
 
-def _one_of(*known: Any) -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> Any:
-        if value not in known:
-            raise _wrong(name, value, f"one of {', '.join(map(str, known))}")
+def _checked(name: str, value: Any) -> Any:
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise _wrong(name, value, f"one of {', '.join(map(str, _CHOICES[name]))}")
+    if name not in _RANGES or (value is None and name != "concurrency"):
         return value
-
-    return check
-
-
-def _whole(least: int) -> Callable[[str, Any], int]:
-    def check(name: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise _wrong(name, value, f"a whole number from {least}")
-        return value
-
-    return check
-
-
-def _optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _credits(name: str, value: Any) -> Decimal:
+    read, least, most, wanted = _RANGES[name]
     try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if isinstance(value, bool) or not number.is_finite() or number < 0:
-        raise _wrong(name, value, "a number from 0")
+        number = read(str(value.total_seconds() if isinstance(value, timedelta) else value))
+        fits = least <= (number.total_seconds() if isinstance(number, timedelta) else number) <= most
+    except (ValueError, ArithmeticError):
+        fits = False
+    if not fits:
+        raise _wrong(name, value, wanted)
     return number
-
-
-def _share(name: str, value: Any) -> Fraction:
-    """Read a share exactly as it is written: 0.07 of 100 is 7, not a little more."""
-    try:
-        share = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        share = Fraction(-1)
-    if isinstance(value, bool) or not 0 <= share <= 1:
-        raise _wrong(name, value, "a number from 0 to 1")
-    return share
-
-
-def _duration(name: str, value: Any) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise _wrong(name, value, "a timedelta or a number of seconds from 0")
-    return timedelta(seconds=value)
 
 
 def _wrong(name: str, value: Any, wanted: str) -> ChatbaseInputError:
     return ChatbaseInputError(f"{name} must be {wanted}, not {value!r}. Nothing was sent.")
 
 
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "concurrency": _whole(1),
-    "on_ambiguous": _one_of(*ON_AMBIGUOUS),
-    "max_items": _optional(_whole(0)),
-    "max_credits": _optional(_credits),
-    "max_failure_rate": _optional(_share),
-    "min_pass_rate": _optional(_share),
-    "cache_ttl": _optional(_duration),
-    "file_format": _one_of(*FORMATS),
-    "compression": _one_of(*SUFFIX),
-}
+class Admission(Enum):
+    """The answer to a prompt that wants to be sent."""
+
+    GO = "go"
+    WAIT = "wait"
+    """Until the cost of one on its way is known."""
+    STOP = "stop"
+
+
+class Budget:
+    """
+    Keeps count of prompts and credits.
+
+    A prompt on its way counts with the average cost of those before it, and so does an answer whose cost is
+    not known. So the limit is passed by no more than the last answers cost above the average.
+    """
+
+    def __init__(
+        self,
+        max_items: int | None = None,
+        max_credits: Decimal | None = None,
+        items: int = 0,
+        spent: Decimal = Decimal(0),
+        priced: int = 0,
+    ) -> None:
+        self._max_items = max_items
+        self._max_credits = max_credits
+        self._items = items
+        self._on_way = 0
+        self._priced = priced
+        self._unpriced = 0
+        self.spent = spent
+
+    @property
+    def average(self) -> Decimal | None:
+        """What an answer costs on average; ``None`` before the first."""
+        return self.spent / self._priced if self._priced else None
+
+    @property
+    def estimate(self) -> Decimal:
+        """What is spent, with the average for what is not known."""
+        return self.spent + self._unpriced * (self.average or Decimal(1))
+
+    def admit(self, *, again: bool = False) -> Admission:
+        """Say whether a prompt may go."""
+        if not again and self._max_items is not None and self._items >= self._max_items:
+            return Admission.STOP
+        if self._max_credits is None:
+            return Admission.GO
+        if self.estimate >= self._max_credits:
+            return Admission.STOP
+        if self.average is None:  # the first answer tells what one costs
+            return Admission.WAIT if self._on_way else Admission.GO
+        if self.estimate + (self._on_way + 1) * self.average <= self._max_credits:
+            return Admission.GO
+        return Admission.WAIT if self._on_way else Admission.STOP
+
+    def stop_reason(self) -> StopReason:
+        """Return which limit stopped a prompt."""
+        reached = self._max_items is not None and self._items >= self._max_items
+        return StopReason.MAX_ITEMS if reached else StopReason.MAX_CREDITS
+
+    def begin(self, *, again: bool = False) -> None:
+        """Take note of a prompt that goes."""
+        self._items += not again
+        self._on_way += 1
+
+    def end(self, cost: float | None, *, charged: bool) -> None:
+        """Take note of how it ended."""
+        self._on_way -= 1
+        if cost is not None:
+            self.spent += Decimal(str(cost))
+            self._priced += cost > 0
+        elif charged:
+            self._unpriced += 1
+
+    def withdraw(self, *, again: bool = False) -> None:
+        """Take note that a prompt did not go after all."""
+        self._on_way -= 1
+        self._items -= not again
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts what is done, for the log: numbers only."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    credits: Decimal = Decimal(0)
+    repeats: int = 0  # how often a prompt had to be sent again, mostly since it was refused for a moment
+    clock: Callable[[], float] = time.monotonic
+    _began: float = field(init=False)
+    _done_before: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+        self._done_before = self.done
+
+    @property
+    def line(self) -> str:
+        """What to log."""
+        rate = self._rate()
+        left = f"about {_duration((self.total - self.done) / rate)} left" if rate else "time left unknown"
+        return (
+            f"{self.done:,} of {self.total:,} prompts done, {self.failed:,} failed, {self.repeats:,} "
+            f"repeats; {rate:.1f} a second, {_plain(self.credits)} credits, {left}."
+        )
+
+    def _rate(self) -> float:
+        seconds = self.clock() - self._began
+        return (self.done - self._done_before) / seconds if seconds > 0 else 0.0
+
+
+def _plain(credits_: Decimal) -> str:
+    text = f"{credits_:,.2f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

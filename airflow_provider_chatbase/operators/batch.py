@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 XCOM_BYTES = 2000
 """The most that goes into XCom, whatever the input."""
 
+SETTINGS = (
+    *("concurrency", "on_ambiguous", "max_items", "max_credits", "max_failure_rate", "min_pass_rate"),
+    *("cache_ttl", "file_format", "compression", "fail_fast", "dedupe", "json_schema"),
+)
+"""Arguments that say how the batch is to run."""
+
 _LEFT_OUT_FIRST = ("error_codes", "expectations", "manifest_path", "files")
 
 
@@ -161,14 +167,9 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         from airflow_provider_chatbase.files.directory import MANIFEST
 
         report = batch.ask_all(self._given())
-        result = _bounded(
-            {
-                **report.manifest,
-                "output_path": batch.output.url,
-                "manifest_path": f"{batch.output.url}/{MANIFEST}",
-            }
-        )
-        self.log.info("%s: %s", batch.output.url, result)
+        url = batch.output.url
+        result = _bounded({**report.manifest, "output_path": url, "manifest_path": f"{url}/{MANIFEST}"})
+        self.log.info("%s: %s", url, result)
         if report.error is not None:
             raise report.error
         verdict(report.tally, report.stopped, batch.settings, fail_at_limit=self.on_limit == "fail")
@@ -179,19 +180,9 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         from airflow_provider_chatbase.batch.settings import read_settings
         from airflow_provider_chatbase.files.directory import open_directory
 
-        settings = read_settings(
-            concurrency=self.concurrency,
-            on_ambiguous=self.on_ambiguous,
-            max_items=self.max_items,
-            max_credits=self.max_credits,
-            max_failure_rate=self.max_failure_rate,
-            min_pass_rate=self.min_pass_rate,
-            cache_ttl=self.cache_ttl,
-            file_format=self.file_format,
-            compression=self.compression,
-            fail_fast=self.fail_fast,
-            dedupe=self.dedupe,
-            json_schema=self.json_schema,
+        settings = read_settings(**{name: getattr(self, name) for name in SETTINGS})
+        cache = self.cache_path and open_directory(
+            self.cache_path, self.storage_conn_id, argument="cache_path"
         )
         return Batch(
             connection=hook.connection.settings,
@@ -199,9 +190,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
             run=str(task_identity(context) or ""),
             output=open_directory(self.output_path, self.storage_conn_id),
             settings=settings,
-            cache=open_directory(self.cache_path, self.storage_conn_id, argument="cache_path")
-            if self.cache_path
-            else None,
+            cache=cache or None,
         )
 
     def _given(self) -> Iterable[Any]:

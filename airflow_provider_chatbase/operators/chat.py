@@ -55,21 +55,12 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
-    template_fields: Sequence[str] = (
-        *ChatbaseOperator.template_fields,
-        "message",
-        "conversation_id",
-        "user_id",
-        "history",
-        "model",
-        "temperature",
-        "stream",
-        "max_tool_rounds",
-        "max_history_messages",
-        "max_history_chars",
-    )
     flags = ("stream",)
     numbers = ("temperature", "max_tool_rounds", "max_history_messages", "max_history_chars")
+    template_fields: Sequence[str] = (
+        *ChatbaseOperator.template_fields,
+        *("message", "conversation_id", "user_id", "history", "model", *flags, *numbers),
+    )
 
     def __init__(
         self,
@@ -141,7 +132,7 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
             model=self.model or None,
             temperature=self.temperature,
             stream=self.stream,
-            on_text=_Progress(self.log.info) if self.stream else None,
+            on_text=_reporter(self.log.info) if self.stream else None,
             tag=self._tag(hook, context),
             earlier_try_began=earlier_try_began(context),
         )
@@ -163,16 +154,15 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         return tag_of(*identity, hook.agent_or_default(self.agent_id), self.message)
 
 
-class _Progress:
-    """Reports now and then how much of an answer has come; never what it says."""
+def _reporter(report: Callable[..., None]) -> Callable[[str], None]:
+    """Report now and then how much of an answer has come; never what it says."""
+    chars, reported = 0, time.monotonic()
 
-    def __init__(self, report: Callable[..., None]) -> None:
-        self._report = report
-        self._chars = 0
-        self._reported = time.monotonic()
+    def take(text: str) -> None:
+        nonlocal chars, reported
+        chars += len(text)
+        if time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
+            report("%d characters of the answer so far.", chars)
 
-    def __call__(self, text: str) -> None:
-        self._chars += len(text)
-        if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
-            self._reported = time.monotonic()
-            self._report("%d characters of the answer so far.", self._chars)
+    return take

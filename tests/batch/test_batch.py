@@ -90,16 +90,38 @@ def test_finished_prompts_are_not_sent_again(simulator: Simulator, output: Direc
     assert again.manifest["outcomes"]["answered"] == 20
 
 
-@pytest.mark.parametrize("change", ["run", "input", "agent"])
-def test_another_run_input_or_agent_starts_anew(simulator: Simulator, output: Directory, change: str):
+@pytest.mark.parametrize("change", ["run", "agent"])
+def test_another_run_or_agent_starts_anew(simulator: Simulator, output: Directory, change: str):
     new_batch(simulator, output).ask_all(questions(5))
     if change == "agent":
         simulator.store.agents[simulator.agent_id].fields["instructions"] = "Be brief."
     run = "run-2" if change == "run" else "run-1"
-    given = questions(6) if change == "input" else questions(5)
-    new_batch(simulator, output, run=run).ask_all(given)
-    assert simulator.prompts_charged == 5 + len(given)
+    new_batch(simulator, output, run=run).ask_all(questions(5))
+    assert simulator.prompts_charged == 10
     assert len(output.names("_checkpoint")) == 1  # that of the finished run is gone with its results
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_of_a_changed_input_only_what_is_new_is_sent(simulator: Simulator, output: Directory, named: bool):
+    given: list[Any] = ["a", "b", "b", {"message": "a", "user_id": "u"}]
+    if named:
+        given = [{"id": f"q{n}", "message": f"[sim:answer] reply {n}"} for n in range(4)]
+    new_batch(simulator, output).ask_all(given)
+    changed = ["new", *given[::-1]] if not named else [{"id": "new", "message": "new"}, *given[::-1]]
+    report = new_batch(simulator, output).ask_all(changed)
+    assert report.tally.outcomes["answered"] == 5
+    assert simulator.prompts_charged == 5
+    if named:
+        assert [row["text"] for row in rows_of(output)][1:] == [f"reply {n}" for n in (3, 2, 1, 0)]
+
+
+def test_what_is_not_asked_any_more_was_paid_for(simulator: Simulator, output: Directory):
+    new_batch(simulator, output, max_items=3, max_credits=3).ask_all(questions(3))
+    report = new_batch(simulator, output, max_items=3).ask_all(["another"])
+    assert report.stopped is StopReason.MAX_ITEMS
+    report = new_batch(simulator, output, max_credits=3).ask_all(["another"])
+    assert report.stopped is StopReason.MAX_CREDITS
+    assert simulator.prompts_charged == 3
 
 
 def test_what_is_not_asked_does_not_count_as_changed(simulator: Simulator, output: Directory):
@@ -581,7 +603,7 @@ def test_results_are_whole_or_absent(
 ):
     new_batch(simulator, output).ask_all(questions(3))
     monkeypatch.setattr(
-        "airflow_provider_chatbase.batch.batch.write_manifest",
+        "airflow_provider_chatbase.batch.batch.Batch._conclude",
         lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
     )
     with pytest.raises(KeyboardInterrupt):

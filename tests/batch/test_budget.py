@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from airflow_provider_chatbase.batch.budget import Admission, Budget
 from airflow_provider_chatbase.batch.outcome import StopReason
+from airflow_provider_chatbase.batch.settings import Admission, Budget
 
 
 def _spend(budget: Budget, cost: float | None) -> None:

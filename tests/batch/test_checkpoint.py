@@ -10,8 +10,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_chatbase.batch import checkpoint as checkpoint_module
-from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Journal, SegmentLog, Sent, encode
+from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Journal, Line, SegmentLog, Sent, encode
 from airflow_provider_chatbase.batch.outcome import Outcome, PromptRecord
+from airflow_provider_chatbase.batch.prompts import Intake
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Simulator
 from tests.batch.conftest import new_batch, questions, rows_of, storage_of
@@ -32,27 +33,36 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, memory: Directory) -
     return storage_of(tmp_path / "out") if request.param == "local" else memory
 
 
-def _answered(text: str, cost: float = 1) -> dict[str, object]:
-    return PromptRecord(Outcome.ANSWERED, text=text, credits=cost, final=True).as_json()
+def _key(n: int) -> str:
+    with Intake(questions(n + 1)) as intake:
+        return list(intake)[n].key
+
+
+def _line(n: int, **said: object) -> Line:
+    return Line(_key(n), **said)
+
+
+def _answered(text: str, cost: float = 1) -> PromptRecord:
+    return PromptRecord(Outcome.ANSWERED, text=text, credits=cost, final=True)
 
 
 def _opened(storage: Directory, count: int = 5) -> tuple[SegmentLog, Checkpoint]:
     segments = SegmentLog(storage, FOLDER)
-    return segments, Checkpoint(segments, count)
+    return segments, Checkpoint(segments, Intake(questions(count)))
 
 
 def test_what_was_written_is_known_to_the_next_process(storage: Directory):
     segments, _ = _opened(storage)
-    segments.append(encode({"i": 0, "sent": 5.0, "since": 5.0}) + encode({"i": 1, "sent": 6.0, "since": 6.0}))
-    segments.append(encode({"i": 0, "item": _answered("zero", 2.5)}))
-    segments.append(encode({"i": 2, "sent": 7.0, "since": 7.0}) + encode({"i": 2, "unsent": True}))
+    segments.append(encode(_line(0, sent=5.0, since=5.0)) + encode(_line(1, sent=6.0, since=6.0)))
+    segments.append(encode(_line(0, item=_answered("zero", 2.5))))
+    segments.append(encode(_line(2, sent=7.0, since=7.0)) + encode(_line(2, unsent=True)))
     _, later = _opened(storage)
     assert [later.is_final(n) for n in range(3)] == [True, False, False]
     assert [later.in_flight(n) for n in range(3)] == [None, Sent(6.0, 6.0), None]
     assert later.record(0).text == "zero"
     assert later.record(1).outcome == Outcome.AMBIGUOUS
     assert later.record(2).outcome == Outcome.NOT_SENT
-    assert later.spent() == (2.5, 1)
+    assert (later.spent, later.priced) == (2.5, 1)
     assert (later.sent_count(), later.resumed) == (2, 1)
 
 
@@ -60,9 +70,9 @@ def test_a_full_segment_becomes_one_file(storage: Directory, monkeypatch: pytest
     monkeypatch.setattr(checkpoint_module, "SEGMENT_BYTES", 1000)
     segments, checkpoint = _opened(storage, 50)
     for n in range(50):
-        place = segments.append(encode({"i": n, "item": _answered(f"text {n}")}))
-        checkpoint.note({"i": n, "item": _answered(f"text {n}")}, place)
-    checkpoint.finish()
+        segments.append(encode(_line(n, item=_answered(f"text {n}"))))
+        checkpoint.note(n, _line(n, item=_answered(f"text {n}")))
+    segments.finish_segment()
     names = storage.names(FOLDER)
     assert 5 < len(names) < 26
     assert not [name for name in names if "-" in name]
@@ -72,25 +82,25 @@ def test_a_full_segment_becomes_one_file(storage: Directory, monkeypatch: pytest
 
 
 def test_parts_whose_segment_was_made_do_not_count_twice(memory: Directory):
-    memory.write(f"{FOLDER}/000001-0000.jsonl", encode({"i": 0, "item": _answered("part")}))
-    memory.write(f"{FOLDER}/000001.jsonl", encode({"i": 0, "item": _answered("whole")}))
-    memory.write(f"{FOLDER}/000002-0000.jsonl", encode({"i": 1, "item": _answered("one")}))
+    memory.write(f"{FOLDER}/000001-0000.jsonl", encode(_line(0, item=_answered("part"))))
+    memory.write(f"{FOLDER}/000001.jsonl", encode(_line(0, item=_answered("whole"))))
+    memory.write(f"{FOLDER}/000002-0000.jsonl", encode(_line(1, item=_answered("one"))))
     _, checkpoint = _opened(memory)
     assert (checkpoint.record(0).text, checkpoint.record(1).text) == ("whole", "one")
-    assert checkpoint.spent() == (2, 2)
+    assert (checkpoint.spent, checkpoint.priced) == (2, 2)
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])
 def test_a_torn_end_is_passed_over(tmp_path: Path, cut: int):
     storage = storage_of(tmp_path)
-    last = encode({"i": 1, "item": _answered("one")})
-    sent = encode({"i": 0, "sent": 1.0, "since": 1.0}) + encode({"i": 1, "sent": 1.0, "since": 1.0})
-    storage.write(f"{FOLDER}/000001.jsonl", sent + encode({"i": 0, "item": _answered("zero")}) + last[:-cut])
+    last = encode(_line(1, item=_answered("one")))
+    sent = encode(_line(0, sent=1.0, since=1.0)) + encode(_line(1, sent=1.0, since=1.0))
+    storage.write(f"{FOLDER}/000001.jsonl", sent + encode(_line(0, item=_answered("zero"))) + last[:-cut])
     segments, checkpoint = _opened(storage)
     assert not checkpoint.damaged
     assert checkpoint.record(0).text == "zero"
     assert checkpoint.in_flight(1) == Sent(1.0, 1.0)
-    segments.append(encode({"i": 1, "item": _answered("again")}))  # after a torn line, in a file of its own
+    segments.append(encode(_line(1, item=_answered("again"))))  # after a torn line, in a file of its own
     _, later = _opened(storage)
     assert later.record(1).text == "again"
 
@@ -100,7 +110,9 @@ def test_damage_in_the_middle_makes_unknown_prompts_be_looked_for(simulator: Sim
     folder = next(name for name in output.names("_checkpoint") if not name.startswith("_"))
     path = Path(output.path(f"_checkpoint/{folder}/000001.jsonl"))
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(line if b'"i":3,' not in line else b"\x00\x00garbage\n" for line in lines))
+    path.write_bytes(
+        b"".join(line if _key(3).encode() not in line else b"\x00\x00garbage\n" for line in lines)
+    )
     new_batch(simulator, output).ask_all(questions(6))
     rows = rows_of(output)
     assert [row["outcome"] for row in rows] == ["answered"] * 6
@@ -125,7 +137,7 @@ def test_many_wait_for_one_write(storage: Directory, monkeypatch: pytest.MonkeyP
 
     async def write() -> None:
         journal = Journal(segments, checkpoint)
-        await asyncio.gather(*(journal.add({"i": n, "sent": 1.0, "since": 1.0}) for n in range(100)))
+        await asyncio.gather(*(journal.add(n, _line(n, sent=1.0, since=1.0)) for n in range(100)))
         await journal.flush()
 
     asyncio.run(write())

@@ -88,15 +88,18 @@ def test_an_id_twice_is_refused():
         Intake([{"id": "a", "message": "x"}, "y", {"id": "a", "message": "z"}])
 
 
-def test_the_digest_is_of_what_is_asked_only():
-    def digest(*given: Any) -> str:
+def test_the_key_is_of_what_is_asked_only():
+    def keys(*given: Any) -> list[str]:
         with Intake(given) as intake:
-            return intake.digest
+            return [prompt.key for prompt in intake]
 
-    assert digest({"message": "x", "team": 1}) == digest({"message": "x", "team": 2, "contains": "y"})
-    assert digest("x", "y") != digest("y", "x")
-    assert digest("x") != digest({"message": "x", "user_id": "u"})
-    assert digest("x") != digest("x", "x")
+    assert keys({"message": "x", "team": 1}) == keys({"message": "x", "team": 2, "contains": "y"})
+    assert keys("x", "y") == keys("y", "x")[::-1]
+    assert keys("x") != keys({"message": "x", "user_id": "u"})
+    a, b = {"id": 1, "message": "x"}, {"id": 0, "message": "y"}
+    assert keys(a, b) == keys(b, a)[::-1]
+    assert keys("x", "x")[0] == keys("x")[0]
+    assert len(set(keys("x", "x", "x"))) == 3
 
 
 def test_duplicates_and_queues():

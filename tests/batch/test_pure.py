@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import pytest
 
-from airflow_provider_chatbase.batch.budget import Progress
 from airflow_provider_chatbase.batch.expectations import (
     AnswerSchema,
     WrongExpectationError,
@@ -17,7 +16,7 @@ from airflow_provider_chatbase.batch.expectations import (
 )
 from airflow_provider_chatbase.batch.outcome import Outcome, StopReason, outcome_of, stop_reason
 from airflow_provider_chatbase.batch.prompts import Prompt, Unreadable, read_prompt
-from airflow_provider_chatbase.batch.settings import read_settings
+from airflow_provider_chatbase.batch.settings import Progress, read_settings
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 
@@ -56,7 +55,7 @@ def test_what_cannot_be_sent_says_why_and_stops_no_other(given: Any, why: str):
 
 def test_a_prompt_survives_the_disk():
     prompt = read_prompt(2, {"id": "a", "message": "ü\u2028", "expect": {"regex": ["x", "y"]}, "k": [1]})
-    assert Prompt.from_json(json.loads(json.dumps(prompt.as_json()))) == prompt
+    assert msgspec.json.decode(msgspec.json.encode(prompt), type=Prompt) == prompt
 
 
 def test_expectations_name_what_is_not_met():
