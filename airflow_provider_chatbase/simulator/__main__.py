@@ -33,7 +33,8 @@ faults (KIND:OPERATION:PROBABILITY, e.g. 503:*:0.05, reset_after:chatWithAgent:0
 {kinds}
   OPERATION is an operationId such as chatWithAgent or exportConversations; * means any
 
-control while it runs, without a key:
+control while it runs, without a key; on an address that others reach, with the token that is printed
+(-H "Authorization: Bearer TOKEN", or the one of --set control_token=TOKEN):
   curl -X POST URL/_simulator/faults -d '{{"kind": "status", "status": 429, "times": 3, "retry_after": 1}}'
   curl -X DELETE URL/_simulator/faults
   curl URL/_simulator/state
@@ -143,7 +144,12 @@ def _greeting(simulator: Simulator) -> str:
         f"  URL       {simulator.url}\n"
         f"  API key   {simulator.api_key}\n"
         f"  agent id  {simulator.agent_id}\n"
-        f"An Airflow connection to it:\n"
+        + (
+            f"  control   Authorization: Bearer {simulator.control_token}\n"
+            if simulator.control_token
+            else ""
+        )
+        + f"An Airflow connection to it:\n"
         f"  export AIRFLOW_CONN_CHATBASE_DEFAULT='{json.dumps(connection)}'\n"
         f"Open {simulator.url}/ in a browser to try things by hand. Stop with Ctrl+C."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import inspect
 import json
 import logging
@@ -29,6 +30,7 @@ from airflow_provider_chatbase.simulator.exchange import ApiError, ReceivedReque
 from airflow_provider_chatbase.simulator.faults import Fault, damage, faults_from_json, substitute
 from airflow_provider_chatbase.simulator.seed import create_conversations
 from airflow_provider_chatbase.simulator.server import Connection, send_reply
+from airflow_provider_chatbase.simulator.settings import LOOPBACK
 from airflow_provider_chatbase.simulator.world import HANDLERS, Call, Handler, UploadedFile, World
 
 _logger = logging.getLogger(__name__)
@@ -40,8 +42,9 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 class App:
     """The service as an ASGI application: both versions of the API, the control, and pages for people."""
 
-    def __init__(self, world: World, pages: Sequence[Route] = ()) -> None:
+    def __init__(self, world: World, pages: Sequence[Route] = (), control_token: str | None = None) -> None:
         self.world = world
+        self._control_token = control_token
         self.on_request: Callable[[ReceivedRequest], None] | None = None
         self._alone: set[asyncio.Future[ServedReply]] = set()
         nowhere = _Endpoint(self, ())
@@ -170,7 +173,13 @@ class App:
         return routes
 
     async def _control(self, http: Request) -> Response:
-        """Answer a control request, for tests and people in another process; it needs no key."""
+        """Answer a control request, for tests and people in another process; it needs no key of the API."""
+        if not self._may_control(http):
+            message = (
+                "Control requests come from this machine, and not from a page of somebody else. With a token "
+                "(the simulator printed it, or has it as control_token): send it as Authorization: Bearer."
+            )
+            return JSONResponse({"message": message}, 403)
         action = f"{http.method} {http.path_params['action']}"
         if action not in _ACTIONS:
             known = ", ".join(each.replace(" ", " /_simulator/") for each in _ACTIONS)
@@ -179,6 +188,18 @@ class App:
             return JSONResponse(control(self.world, action, json.loads(await http.body() or b"{}")))
         except (ValueError, TypeError, KeyError) as error:
             return JSONResponse({"message": f"{type(error).__name__}: {error}"}, 400)
+
+    def _may_control(self, http: Request) -> bool:
+        headers = http.headers
+        if self._control_token is not None:
+            wanted = f"Bearer {self._control_token}".encode()
+            return hmac.compare_digest(headers.get("authorization", "").encode(), wanted)
+        # A browser on this machine carries the requests of any page, under any name that leads here.
+        return (
+            http.url.hostname in LOOPBACK
+            and headers.get("origin", own := f"http://{headers.get('host')}") == own
+            and headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
+        )
 
 
 class _Endpoint:

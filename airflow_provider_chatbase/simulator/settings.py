@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -15,6 +17,8 @@ class Settings:
     :param host: address to listen on.
     :param port: port to listen on; 0 lets the system choose a free one.
     :param api_key: the key of the ``standard`` plan that is accepted from the start.
+    :param control_token: what a control request must bring as a bearer token; None makes one up where ``host``
+        is not loopback, and asks for none where it is.
     :param agent_id: id of the seeded agent; None makes one up.
     :param seed: decides all made-up data and all chance; equal seed and ``now`` give equal data.
     :param now: epoch time at which the simulator's clock starts; None means the real time.
@@ -74,6 +78,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 0
     api_key: str = "simulator-key"
+    control_token: str | None = None
     agent_id: str | None = None
     seed: int = 7
     now: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from airflow_provider_chatbase.simulator.conversations import ROLE_USER, Convers
 from airflow_provider_chatbase.simulator.exchange import ReceivedRequest
 from airflow_provider_chatbase.simulator.faults import FaultBoard
 from airflow_provider_chatbase.simulator.server import Server
-from airflow_provider_chatbase.simulator.settings import Settings
+from airflow_provider_chatbase.simulator.settings import LOOPBACK, Settings
 from airflow_provider_chatbase.simulator.world import Store, World
 
 T = TypeVar("T")
@@ -38,10 +39,13 @@ class Simulator:
         if settings is not None and switches:
             raise ValueError("Give either settings or switches")
         self.settings = settings or Settings(**switches)
+        self.control_token = self.settings.control_token
+        if self.control_token is None and self.settings.host not in LOOPBACK:
+            self.control_token = secrets.token_urlsafe(16)
         self._world = World(self.settings)
         self.agent_id = seed.seed_world(self._world).id
         page = PlaygroundPage(is_real=False, agent_id=self.agent_id, api_key=self.settings.api_key)
-        self.app = App(self._world, routes(page))
+        self.app = App(self._world, routes(page), self.control_token)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = asyncio.Event()
@@ -81,6 +85,11 @@ class Simulator:
     def url(self) -> str:
         """The address, without a path."""
         return f"http://{self.settings.host}:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """The port, once it listens."""
+        return self._port
 
     @property
     def api_key(self) -> str:

@@ -211,3 +211,32 @@ def test_what_is_not_there(simulator, v2, path):
     reply = v2.get(f"{simulator.url}{path}")
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "RESOURCE_NOT_FOUND")
     assert v2.put(f"{simulator.url}/api/v2/health").status_code == 404
+
+
+def test_control_from_elsewhere_needs_the_token():
+    """On an address that others reach, all of them know the key: the control has a token."""
+    with Simulator(host="0.0.0.0", conversations=1) as simulator:
+        url = f"http://127.0.0.1:{simulator.port}"
+        reset = f"{url}/_simulator/reset"
+        for headers in ({}, {"Authorization": f"Bearer {simulator.api_key}"}, {"Authorization": "Bearer é"}):
+            refused = httpx.post(reset, headers={name: value.encode() for name, value in headers.items()})
+            assert refused.status_code == 403
+            assert "token" in refused.json()["message"]
+        allowed = httpx.post(reset, headers={"Authorization": f"Bearer {simulator.control_token}"})
+        assert allowed.json() == {"reset": True}
+
+
+def test_chosen_token_is_asked_for_on_loopback_too():
+    with Simulator(control_token="chosen", conversations=1) as simulator:
+        url = f"{simulator.url}/_simulator/state"
+        assert httpx.get(url).status_code == 403
+        assert httpx.get(url, headers={"Authorization": "Bearer chosen"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://elsewhere.example"}, {"Host": "rebound.example"}],
+)
+def test_pages_of_others_cannot_control_what_listens_on_loopback(control, headers):
+    assert control.post("/reset", headers=headers).status_code == 403
+    assert control.post("/reset", headers={"Origin": str(control.base_url.copy_with(path="")).rstrip("/")})
