@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from quickstart_demo.chatbase_service import ChatbaseService, check_that_it_answers, service_of
 from quickstart_demo.child_processes import ChildProcesses
+from quickstart_demo.demo import Demo
 from quickstart_demo.errors import DemoError
 from quickstart_demo.ports import free_port
 from quickstart_demo.sections import Sections
 from quickstart_demo.task_logs import error_line, provider_lines
+
+from airflow_provider_chatbase.simulator import Fault
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 def test_no_key_means_the_simulator():
@@ -143,3 +153,157 @@ def test_process_that_ends_by_itself_is_reported_with_its_last_words(tmp_path):
 
     with pytest.raises(DemoError, match=r"broken ended with exit code 1(.|\n)*no port"):
         wait_until(children.check)
+
+
+class Screen:
+    """Takes down what the demo shows, and answers what it asks."""
+
+    def __init__(self, *, agrees: bool = True) -> None:
+        self.shown: list[str] = []
+        self._agrees = agrees
+
+    def agrees(self, question: str) -> bool:
+        self.shown.append(question)
+        return self._agrees
+
+    def section(self, _title: str, content: object) -> None:
+        self.shown.append(str(content))
+
+    def happened(self, what: str) -> None:
+        self.shown.append(what)
+
+    def waiting_for(self, what: str) -> None:
+        """Show nothing."""
+
+
+@pytest.fixture
+def real(chatbase_simulator, tmp_path, monkeypatch):
+    """Give a function that runs the demo on a real agent; in place of Airflow something else happens."""
+    agent_id = chatbase_simulator.agent_id
+    environment = {
+        "CHATBASE_API_KEY": chatbase_simulator.api_key,
+        "CHATBASE_AGENT_ID": agent_id,
+        "CHATBASE_BASE_URL": chatbase_simulator.url,
+    }
+
+    def run(happens, screen, *, changes=(), **options) -> None:
+        def in_place_of_airflow(self, begin, params) -> None:
+            begin()
+            happens(chatbase_simulator.store.agents[agent_id], params)
+
+        monkeypatch.setattr(Demo, "_run_until_stopped", in_place_of_airflow)
+        folder = tmp_path / ".demo"
+        shutil.rmtree(folder, ignore_errors=True)
+        Demo(folder, Path("dag.py"), screen, 0).run({**environment, **dict(changes)}, **options)
+
+    return run
+
+
+def written(simulator) -> list[str]:
+    return [each.operation for each in simulator.requests if each.method != "GET"]
+
+
+def change(agent, params) -> None:
+    with httpx.Client(base_url=change.url, headers={"Authorization": f"Bearer {change.key}"}) as http:
+        http.put(f"/agents/{agent.id}", json={"instructions": params["instructions"]}).raise_for_status()
+        text = {"type": "text", "name": params["source_name"], "content": "Open on Monday."}
+        http.post(f"/agents/{agent.id}/sources", json=text).raise_for_status()
+    if change.ends_with is not None:
+        raise change.ends_with
+
+
+@pytest.fixture
+def changing(chatbase_simulator):
+    change.url, change.key = f"{chatbase_simulator.url}/api/v2", chatbase_simulator.api_key
+    change.ends_with = None
+    return change
+
+
+def test_real_agent_is_not_touched_without_live(real, chatbase_simulator, monkeypatch):
+    monkeypatch.setattr(Demo, "_simulator", lambda *_: None)
+    screen = Screen()
+
+    real(lambda *_: None, screen)
+
+    assert chatbase_simulator.requests == []
+    assert "--live" in screen.shown[0]
+
+
+def test_real_agent_is_shown_and_asked_about(real, chatbase_simulator, tmp_path):
+    screen = Screen(agrees=False)
+
+    with pytest.raises(DemoError, match="Nothing was changed"):
+        real(pytest.fail, screen, live=True)
+
+    assert "Ridgeline Support" in screen.shown[0]
+    assert written(chatbase_simulator) == []
+    assert not (tmp_path / ".demo-agent-before.json").exists()
+
+
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt(), SystemExit(143), DemoError("it failed")])
+def test_real_agent_is_put_back(real, changing, chatbase_simulator, tmp_path, end):
+    agent = chatbase_simulator.store.agents[chatbase_simulator.agent_id]
+    before = agent.fields["instructions"], [each.name for each in agent.sources.values()]
+    changing.ends_with = end
+
+    with pytest.raises(type(end)) if end else contextlib.nullcontext():
+        real(changing, Screen(), live=True)
+
+    assert "updateAgent" in written(chatbase_simulator)
+    assert (agent.fields["instructions"], [each.name for each in agent.sources.values()]) == before
+    assert not (tmp_path / ".demo-agent-before.json").exists()
+
+
+def test_what_an_agent_was_like_is_kept_when_it_cannot_be_put_back(
+    real, changing, chatbase_simulator, tmp_path
+):
+    agent = chatbase_simulator.store.agents[chatbase_simulator.agent_id]
+    before = agent.fields["instructions"]
+
+    def change_and_break(*arguments) -> None:
+        changing(*arguments)
+        chatbase_simulator.faults.add(Fault(kind="status", status=403))
+
+    with pytest.raises(DemoError, match="demo-agent-before"):
+        real(change_and_break, Screen(), live=True)
+    assert json.loads((tmp_path / ".demo-agent-before.json").read_text())["instructions"] == before
+    chatbase_simulator.faults.clear()
+    with pytest.raises(DemoError, match="An earlier run"):
+        real(pytest.fail, Screen(), live=True)
+
+
+def test_instructions_that_somebody_else_changed_meanwhile_are_left(real, changing, chatbase_simulator):
+    def change_by_somebody_else(agent, params) -> None:
+        changing(agent, params)
+        agent.fields["instructions"] = "Of somebody else."
+
+    real(change_by_somebody_else, Screen(), live=True)
+
+    agent = chatbase_simulator.store.agents[chatbase_simulator.agent_id]
+    assert agent.fields["instructions"] == "Of somebody else."
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"CHATBASE_API_KEY": "wrong"}, "Invalid API key"),
+        ({"CHATBASE_AGENT_ID": "unknown"}, "Agent not found"),
+        ({"CHATBASE_API_KEY": ""}, "set them"),
+    ],
+)
+def test_wrong_key_is_known_before_airflow_starts(real, changes, says):
+    with pytest.raises(DemoError, match=says):
+        real(pytest.fail, Screen(), live=True, changes=changes)
+
+
+def test_help_needs_nothing_installed(tmp_path):
+    command = [REPOSITORY / "scripts" / "demo", "--help"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CHATBASE_API_KEY": "k"}
+
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+
+    assert "--live" in shown.stdout
+    wrong = subprocess.run(
+        [command[0], "--alive"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert wrong.returncode == 2

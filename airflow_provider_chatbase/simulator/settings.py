@@ -17,8 +17,8 @@ class Settings:
     :param host: address to listen on.
     :param port: port to listen on; 0 lets the system choose a free one.
     :param api_key: the key of the ``standard`` plan that is accepted from the start.
-    :param control_token: what a control request must bring as a bearer token; None makes one up where ``host``
-        is not loopback, and asks for none where it is.
+    :param control_token: bearer token of control requests; None makes one up where ``host`` is not loopback,
+        and asks for none where it is.
     :param agent_id: id of the seeded agent; None makes one up.
     :param seed: decides all made-up data and all chance; equal seed and ``now`` give equal data.
     :param now: epoch time at which the simulator's clock starts; None means the real time.

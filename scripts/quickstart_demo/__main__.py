@@ -1,4 +1,4 @@
-"""``python -m quickstart_demo CHECKOUT``; see scripts/demo."""
+"""``python -m quickstart_demo``; see scripts/demo."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import NoReturn
 
 from quickstart_demo.demo import Demo
 from quickstart_demo.errors import DemoError
+from quickstart_demo.options import parse
 from quickstart_demo.screen import Screen
 
 
-def main(checkout: Path) -> int:
+def main(checkout: Path, arguments: list[str]) -> int:
     """Run the demo in ``.demo`` of the checkout, made anew, and return the exit code."""
+    options = parse(arguments)
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _exit)
     folder = checkout / ".demo"
@@ -24,7 +26,7 @@ def main(checkout: Path) -> int:
     with Screen() as screen:
         try:
             demo = Demo(folder, checkout / "example_dags" / "chatbase_quickstart.py", screen, setup_seconds)
-            demo.run(os.environ)
+            demo.run(os.environ, live=options.live, sure=options.yes)
         except DemoError as error:
             screen.failed(str(error))
             return 1
@@ -38,4 +40,4 @@ def _exit(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-sys.exit(main(Path(sys.argv[1])))
+sys.exit(main(Path(__file__).parents[2], sys.argv[1:]))

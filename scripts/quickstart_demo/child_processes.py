@@ -53,7 +53,7 @@ class ChildProcesses:
 
     def stop(self) -> None:
         """End every process and whatever it left running."""
-        with _undisturbed():
+        with undisturbed():
             # Only the processes that we started: Airflow's workers are ended by their parents, in order.
             for process in self._running.values():
                 process.terminate()
@@ -72,7 +72,8 @@ class ChildProcesses:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
+    """Let nobody interrupt a block that puts things in order."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING_SIGNALS}
     try:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from quickstart_demo import report, task_logs
@@ -14,9 +14,10 @@ from quickstart_demo.chatbase_service import (
     service_of,
     start_simulator,
 )
-from quickstart_demo.child_processes import ChildProcesses
+from quickstart_demo.child_processes import ChildProcesses, undisturbed
 from quickstart_demo.dag_run import DAG_ID, DagRun, wait_until_parsed
 from quickstart_demo.errors import DemoError
+from quickstart_demo.live_agent import INSTRUCTIONS, LiveAgent
 from quickstart_demo.screen import Screen
 from quickstart_demo.sections import Sections
 from quickstart_demo.stopwatch import Stopwatch
@@ -51,17 +52,44 @@ class Demo:
         (folder / "logs").mkdir(parents=True)
         self._children = ChildProcesses(folder / "logs")
 
-    def run(self, environment: Mapping[str, str]) -> None:
+    def run(self, environment: Mapping[str, str], *, live: bool = False, sure: bool = False) -> None:
         """
         Run the demo; nothing that it started runs on after it.
 
+        :param live: whether it is against the agent that the environment names.
+        :param sure: whether to go on without asking.
         :raises DemoError: something failed, and the message says what.
         """
+        if live:
+            self._run_live(environment, sure=sure)
+            return
+        if environment.get("CHATBASE_API_KEY"):
+            self._screen.happened("CHATBASE_API_KEY is set, and not used: that would take --live")
+        self._run_until_stopped(lambda: self._simulator(environment), {})
+
+    def _run_live(self, environment: Mapping[str, str], *, sure: bool) -> None:
+        service = service_of(environment)
+        if service is None:
+            raise DemoError("--live takes the agent from CHATBASE_API_KEY and CHATBASE_AGENT_ID: set them.")
+        check_that_it_answers(service)
+        agent = LiveAgent(service, self._folder.with_name(".demo-agent-before.json"))
+        self._screen.section("The agent that will be changed", agent.look())
+        if not (sure or self._screen.agrees("Change this agent, and pay for one answer?")):
+            raise DemoError("Nothing was changed. Where nobody can be asked, --yes agrees.")
+        agent.keep()
         try:
-            service = self._service(environment)
+            params = {"instructions": INSTRUCTIONS, "source_name": agent.source_name}
+            self._run_until_stopped(lambda: service, params)
+        finally:
+            with undisturbed():
+                self._screen.happened(agent.put_back())
+
+    def _run_until_stopped(self, begin: Callable[[], ChatbaseService], params: Mapping[str, str]) -> None:
+        try:
+            service = begin()
             airflow = self._airflow(service)
             with self._stopwatch.phase(report.DAG_RUN), airflow.api() as api:
-                self._run_dag(api, service, airflow)
+                self._run_dag(api, service, airflow, params)
         finally:
             self._screen.waiting_for("Stopping what was started")
             with self._stopwatch.phase("stop"):
@@ -70,12 +98,7 @@ class Demo:
             "Where the time went", report.seconds(self._stopwatch.seconds, self._task_seconds)
         )
 
-    def _service(self, environment: Mapping[str, str]) -> ChatbaseService:
-        service = service_of(environment)
-        if service is not None:
-            check_that_it_answers(service)
-            self._screen.happened(f"Chatbase answers at {service.address}")
-            return service
+    def _simulator(self, environment: Mapping[str, str]) -> ChatbaseService:
         self._screen.waiting_for("Starting the simulator")
         with self._stopwatch.phase("simulator start"):
             service = start_simulator(self._children, self._folder, environment)
@@ -95,11 +118,13 @@ class Demo:
                 self._screen.happened(f"Airflow's {component.replace('_', '-')} is healthy")
         return airflow
 
-    def _run_dag(self, api: AirflowApi, service: ChatbaseService, airflow: AirflowInstance) -> None:
+    def _run_dag(
+        self, api: AirflowApi, service: ChatbaseService, airflow: AirflowInstance, params: Mapping[str, str]
+    ) -> None:
         self._screen.waiting_for(f"Airflow reads {self._dag_file.name}")
         wait_until_parsed(api, self._children)
         export_folder = self._folder / "export"
-        conf = {"agent_id": service.agent_id, "output_path": f"file://{export_folder}"}
+        conf = {**params, "agent_id": service.agent_id, "output_path": f"file://{export_folder}"}
         run = DagRun(api, conf)
         self._screen.happened(f"Airflow has the DAG {DAG_ID} and runs it on agent {service.agent_id}")
         self._screen.waiting_for("The scheduler starts the first task")

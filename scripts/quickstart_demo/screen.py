@@ -55,6 +55,19 @@ class Screen:
         self.console.print(content)
         self.console.print()
 
+    def agrees(self, question: str) -> bool:
+        """Ask something; where nobody can answer, that is a no."""
+        self._status.stop()
+        if not sys.stdin.isatty():
+            return False
+        try:
+            return self.console.input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+        except EOFError:
+            return False
+        finally:
+            if self.console.is_terminal:
+                self._status.start()
+
     def failed(self, why: str) -> None:
         """Write why the demo ends early."""
         self.console.print(Text(why, "bold red"))
