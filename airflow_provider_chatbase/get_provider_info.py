@@ -6,13 +6,15 @@ from typing import Any
 
 _PACKAGE = "airflow_provider_chatbase"
 
-HIDDEN_FIELDS = ["schema", "port", "login"]
+HIDDEN_FIELDS = ["schema", "login"]
 
 RELABELING = {"password": "API key", "host": "Base URL"}
 
 PLACEHOLDERS = {
     "password": "from Chatbase: Workspace settings, API keys",
     "host": "https://www.chatbase.co",
+    # Airflow 3.3.2 tests a connection with the port 0, and refuses that where another is stored, or none.
+    "port": "0, if the Test button says Bad Request (Airflow 3.3)",
 }
 
 EXTRA_FIELDS: dict[str, dict[str, Any]] = {
@@ -25,6 +27,11 @@ EXTRA_FIELDS: dict[str, dict[str, Any]] = {
         "label": "API version",
         "description": "v2, or v1 for plans without v2.",
         "schema": {"type": "string", "enum": ["v2", "v1"], "default": "v2"},
+    },
+    "dashboard_url": {
+        "label": "Dashboard URL",
+        "description": "Copied from the browser: https://www.chatbase.co/dashboard/… For the links of tasks.",
+        "schema": {"type": ["string", "null"]},
     },
     "files_host": {
         "label": "Files base URL",
@@ -100,6 +107,10 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "triggers": [
             {"integration-name": "Chatbase", "python-modules": [f"{_PACKAGE}.triggers.training"]},
+        ],
+        "extra-links": [
+            f"{_PACKAGE}.links.ChatbaseAgentLink",
+            f"{_PACKAGE}.links.ChatbaseConversationLink",
         ],
         "task-decorators": [
             {"name": "chatbase", "class-name": f"{_PACKAGE}.decorators.chat.chatbase_task"},

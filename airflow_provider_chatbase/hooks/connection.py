@@ -179,6 +179,7 @@ class ChatbaseConnection:
 
     settings: ClientSettings = field(repr=False)
     agent_id: str | None  # for calls that name none
+    dashboard_url: str  # of the workspace; ends with /dashboard where it does not name one
 
 
 def read_connection(connection: AirflowConnection, extra: Mapping[str, Any]) -> ChatbaseConnection:
@@ -198,7 +199,14 @@ def read_connection(connection: AirflowConnection, extra: Mapping[str, Any]) -> 
             ca_bundle=_text(extra, "ca_bundle"),
         ),
         agent_id=_text(extra, "agent_id"),
+        dashboard_url=_dashboard_url(_text(extra, "dashboard_url"), host),
     )
+
+
+def _dashboard_url(given: str | None, host: str | None) -> str:
+    """Read the workspace's address, which may have been copied from any page of the dashboard."""
+    url = base_url("dashboard_url", (given or f"{host or DEFAULT_HOST}/dashboard").partition("?")[0])
+    return url.partition("/chatbot")[0]
 
 
 def _api_key(connection: AirflowConnection) -> str:

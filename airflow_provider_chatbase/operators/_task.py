@@ -10,7 +10,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from airflow.providers.common.compat.sdk import conf
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_provider_chatbase.exceptions import (
     ChatbaseError,
@@ -20,6 +20,7 @@ from airflow_provider_chatbase.exceptions import (
     ChatbaseTrainingTimeoutError,
     fail_at_once,
 )
+from airflow_provider_chatbase.links import ChatbaseAgentLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -118,6 +119,10 @@ class ChatbaseOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("agent_id", "chatbase_conn_id")
+    operator_extra_links: Sequence[BaseOperatorLink] = (ChatbaseAgentLink(),)
+
+    linked_agent_id: str | None = None
+    """The agent that the link leads to, where it is not the one that the task was given; empty for none."""
 
     flags: ClassVar[Sequence[str]] = ()
     """Arguments that are true or false, also as text. What may be left out is ``None`` then."""
@@ -131,6 +136,12 @@ class ChatbaseOperator(BaseOperator):
         super().__init__(**kwargs)
         self.agent_id = agent_id
         self.chatbase_conn_id = chatbase_conn_id
+
+    def pre_execute(self, context: Context) -> None:
+        """Show the links while the task runs; Airflow itself makes them when it ends or is deferred."""
+        ti: Any = context["ti"]
+        for link in self.operator_extra_links:
+            ti.xcom_push(key=link.xcom_key, value=link.get_link(self, ti_key=ti))
 
     @contextmanager
     def hook(self) -> Iterator[ChatbaseHook]:
@@ -229,6 +240,7 @@ class TrainingTask(ChatbaseOperator):
         carried = event.get("carry") if isinstance(event, dict) else None
         verdict = Verdict.from_event(event if isinstance(carried, dict) else None)
         self.log.info(verdict.reason)
+        self.linked_agent_id = (carried or {}).get("agent_id")
         return self._end_wait(verdict, carried or {})
 
     def _end_wait(self, verdict: Verdict, result: dict[str, Any]) -> dict[str, Any]:

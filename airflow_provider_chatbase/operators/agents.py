@@ -55,6 +55,7 @@ class ChatbaseCreateAgentOperator(TrainingTask):
         "storage_conn_id",
     )
     template_fields_renderers = {"settings": "json"}  # noqa: RUF012
+    linked_agent_id = ""
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class ChatbaseCreateAgentOperator(TrainingTask):
                 ours_since=earlier_try_began(context),
             )
             result = hook.client.run(find_or_create_agent(hook.client.api, wanted))
+            self.linked_agent_id = result["agent_id"]
             verb = "Created" if result["created"] else "Found"
             self.log.info("%s agent %s, %s.", verb, result["agent_id"], wanted.name)
             if result["not_applied"]:
@@ -255,6 +257,7 @@ class ChatbaseCloneAgentOperator(TrainingTask):
                 hook.client.api, agent_id, self.name or None, earlier_try_began(context)
             )
             result = hook.client.run(steps)
+            self.linked_agent_id = result["agent_id"]
             self.log.info("Agent %s is a copy of %s.", result["agent_id"], agent_id)
             if not self.wait_for_training:
                 return result

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_chatbase.links import ChatbaseConversationLink
 from airflow_provider_chatbase.operators._task import ChatbaseOperator, task_identity
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         "storage_conn_id",
     )
     template_fields_renderers = {"prompts": "json"}  # noqa: RUF012 - as in Airflow's own operators
+    operator_extra_links = (*ChatbaseOperator.operator_extra_links, ChatbaseConversationLink())
+    linked_conversation_id = None  # there are many: the link leads to all of them
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_chatbase.links import ChatbaseConversationLink
 from airflow_provider_chatbase.operators._task import ChatbaseOperator, earlier_try_began, task_identity
 from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
@@ -55,6 +56,8 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
+    operator_extra_links = (*ChatbaseOperator.operator_extra_links, ChatbaseConversationLink())
+    linked_conversation_id: str | None = None
     flags = ("stream",)
     numbers = ("temperature", "max_tool_rounds", "max_history_messages", "max_history_chars")
     template_fields: Sequence[str] = (
@@ -105,10 +108,16 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         :raises ChatbaseUnansweredError: when the message arrived and stays without an answer.
         """
         from airflow_provider_chatbase.client.asking import ask
+        from airflow_provider_chatbase.client.errors import ChatbaseAnswerError
 
         with self.hook() as hook:
             question = self._question(hook, context)
-            answer = hook.client.run(ask(hook.client.api, question, self._rules()))
+            try:
+                answer = hook.client.run(ask(hook.client.api, question, self._rules()))
+            except ChatbaseAnswerError as error:
+                self.linked_conversation_id = error.conversation_id
+                raise
+        self.linked_conversation_id = answer.conversation_id
         self.log.info(
             "Answered with %d characters for %s credits: conversation %s, message %s, finish reason %s%s.",
             len(answer.text),

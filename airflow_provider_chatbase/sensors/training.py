@@ -12,6 +12,7 @@ from airflow.sdk import BaseSensorOperator
 
 from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.exceptions import ChatbaseError, ChatbaseTrainingError, fail_at_once
+from airflow_provider_chatbase.links import ChatbaseAgentLink
 from airflow_provider_chatbase.operators._task import defers, require_trained, wait_in_triggerer
 from airflow_provider_chatbase.training import (
     POLL_POLICY,
@@ -46,6 +47,8 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("agent_id", "source_ids", "chatbase_conn_id")
+    operator_extra_links = (ChatbaseAgentLink(),)
+    linked_agent_id: str | None = None
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
@@ -53,7 +53,8 @@ class App:
             for shape, routes in self._routes().items()
         }
         control = Route("/_simulator/{action:path}", self._control, methods=_METHODS)
-        self._elsewhere = Router([control, *pages], redirect_slashes=False, default=nowhere)
+        dashboard = Route("/dashboard{below:path}", lambda _: RedirectResponse("/"))  # the playground
+        self._elsewhere = Router([control, dashboard, *pages], redirect_slashes=False, default=nowhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
