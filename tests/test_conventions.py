@@ -168,7 +168,8 @@ for path in sys.argv[1:]:
     bag = DagBag(dag_folder=path)
     found[path] = {"dags": sorted(bag.dags), "errors": list(bag.import_errors.values())}
     found[path]["missing"] = [name for dag in bag.dags.values() for name in triggered(dag)]
-heavy = sorted({"pyarrow", "pandas", "airflow_provider_chatbase.simulator"} & set(sys.modules))
+ours = {"airflow_provider_chatbase.client.client", "airflow_provider_chatbase.simulator"}
+heavy = sorted((ours | {"pandas", "pyarrow"}) & set(sys.modules))
 print("\\n" + json.dumps({"found": found, "heavy": heavy}))
 '''
 

@@ -10,20 +10,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
 from airflow.sdk import BaseSensorOperator
 
-from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.exceptions import ChatbaseError, ChatbaseTrainingError, fail_at_once
 from airflow_provider_chatbase.links import ChatbaseAgentLink
 from airflow_provider_chatbase.operators._task import defers, require_trained, wait_in_triggerer
-from airflow_provider_chatbase.training import (
-    POLL_POLICY,
-    TrainingOutcome,
-    TrainingWait,
-    Verdict,
-    poll_once,
-)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_chatbase.training import TrainingWait, Verdict
 
 
 class ChatbaseTrainingSensor(BaseSensorOperator):
@@ -98,6 +92,8 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
             raise
 
     def _wait_here(self, context: Context) -> Any:
+        from airflow_provider_chatbase.training import TrainingWait
+
         self._wait = TrainingWait(self.max_poll_failures)
         try:
             return super().execute(context)
@@ -112,7 +108,9 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         :return: whether training is done.
         :raises ChatbaseTrainingError: when it failed.
         """
+        from airflow_provider_chatbase.client import ChatbaseClient
         from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+        from airflow_provider_chatbase.training import POLL_POLICY, TrainingOutcome, TrainingWait, poll_once
 
         if self._wait is None:
             self._wait = TrainingWait(self.max_poll_failures)
@@ -132,6 +130,8 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         :param event: the trigger's event.
         :raises ChatbaseTrainingError: when training failed.
         """
+        from airflow_provider_chatbase.training import TrainingOutcome, Verdict
+
         verdict = Verdict.from_event(event)
         if verdict.outcome is TrainingOutcome.TIMEOUT:
             raise self._too_late(verdict)
@@ -139,6 +139,8 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         self.log.info(verdict.reason)
 
     def _conclude(self, verdict: Verdict) -> bool:
+        from airflow_provider_chatbase.training import TrainingOutcome
+
         if verdict.outcome is TrainingOutcome.ERROR and self.soft_fail:
             raise ChatbaseError(verdict.reason)
         require_trained(verdict, "Mend the sources, then clear the task that writes them.")

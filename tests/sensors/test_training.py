@@ -40,7 +40,7 @@ TRIGGER = "airflow_provider_chatbase.triggers.training"
 def quick_polls(monkeypatch):
     """Let a poll fail at its first failure: how often one is repeated is not the sensor's matter."""
     one_attempt = RetryPolicy(max_attempts=1)
-    monkeypatch.setattr("airflow_provider_chatbase.sensors.training.POLL_POLICY", one_attempt)
+    monkeypatch.setattr("airflow_provider_chatbase.training.POLL_POLICY", one_attempt)
     monkeypatch.setattr("airflow_provider_chatbase.triggers.poll_hub.POLL_POLICY", one_attempt)
 
 
@@ -174,19 +174,19 @@ class TestEnd:
     def test_out_of_time(self, chatbase, mode, soft_fail):
         simulator = chatbase(training_seconds=NEVER)
         source = add_source(simulator)
-        end, error = live(mode, soft_fail=soft_fail, source_ids=[source], timeout=0.2)
+        end, error = live(mode, soft_fail=soft_fail, source_ids=[source], timeout=1.0)
         assert end == ("skipped" if soft_fail else "failed for good")
         if not soft_fail:
             assert isinstance(error, AirflowSensorTimeout)
             assert str(error) == (
-                "Not trained within 0.2 s. "
+                "Not trained within 1 s. "
                 f"Last seen: Waiting for 1 of 1 source: 'Hours' ({source}) is untrained."
             )
 
     @pytest.mark.parametrize("status", ["brand_new", "untrained", "updated"])
     def test_any_other_state_is_waited_for(self, chatbase, mode, soft_fail, status):
         chatbase(state(status))
-        end, error = live(mode, soft_fail=soft_fail, timeout=0.2)
+        end, error = live(mode, soft_fail=soft_fail, timeout=1.0)
         assert end == ("skipped" if soft_fail else "failed for good")
         if not soft_fail:
             assert isinstance(error, AirflowSensorTimeout)
