@@ -43,6 +43,11 @@ EXTRA_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Seconds of silence allowed. Empty: 30, and 180 for an agent's answer.",
         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
     },
+    "total_timeout": {
+        "label": "Total timeout (seconds)",
+        "description": "Seconds until a reply has ended. Empty: 120, and 720 for an agent's answer.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+    },
     "max_attempts": {
         "label": "Most attempts",
         "description": "How often a request may be tried, where a repeat is safe. Empty: 8.",

@@ -29,6 +29,7 @@ from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError, ChatbasePermissionError
+from airflow_provider_chatbase.client.loop_thread import run_in_thread
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import quiet_logs
@@ -88,7 +89,7 @@ class Batch:
             dispatcher = Dispatcher(intake, segments, self.settings, lock, cache=cache, schema=schema)
             self._report_begin(intake, dispatcher.checkpoint)
             with quiet_logs(_WORDY, logging.ERROR):
-                asyncio.run(self._send(dispatcher, self._key(agent)))
+                run_in_thread(self._send(dispatcher, self._key(agent)))
             segments.finish_segment()
             self._require_alive(dispatcher, lock)
             judged = judged_records(intake, dispatcher.checkpoint, schema, dedupe=self.settings.dedupe)

@@ -1,39 +1,34 @@
-"""Runs requests and steps under one policy: one driver, over a transport that blocks or on an event loop."""
+"""Runs requests and steps under one policy, on an event loop; the client that blocks has one in a thread."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar
-
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_any,
-    stop_before_delay,
-)
+from typing import Any, Self, TypeVar
 
 from airflow_provider_chatbase.client.api import Api
-from airflow_provider_chatbase.client.errors import ChatbaseApiError, ChatbaseError, ChatbaseRateLimitError
-from airflow_provider_chatbase.client.rate_limiter import shared_limiter
-from airflow_provider_chatbase.client.replies import Page, PageWalk, read_reply
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseApiError,
+    ChatbaseError,
+    ChatbaseRateLimitError,
+    ChatbaseReplyError,
+)
+from airflow_provider_chatbase.client.loop_thread import shared_loop
+from airflow_provider_chatbase.client.rate_limiter import RateLimiter, shared_limiter
+from airflow_provider_chatbase.client.replies import RAW_ERRORS, Page, PageWalk, read_reply
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, StreamReader
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.transport import (
-    AsyncTransport,
-    BlockingTransport,
-    OpenReply,
-    StreamBrokenError,
-)
+from airflow_provider_chatbase.client.transport import OpenReply, StreamBrokenError, Transport
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,7 @@ class RetryPolicy:
     """When to repeat a request."""
 
     max_attempts: int = 8
-    max_wait: float = 60.0  # seconds that one wait may last, whatever the reply asks for
+    max_wait: float = 60.0  # seconds that one wait may last; who is asked for more gives up
     deadline: float = 300.0  # seconds after which no further attempt is begun
     first_wait: float = 0.5  # doubled each time, where the reply asks for none
     longest_backoff: float = 30.0  # where the doubling stops
@@ -60,142 +55,103 @@ class RetryPolicy:
     def wait(self, error: BaseException | None, attempt: int, jitter: float) -> float:
         """Return the seconds to wait before the next attempt."""
         asked = error.retry_after if isinstance(error, ChatbaseError) else None
-        if asked is not None:
-            return min(asked + 0.25 * jitter, self.max_wait)
+        if asked is not None and asked >= self.first_wait:
+            return asked + 0.25 * jitter
         backoff = min(self.first_wait * 2.0 ** (attempt - 1), self.longest_backoff)
-        return min(backoff * (0.5 + 0.5 * jitter), self.max_wait)
+        return max(min(backoff * (0.5 + 0.5 * jitter), self.max_wait), asked or 0.0)
 
     def hold(self, error: ChatbaseError) -> float:
         """Return how long all requests of the key hold, when one was refused for their number."""
-        return min(self.first_wait if error.retry_after is None else error.retry_after, self.max_wait)
+        return min(max(self.first_wait, error.retry_after or 0.0), self.max_wait)
 
 
-def retrying(
-    policy: RetryPolicy, request: Request[Any], sleep: Callable[[float], Awaitable[None]]
-) -> AsyncRetrying:
-    """Put a policy into tenacity's terms."""
-
-    def wait(state: RetryCallState) -> float:
-        return policy.wait(_error(state), state.attempt_number, random.random())  # noqa: S311
-
-    def report(state: RetryCallState) -> None:
-        seconds = state.next_action.sleep if state.next_action else 0.0
-        log.warning(
-            "%s failed (attempt %d of %d); trying again in %.1f s: %s",
-            request.operation,
-            state.attempt_number,
-            policy.max_attempts,
-            seconds,
-            _error(state),
-        )
-
-    def give_up(state: RetryCallState) -> NoReturn:
-        error = _error(state)
-        if error is None:
-            raise RuntimeError("tenacity gave up without an error")
-        if isinstance(error, ChatbaseError):
-            error.attempts = state.attempt_number
-        raise error
-
-    return AsyncRetrying(
-        sleep=sleep,
-        retry=retry_if_exception(lambda error: policy.repeats(request, error)),
-        wait=wait,
-        stop=stop_any(stop_after_attempt(policy.max_attempts), stop_before_delay(policy.deadline)),
-        before_sleep=report,
-        retry_error_callback=give_up,
-    )
-
-
-def _error(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
-
-
-Result = TypeVar("Result")
-Taken = TypeVar("Taken")
-
-
-class Attempts(Generic[Result]):
-    """The attempts at one request."""
-
-    def __init__(
-        self, settings: ClientSettings, hold: Callable[[ChatbaseError], float], request: Request[Result]
-    ) -> None:
-        Api(settings.api_version).require(request)
-        self.request = request
-        self.limiter = shared_limiter(settings, request.host)
-        self._hold = hold
-        self._fate_unknown = False
-        self._went_at = time.monotonic()
-
-    async def read(self, reply: OpenReply) -> Result:
-        """Read a reply to its end, and let the limiter learn from it."""
+async def repeated(
+    policy: RetryPolicy,
+    request: Request[Any],
+    attempt: Callable[[], Awaitable[Taken]],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Taken:
+    """Make attempts at a request as its policy says, until one succeeds."""
+    began, number = time.monotonic(), 1
+    while True:
         try:
-            whole = await reply.whole()
-        finally:
-            await reply.close()
-        self.learn(whole.headers)
-        return read_reply(self.request, whole, time.time())
-
-    def learn(self, headers: Mapping[str, str]) -> None:
-        """Let the limiter learn from the beginning of a reply."""
-        self.limiter.learn(headers, time.monotonic() - self._went_at)
-
-    @contextmanager
-    def on_its_way(self) -> Iterator[None]:
-        """Send within this block, once the limiter has let it go: takes note of how that ends."""
-        self._went_at = time.monotonic()
-        try:
-            yield
-        except ChatbaseRateLimitError as error:
-            self.limiter.hold(self._hold(error))
-            raise
+            return await attempt()
         except ChatbaseError as error:
-            if error.ambiguous:
-                self._fate_unknown = True
-            raise
-        finally:
-            self.limiter.done()
+            error.attempts = number
+            wait = policy.wait(error, number, random.random())  # noqa: S311
+            if number >= policy.max_attempts or not policy.repeats(request, error):
+                raise
+            if (error.retry_after or 0.0) > policy.max_wait:
+                error.message += (
+                    f" It asks to wait {error.retry_after:g} s, which is left to the task's retry delay."
+                )
+                raise
+            if time.monotonic() - began + wait >= policy.deadline:
+                raise
+            log.warning(
+                "%s failed (attempt %d of %d); trying again in %.1f s: %s",
+                request.operation,
+                number,
+                policy.max_attempts,
+                wait,
+                error.message,
+            )
+        await sleep(wait)
+        number += 1
 
-    def settled_by(self, error: ChatbaseError) -> Result:
+
+class Attempts:
+    """What the attempts at one request have in common: their limiter, and whether one may have worked."""
+
+    def __init__(self, request: Request[Any], limiter: RateLimiter, policy: RetryPolicy) -> None:
+        self.request = request
+        self.limiter = limiter
+        self._policy = policy
+        self._fate_unknown = False
+
+    def note(self, error: ChatbaseError) -> None:
+        """Take note of how an attempt failed."""
+        self._fate_unknown = self._fate_unknown or error.ambiguous
+        if isinstance(error, ChatbaseRateLimitError):
+            self.limiter.hold(self._policy.hold(error))
+
+    def settled_by(self, error: ChatbaseError) -> Any:
         """Return the result, when a refusal says that the wanted state is already there."""
         code = error.code if isinstance(error, ChatbaseApiError) else None
-        if code is not None and code in self.request.means_done:
-            return self.request.means_done[code]
-        if code is not None and self._fate_unknown and code in self.request.means_done_on_repeat:
-            return self.request.means_done_on_repeat[code]
-        raise error
+        says = {
+            **self.request.means_done,
+            **(self.request.means_done_on_repeat if self._fate_unknown else {}),
+        }
+        if code not in says:
+            raise error
+        return says[code]
 
 
-class Driver:
-    """Runs requests and steps over a transport: the one definition behind both clients."""
+class AsyncChatbaseClient:
+    """Runs requests of the API on an event loop."""
 
     def __init__(
         self,
         settings: ClientSettings,
-        policy: RetryPolicy | None,
-        transport: BlockingTransport | AsyncTransport,
+        policy: RetryPolicy | None = None,
         before_send: Callable[[Request[Any]], None] | None = None,
     ) -> None:
         self.settings = settings
         self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
-        self._transport = transport
         self.api = Api(settings.api_version)
+        self._transport = Transport(settings)
         self._before_send = before_send or (lambda _: None)
 
     async def send(self, request: Request[Result]) -> Result:
         """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
         if request.stream is not None:
             reader = request.stream()
-            async for text in self.stream(request, reader):
-                if request.on_text is not None:
-                    request.on_text(text)
+            async with aclosing(self.stream(request, reader)) as texts:
+                async for text in texts:
+                    if request.on_text is not None:
+                        request.on_text(text)
             return reader.result()
-        attempts = Attempts(self.settings, self.policy.hold, request)
-        try:
-            return await self._attempt(attempts, attempts.read)
-        except ChatbaseError as error:
-            return attempts.settled_by(error)
+        return await self._attempt(request, lambda reply: self._read(request, reply))
 
     async def stream(self, request: Request[Result], reader: StreamReader[Result]) -> AsyncGenerator[str]:
         """
@@ -203,15 +159,11 @@ class Driver:
 
         It is repeated where that is safe until the reply begins, and not after.
         """
-        attempts = Attempts(self.settings, self.policy.hold, request)
 
         async def begin(reply: OpenReply) -> OpenReply | str:
-            if reply.streams:
-                attempts.learn(reply.headers)
-                return reply
-            return reader.take_whole(await attempts.read(reply))
+            return reply if reply.streams else reader.take_whole(await self._read(request, reply))
 
-        reply = await self._attempt(attempts, begin)
+        reply = await self._attempt(request, begin)
         if isinstance(reply, str):
             yield reply
             return
@@ -220,24 +172,25 @@ class Driver:
                 if text := reader.take(piece):
                     yield text
         except StreamBrokenError as broken:
-            raise reader.interrupted(str(broken)) from broken
+            raise reader.interrupted(str(broken)) from None
+        except RAW_ERRORS as raw:
+            raise reader.interrupted(f"an event is not what the API promises ({raw!r})") from raw
         finally:
             await reply.close()
 
     async def run(self, steps: Steps[Result]) -> Result:
         """Send the requests of several steps, one after the other."""
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    result = await self._take(step)
-                except ChatbaseError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(result)
-        except StopIteration as end:
-            outcome: Result = end.value
-            return outcome
+        walk = StepsWalk(steps)
+        while (step := walk.step) is not None:
+            try:
+                taken = asyncio.sleep(step.seconds) if isinstance(step, Pause) else self.send(step)
+                result: Any = await taken
+            except ChatbaseError as error:
+                walk.go_on(error=error)
+            else:
+                walk.go_on(result)
+        outcome: Result = walk.outcome
+        return outcome
 
     async def pages(self, first: Request[Page]) -> AsyncGenerator[Page]:
         """Walk over the pages of a listing."""
@@ -257,108 +210,141 @@ class Driver:
         """Close the connections."""
         await self._transport.close()
 
-    async def _take(self, step: Request[Any] | Pause) -> Any:
-        return await (self._transport.sleep(step.seconds) if isinstance(step, Pause) else self.send(step))
-
-    async def _attempt(self, attempts: Attempts[Any], take: Callable[[OpenReply], Awaitable[Taken]]) -> Taken:
-        """Send a request, again where that is safe, until there is a reply that can be taken."""
-
-        async def attempt() -> Taken:
-            while (seconds := attempts.limiter.try_to_go()) > 0:
-                await self._transport.sleep(seconds)
-            with attempts.on_its_way():
-                self._before_send(attempts.request)
-                return await take(await self._transport.open(attempts.request))
-
-        return await retrying(self.policy, attempts.request, self._transport.sleep)(attempt)
-
-
-class AsyncChatbaseClient(Driver):
-    """Runs requests of the API on an event loop."""
-
-    def __init__(
-        self,
-        settings: ClientSettings,
-        policy: RetryPolicy | None = None,
-        before_send: Callable[[Request[Any]], None] | None = None,
-    ) -> None:
-        super().__init__(settings, policy, AsyncTransport(settings), before_send)
-
     async def __aenter__(self) -> Self:
         """Return the client, which is closed at the end of the block."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         await self.close()
+
+    async def _read(self, request: Request[Result], reply: OpenReply) -> Result:
+        try:
+            whole = await reply.whole()
+        finally:
+            await reply.close()
+        return read_reply(request, whole, time.time())
+
+    async def _attempt(self, request: Request[Any], take: Callable[[OpenReply], Awaitable[Taken]]) -> Taken:
+        """Send a request, again where that is safe, until there is a reply that can be taken."""
+        self.api.require(request)
+        limiter = shared_limiter(self.settings, request.host)
+        attempts = Attempts(request, limiter, self.policy)
+
+        async def attempt() -> Taken:
+            while (seconds := limiter.try_to_go()) > 0:
+                await asyncio.sleep(seconds)
+            went = time.monotonic()
+            try:
+                self._before_send(request)
+                reply = await self._transport.open(request)
+                limiter.learn(reply.headers, time.monotonic() - went)
+                return await take(reply)
+            except ChatbaseError as error:
+                attempts.note(error)
+                raise
+            finally:
+                limiter.done()
+
+        try:
+            return await repeated(self.policy, request, attempt)
+        except ChatbaseError as error:
+            settled: Taken = attempts.settled_by(error)
+            return settled
+
+
+class StepsWalk:
+    """Goes through steps, one request or pause after the other; both clients follow it."""
+
+    def __init__(self, steps: Steps[Any]) -> None:
+        self._steps = steps
+        self.step: Request[Any] | Pause | None = None
+        self.outcome: Any = None
+        self.go_on()
+
+    def go_on(self, result: Any = None, error: ChatbaseError | None = None) -> None:
+        """Hand in what a step brought, and go to the next one; after the last there is none."""
+        asked = self.step
+        try:
+            self.step = self._steps.send(result) if error is None else self._steps.throw(error)
+        except StopIteration as end:
+            self.step, self.outcome = None, end.value
+        except ChatbaseError:
+            raise
+        except RAW_ERRORS as raw:
+            operation = asked.operation if isinstance(asked, Request) else None
+            raise ChatbaseReplyError(
+                f"What came for {operation} is not what the API promises: {raw!r}.", operation=operation
+            ) from raw
 
 
 class ChatbaseClient:
     """
-    Runs requests of the API, one at a time.
+    Runs requests of the API, one at a time, for code that blocks.
 
-    Each method is the driver's of that name. Over a blocking transport nothing in it waits for an event loop,
-    so it ends when it is begun, whether or not a loop is running.
+    Each method is the async client's of that name. Its event loop is in a thread of its own, so it works
+    whether or not a loop runs on the caller's.
     """
 
     def __init__(self, settings: ClientSettings, policy: RetryPolicy | None = None) -> None:
-        transport = BlockingTransport(settings)
-        self._driver = Driver(settings, policy, transport)
-        self._http = transport.client
-        self.settings, self.policy, self.api = settings, self._driver.policy, self._driver.api
+        self._client = AsyncChatbaseClient(settings, policy)
+        self.settings, self.policy, self.api = settings, self._client.policy, self._client.api
 
     def send(self, request: Request[Result]) -> Result:
         """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
-        return _ended(self._driver.send(request))
+        return shared_loop().run(self._client.send(request))
 
     def stream(self, request: Request[Result], reader: StreamReader[Result]) -> Iterator[str]:
         """Send a request and return the texts of its reply as they arrive."""
-        return _each(self._driver.stream(request, reader))
+        return _each(self._client.stream(request, reader))
 
     def run(self, steps: Steps[Result]) -> Result:
         """Send the requests of several steps, one after the other."""
-        return _ended(self._driver.run(steps))
+        walk = StepsWalk(steps)
+        while (step := walk.step) is not None:
+            try:
+                result = None
+                if isinstance(step, Pause):
+                    time.sleep(step.seconds)
+                else:
+                    result = self.send(step)
+            except ChatbaseError as error:
+                walk.go_on(error=error)
+            else:
+                walk.go_on(result)
+        outcome: Result = walk.outcome
+        return outcome
 
     def pages(self, first: Request[Page]) -> Iterator[Page]:
         """Walk over the pages of a listing."""
-        return _each(self._driver.pages(first))
+        return _each(self._client.pages(first))
 
     def items(self, first: Request[Page]) -> Iterator[JsonObject]:
         """Walk over the objects of a listing."""
-        return _each(self._driver.items(first))
+        for page in self.pages(first):
+            yield from page.items
 
     def close(self) -> None:
         """Close the connections."""
-        _ended(self._driver.close())
+        shared_loop().run(self._client.close())
 
     def __enter__(self) -> Self:
         """Return the client, which is closed at the end of the block."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connections."""
         self.close()
 
 
-def _ended(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine that does not wait."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: Result = end.value
-        return result
-    raise RuntimeError("A blocking transport waited for an event loop.")
-
-
 def _each(values: AsyncGenerator[Result]) -> Iterator[Result]:
+    async def following() -> list[Result]:
+        async for value in values:
+            return [value]
+        return []
+
     try:
-        while True:
-            yield _ended(anext(values))
-    except StopAsyncIteration:
-        return
+        while found := shared_loop().run(following()):
+            yield found[0]
     finally:
-        _ended(values.aclose())
+        shared_loop().run(values.aclose())

@@ -38,7 +38,7 @@ and ``permanent`` (somebody has to change something first, so a retry of the tas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 
 class ChatbaseError(Exception):
@@ -54,9 +54,9 @@ class ChatbaseError(Exception):
     :param retry_after: the seconds that the reply asked to wait.
     """
 
-    transient: ClassVar[bool] = False
-    ambiguous: ClassVar[bool] = False
-    permanent: ClassVar[bool] = False
+    transient: bool = False
+    ambiguous: bool = False
+    permanent: bool = False
 
     def __init__(
         self,

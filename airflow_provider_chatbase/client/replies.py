@@ -12,6 +12,7 @@ import msgspec
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseDamagedReplyError,
+    ChatbaseError,
     ChatbasePagingError,
     ChatbaseRateLimitError,
     ChatbaseReplyError,
@@ -97,6 +98,9 @@ def _kind(value: Json) -> str:
 
 Result = TypeVar("Result")
 
+RAW_ERRORS = (TypeError, KeyError, ValueError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What a reader raises by itself when JSON is other than it was made for."""
+
 
 class UnexpectedShapeError(ValueError):
     """Raised by a reader whose JSON is not what the API promises; :func:`read_reply` adds the rest."""
@@ -124,6 +128,10 @@ def read_reply(request: Request[Result], reply: Reply, now: float) -> Result:
         return request.read(_decoded(request, reply))
     except UnexpectedShapeError as shape:
         raise _not_promised(request, reply, str(shape)) from shape
+    except ChatbaseError:
+        raise
+    except RAW_ERRORS as raw:
+        raise _not_promised(request, reply, f"it cannot be read ({raw!r})") from raw
 
 
 def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseApiError | ChatbaseReplyError:

@@ -18,6 +18,8 @@ DEFAULT_MAX_ATTEMPTS = 8
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 POOL_TIMEOUT = 60.0
+LEAST_TOTAL = 120.0
+TOTAL_BY_READ = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Timeouts:
 
     connect: float
     read: float  # for the next bytes of the reply, and to get those of the request away
+    total: float  # until the reply has ended
     pool: float = POOL_TIMEOUT  # for a free connection
 
 
@@ -38,6 +41,7 @@ class ClientSettings:
     files_host: str = DEFAULT_FILES_HOST
     api_version: ApiVersion = "v2"
     timeout: float | None = None  # seconds of silence for any request; None leaves it to the operation
+    total_timeout: float | None = None  # seconds for a request and the whole of its reply
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     proxy: str | None = field(default=None, repr=False)  # None goes by the environment
     ca_bundle: str | None = None  # path of a file with the certificates to trust
@@ -49,9 +53,9 @@ class ClientSettings:
 
     def timeouts(self, patience: float | None) -> Timeouts:
         """Return the timeouts of a request."""
-        if self.timeout is not None:
-            return Timeouts(connect=min(CONNECT_TIMEOUT, self.timeout), read=self.timeout)
-        return Timeouts(connect=CONNECT_TIMEOUT, read=patience or READ_TIMEOUT)
+        read = self.timeout or patience or READ_TIMEOUT
+        total = self.total_timeout or max(TOTAL_BY_READ * read, LEAST_TOTAL)
+        return Timeouts(connect=min(CONNECT_TIMEOUT, self.timeout or CONNECT_TIMEOUT), read=read, total=total)
 
 
 def base_url(name: str, value: str) -> str:

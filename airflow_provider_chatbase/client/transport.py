@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
+import os
+import re
+import socket
 import ssl
-import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -13,13 +17,14 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 import httpx
-from httpx_sse import EventSource
 
 from airflow_provider_chatbase import __version__
 from airflow_provider_chatbase.client.errors import (
     ChatbaseConfigurationError,
     ChatbaseConnectionLostError,
+    ChatbaseDamagedReplyError,
     ChatbaseError,
+    ChatbaseReplyError,
     ChatbaseTimeoutError,
     ChatbaseUnreachableError,
 )
@@ -28,61 +33,45 @@ from airflow_provider_chatbase.client.request import Form, Request
 from airflow_provider_chatbase.client.settings import ClientSettings
 
 Client = TypeVar("Client")
-Piece = TypeVar("Piece")
 
 POOL_SIZE = 10
-
-
-class Pool(Generic[Client]):
-    """A client with connections of its own."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.busy = 0
-
-    def release(self) -> None:
-        """Give back a place that was taken."""
-        self.busy -= 1
-
-
-class Pools(Generic[Client]):
-    """Pools that are opened as they are needed. For one event loop."""
-
-    def __init__(self, open_client: Callable[[], Client]) -> None:
-        self._open_client = open_client
-        self._pools = [Pool(open_client())]
-
-    def take(self) -> Pool[Client]:
-        """Take a place in the first pool that has one; it is released in the end."""
-        pool = next((pool for pool in self._pools if pool.busy < POOL_SIZE), None)
-        if pool is None:
-            pool = Pool(self._open_client())
-            self._pools.append(pool)
-        pool.busy += 1
-        return pool
-
-    @contextmanager
-    def client(self) -> Iterator[Client]:
-        """Take a client for the time of a block."""
-        pool = self.take()
-        try:
-            yield pool.client
-        finally:
-            pool.release()
-
-    def clients(self) -> list[Client]:
-        """Return all clients, to close them."""
-        return [pool.client for pool in self._pools]
-
 
 END_MARKER = "[DONE]"
 """What the last event of a whole stream says; what comes after it does not matter."""
 
 NO_END = "the stream ended without its end marker"
 
+MOST_BYTES = 64 * 2**20
+"""How much a reply may hold, unpacked. The largest are pages of conversations with their messages."""
+
 USER_AGENT = f"airflow-provider-chatbase/{__version__}"
 
+_LINE_END = re.compile(r"\r\n|\n|\r")
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+class Pools(Generic[Client]):
+    """Clients that are opened as they are needed, each with a few connections. For one event loop."""
+
+    def __init__(self, open_client: Callable[[], Client]) -> None:
+        self._open_client = open_client
+        self._busy = {open_client(): 0}
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """Take a place in the first client that has one, for the time of a block."""
+        client = next((each for each, busy in self._busy.items() if busy < POOL_SIZE), None)
+        if client is None:
+            client = self._open_client()
+        self._busy[client] = self._busy.get(client, 0) + 1
+        try:
+            yield client
+        finally:
+            self._busy[client] -= 1
+
+    def clients(self) -> list[Client]:
+        """Return all clients, to close them."""
+        return list(self._busy)
 
 
 class _BearerAuth(httpx.Auth):
@@ -96,47 +85,26 @@ class _BearerAuth(httpx.Auth):
         yield request
 
 
-class BlockingTransport:
-    """Sends with calls that block: its coroutines never wait, and end at their first step."""
+class Transport:
+    """Sends single requests, on an event loop."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
-        with _bad_settings():
-            self.client = httpx.Client(**_client_arguments(settings))
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
-
-    async def open(self, request: Request[Any]) -> OpenReply:
-        """Send a request once, and leave the body of the reply to come."""
-        with _no_reply(self._settings, request):
-            response = self.client.send(_build(self.client, self._settings, request), stream=True)
-        return OpenReply(response, self._settings, request)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        self.client.close()
-
-
-class AsyncTransport:
-    """Sends on an event loop."""
-
-    def __init__(self, settings: ClientSettings) -> None:
-        self._settings = settings
-        with _bad_settings():
+        try:
             self.pools = Pools(lambda: httpx.AsyncClient(**_client_arguments(settings)))
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+        except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+            raise ChatbaseConfigurationError(
+                f"The connection's proxy or ca_bundle cannot be used: {error}."
+            ) from error
 
     async def open(self, request: Request[Any]) -> OpenReply:
         """Send a request once, and leave the body of the reply to come."""
+        ends_at = asyncio.get_running_loop().time() + self._settings.timeouts(request.patience).total
         with ExitStack() as place, _no_reply(self._settings, request):
             client = place.enter_context(self.pools.client())
-            response = await client.send(_build(client, self._settings, request), stream=True)
-            return OpenReply(response, self._settings, request, place.pop_all().close)
+            async with asyncio.timeout_at(ends_at):
+                response = await client.send(_build(client, self._settings, request), stream=True)
+            return OpenReply(response, self._settings, request, ends_at, place.pop_all().close)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -145,19 +113,21 @@ class AsyncTransport:
 
 
 class OpenReply:
-    """A reply whose body is still to come, over a transport of either kind."""
+    """A reply whose body is still to come."""
 
     def __init__(
         self,
         response: httpx.Response,
         settings: ClientSettings,
         request: Request[Any],
-        release: Callable[[], None] | None = None,
+        ends_at: float,
+        release: Callable[[], None],
     ) -> None:
         self._response = response
-        self._release = release  # gives back the place in a pool, on an event loop
         self._settings = settings
         self._request = request
+        self._ends_at = ends_at  # by the event loop's clock
+        self._release = release  # gives back the place in a pool
         self.headers = {name.lower(): value for name, value in response.headers.items()}
 
     @property
@@ -172,36 +142,69 @@ class OpenReply:
 
         The end marker of server-sent events is not among them; a plain text has none.
         """
-        blocks, response = self._release is None, self._response
-        with _broken():
+        try:
             if not self._sends_events:
-                async for text in _each(response.iter_text() if blocks else response.aiter_text()):
+                async for text in self._texts():
                     yield text
                 return
-            source = EventSource(response)
-            async for event in _each(source.iter_sse() if blocks else source.aiter_sse()):
-                if event.data.strip() == END_MARKER:
+            async for data in _events(self._texts()):
+                if data.strip() == END_MARKER:
                     return
-                yield event.data
-            raise StreamBrokenError(NO_END)
+                yield data
+        except httpx.TimeoutException:
+            raise StreamBrokenError("nothing came for too long") from None
+        except TimeoutError:
+            raise StreamBrokenError(f"it did not end {_in_time(self._settings, self._request)}") from None
+        except (httpx.HTTPError, httpx.StreamError, ChatbaseReplyError, zlib.error) as error:
+            raise StreamBrokenError(_why(error)) from None
+        raise StreamBrokenError(NO_END)
 
     async def whole(self) -> Reply:
         """Read the rest of the body, and return the reply."""
         with _no_reply(self._settings, self._request):
-            if self._release is None:
-                self._response.read()
-            else:
-                await self._response.aread()
-        return Reply(self._response.status_code, self.headers, self._response.content)
+            content = b"".join([piece async for piece in self._bytes()])
+        return Reply(self._response.status_code, self.headers, content)
 
     async def close(self) -> None:
-        """Close the connection, or give it back."""
-        if self._release is None:
-            return self._response.close()
+        """Give the connection back."""
         try:
             await self._response.aclose()
         finally:
             self._release()
+
+    async def _texts(self) -> AsyncIterator[str]:
+        decoder = codecs.getincrementaldecoder(self._response.encoding or "utf-8")("replace")
+        async for piece in self._bytes():
+            yield decoder.decode(piece)
+        yield decoder.decode(b"", final=True)
+
+    async def _bytes(self) -> AsyncIterator[bytes]:
+        """Return the body unpacked, until it is too late or too much."""
+        packing = self.headers.get("content-encoding", "identity").strip().lower()
+        if packing not in ("identity", "gzip", "deflate"):
+            raise self._unusable(f"is packed as {packing}, which was not asked for")
+        unpacker = None if packing == "identity" else zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
+        left, raw = MOST_BYTES, self._response.aiter_raw()
+        while True:
+            async with asyncio.timeout_at(self._ends_at):
+                packed = await anext(raw, None)
+            if packed is None:
+                break
+            piece = packed if unpacker is None else unpacker.decompress(packed, left + 1)
+            left -= len(piece)
+            if left < 0:
+                raise self._unusable(f"has more than {MOST_BYTES:,} bytes and was not read further")
+            yield piece
+        if unpacker is not None and left < MOST_BYTES and not unpacker.eof:
+            raise zlib.error("it was cut")
+
+    def _unusable(self, why: str) -> ChatbaseReplyError:
+        return ChatbaseReplyError(
+            f"The reply to {self._request.operation} {why}.",
+            operation=self._request.operation,
+            status=self._response.status_code,
+            request_id=self.headers.get("x-request-id"),
+        )
 
     @property
     def _sends_events(self) -> bool:
@@ -212,13 +215,30 @@ class OpenReply:
         return self.headers.get("content-type", "").lower()
 
 
-async def _each(values: Iterator[Piece] | AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-    if isinstance(values, AsyncIterator):
-        async for value in values:
-            yield value
-    else:
-        for value in values:
-            yield value
+async def _events(texts: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Return the data of server-sent events; nothing else of them is of use here."""
+    data: list[str] = []
+    async for line in _lines(texts):
+        name, _, value = line.partition(":")
+        if name == "data":
+            data.append(value.removeprefix(" "))
+        elif not line and data:
+            yield "\n".join(data)
+            data = []
+
+
+async def _lines(texts: AsyncIterator[str]) -> AsyncIterator[str]:
+    held: list[str] = []
+    after_return = False
+    async for text in texts:
+        if not text:
+            continue
+        *lines, rest = _LINE_END.split(text[1:] if after_return and text[0] == "\n" else text)
+        for line in lines:
+            yield "".join([*held, line])
+            held = []
+        held.append(rest)
+        after_return = text[-1] == "\r"
 
 
 class StreamBrokenError(Exception):
@@ -235,7 +255,11 @@ def _client_arguments(settings: ClientSettings) -> dict[str, Any]:
     own = settings.ca_bundle
     return {
         "auth": _BearerAuth(settings.api_key),
-        "headers": {"Accept": "application/json, text/event-stream, text/plain", "User-Agent": USER_AGENT},
+        "headers": {
+            "Accept": "application/json, text/event-stream, text/plain",
+            "Accept-Encoding": "gzip",
+            "User-Agent": USER_AGENT,
+        },
         "proxy": settings.proxy,
         "verify": ssl.create_default_context(cafile=own) if own else _usual_trust(),
         "follow_redirects": False,  # a redirect would carry the key to another host
@@ -249,9 +273,7 @@ def _usual_trust() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _build(
-    client: httpx.Client | httpx.AsyncClient, settings: ClientSettings, request: Request[Any]
-) -> httpx.Request:
+def _build(client: httpx.AsyncClient, settings: ClientSettings, request: Request[Any]) -> httpx.Request:
     timeouts = settings.timeouts(request.patience)
     return client.build_request(
         request.method,
@@ -277,28 +299,42 @@ def _parts(form: Form) -> list[tuple[str, tuple[str | None, str | bytes]]]:
 
 @contextmanager
 def _no_reply(settings: ClientSettings, request: Request[Any]) -> Iterator[None]:
+    """Turn what the HTTP library raises into ours, without its frames: they hold the key."""
     try:
         yield
-    except httpx.HTTPError as error:
-        raise _connection_error(settings, request, error) from error
+    except (httpx.HTTPError, TimeoutError) as error:
+        raise _connection_error(settings, request, error) from None
     except httpx.InvalidURL as error:
-        raise ChatbaseConfigurationError(f"The base URL cannot be used: {error}.") from error
+        raise ChatbaseConfigurationError(f"The base URL cannot be used: {error}.") from None
+    except zlib.error as error:
+        raise ChatbaseDamagedReplyError(
+            f"The reply to {request.operation} cannot be unpacked: {error}.", operation=request.operation
+        ) from None
 
 
 def _connection_error(
-    settings: ClientSettings, request: Request[Any], error: httpx.HTTPError
+    settings: ClientSettings, request: Request[Any], error: httpx.HTTPError | TimeoutError
 ) -> ChatbaseError:
     base = settings.files_host if request.host == "files" else settings.host
-    why = str(error) or type(error).__name__
+    why = _why(error)
     if isinstance(error, _NOT_SENT):
-        return ChatbaseUnreachableError(
+        unreachable = ChatbaseUnreachableError(
             f"{base} cannot be reached for {request.operation}: {why}. Nothing was sent. "
             "Check the connection's base URL and proxy, and the network of this machine.",
             operation=request.operation,
         )
+        if isinstance(_deepest(error), ssl.SSLCertVerificationError) or why.startswith("407"):
+            unreachable.transient, unreachable.permanent = False, True
+        return unreachable
     if isinstance(error, httpx.UnsupportedProtocol):
         return ChatbaseConfigurationError(f"The base URL {base!r} cannot be used: {why}.")
     may = "" if request.repeatable else " Chatbase may have done the work all the same."
+    if isinstance(error, TimeoutError):
+        return ChatbaseTimeoutError(
+            f"The reply of {base} to {request.operation} did not end {_in_time(settings, request)}.{may} "
+            "Raise the connection's total_timeout if this happens often.",
+            operation=request.operation,
+        )
     if isinstance(error, httpx.TimeoutException):
         seconds = settings.timeouts(request.patience).read
         return ChatbaseTimeoutError(
@@ -311,24 +347,27 @@ def _connection_error(
     )
 
 
-@contextmanager
-def _broken() -> Iterator[None]:
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise StreamBrokenError("nothing came for too long") from error
-    except (httpx.HTTPError, httpx.StreamError) as error:
-        raise StreamBrokenError(str(error) or type(error).__name__) from error
+def _in_time(settings: ClientSettings, request: Request[Any]) -> str:
+    return f"within {settings.timeouts(request.patience).total:g} s"
 
 
-@contextmanager
-def _bad_settings() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
-        raise ChatbaseConfigurationError(
-            f"The connection's proxy or ca_bundle cannot be used: {error}."
-        ) from error
+def _why(error: BaseException) -> str:
+    """Say why, by the deepest cause that knows: of a refused connection the library says "all failed"."""
+    deepest = _deepest(error)
+    if isinstance(deepest, (ssl.SSLError, socket.gaierror)):
+        return deepest.strerror or str(deepest)
+    if isinstance(deepest, OSError) and deepest.errno:
+        return os.strerror(deepest.errno)
+    return str(error) or type(error).__name__
+
+
+def _deepest(error: BaseException) -> BaseException:
+    found: BaseException | None = error
+    while found is not None:
+        error = found
+        group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+        found = group[0] if group else error.__cause__ or error.__context__
+    return error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseNotFoundError, ChatbasePagingError
+from airflow_provider_chatbase.client.loop_thread import run_in_thread
 from airflow_provider_chatbase.client.rate_limiter import shared_limiter
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.transport import quiet_logs
@@ -127,7 +128,7 @@ def export(open_client: OpenClient, target: Target, settings: ExportSettings) ->
 
     try:
         with quiet_logs(["httpx"], logging.WARNING):
-            return asyncio.run(run())
+            return run_in_thread(run())
     finally:
         target.close()
 

@@ -193,6 +193,7 @@ def read_connection(connection: AirflowConnection, extra: Mapping[str, Any]) -> 
             files_host=base_url("files_host", files_host or host or DEFAULT_FILES_HOST),
             api_version=_api_version(extra),
             timeout=_positive(extra, "timeout", float, "a number of seconds above 0"),
+            total_timeout=_positive(extra, "total_timeout", float, "a number of seconds above 0"),
             max_attempts=_positive(extra, "max_attempts", _whole, "a whole number from 1")
             or DEFAULT_MAX_ATTEMPTS,
             proxy=_text(extra, "proxy"),

@@ -17,7 +17,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.transport import AsyncTransport
+from airflow_provider_chatbase.client.transport import Transport
 from airflow_provider_chatbase.playground import PlaygroundPage, routes
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Proxy:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
-        self._pools = AsyncTransport(settings).pools
+        self._pools = Transport(settings).pools
         self._key = settings.api_key.encode()
 
     async def forward(self, request: Request) -> Response:

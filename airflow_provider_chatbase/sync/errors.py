@@ -20,7 +20,7 @@ class ChatbaseSyncError(ChatbaseError):
 
     def __init__(self, message: str, *, mendable: bool) -> None:
         super().__init__(message)
-        self.permanent = not mendable  # type: ignore[misc] # told by what failed, not by the class
+        self.permanent = not mendable  # told by what failed, not by the class
 
 
 class ChatbaseDriftError(ChatbaseError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import pytest
 
 from airflow_provider_chatbase.client import errors
-from airflow_provider_chatbase.client.client import Attempts
+from airflow_provider_chatbase.client.client import AsyncChatbaseClient, Attempts, RetryPolicy
+from airflow_provider_chatbase.client.rate_limiter import shared_limiter
 from airflow_provider_chatbase.client.request import Request
 from airflow_provider_chatbase.client.settings import ClientSettings
 
@@ -25,12 +27,12 @@ def attempts():
         means_done={"ALREADY_GOING": GOING},
         means_done_on_repeat={"THING_NOT_FOUND": GONE},
     )
-    return Attempts(ClientSettings(api_key=uuid.uuid4().hex), lambda error: 7.0, request)
+    limiter = shared_limiter(ClientSettings(api_key=uuid.uuid4().hex), "main")
+    return Attempts(request, limiter, RetryPolicy())
 
 
 def fail(attempts: Attempts, error: errors.ChatbaseError) -> None:
-    with pytest.raises(type(error)), attempts.on_its_way():
-        raise error
+    attempts.note(error)
 
 
 def refusal(code: str | None, cls=errors.ChatbaseNotFoundError) -> errors.ChatbaseError:
@@ -83,11 +85,12 @@ def test_another_refusal_settles_nothing(attempts, code):
 
 
 def test_one_refusal_for_their_number_holds_all_requests_of_the_key(attempts):
-    fail(attempts, errors.ChatbaseRateLimitError("Wait."))
+    fail(attempts, errors.ChatbaseRateLimitError("Wait.", retry_after=7.0))
     assert attempts.limiter.try_to_go() == pytest.approx(7.0, abs=0.5)
 
 
 def test_a_wrong_version_is_refused_before_the_first_attempt():
     request = Request(operation="x", method="GET", path="/x", read=lambda reply: reply)
+    client = AsyncChatbaseClient(ClientSettings(api_key="k", api_version="v1"))
     with pytest.raises(errors.ChatbaseUnsupportedError):
-        Attempts(ClientSettings(api_key="k", api_version="v1"), lambda error: 0.0, request)
+        asyncio.run(client.send(request))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
 from airflow_provider_chatbase.client.errors import ChatbaseUnreachableError
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.transport import POOL_SIZE, AsyncTransport, Pools
+from airflow_provider_chatbase.client.transport import POOL_SIZE, Pools, Transport
 from airflow_provider_chatbase.client.v2.agents import get_agent
 
 
@@ -18,20 +19,25 @@ def pools() -> Pools[object]:
 
 
 def test_one_pool_serves_a_few(pools):
-    taken = [pools.take() for _ in range(POOL_SIZE)]
-    assert len({id(pool) for pool in taken}) == 1
+    with ExitStack() as stack:
+        taken = [stack.enter_context(pools.client()) for _ in range(POOL_SIZE)]
+    assert len({id(client) for client in taken}) == 1
     assert len(pools.clients()) == 1
 
 
 def test_another_is_opened_when_all_are_busy(pools):
-    taken = [pools.take() for _ in range(POOL_SIZE * 3)]
-    assert [sum(pool is each for pool in taken) for each in dict.fromkeys(taken)] == [POOL_SIZE] * 3
+    with ExitStack() as stack:
+        taken = [stack.enter_context(pools.client()) for _ in range(POOL_SIZE * 3)]
+    assert [sum(client is each for client in taken) for each in dict.fromkeys(taken)] == [POOL_SIZE] * 3
 
 
 def test_the_first_pool_with_a_place_is_used_again(pools):
-    taken = [pools.take() for _ in range(POOL_SIZE * 2)]
-    taken[3].release()
-    assert pools.take() is taken[3]
+    with ExitStack() as stack:
+        with ExitStack() as released:
+            first = released.enter_context(pools.client())
+            for _ in range(POOL_SIZE * 2 - 1):
+                stack.enter_context(pools.client())
+        assert stack.enter_context(pools.client()) is first
     assert len(pools.clients()) == 2
 
 
@@ -43,7 +49,7 @@ def test_a_place_is_given_back_when_the_block_fails(pools):
 
 
 def test_a_place_is_given_back_when_a_request_fails():
-    transport = AsyncTransport(ClientSettings(api_key="k", host="http://127.0.0.1:9"))
+    transport = Transport(ClientSettings(api_key="k", host="http://127.0.0.1:9"))
 
     async def fail_often():
         for _ in range(POOL_SIZE * 2):
@@ -56,7 +62,7 @@ def test_a_place_is_given_back_when_a_request_fails():
 
 
 def test_a_place_is_given_back_with_the_reply(simulator):
-    transport = AsyncTransport(ClientSettings(api_key=simulator.api_key, host=simulator.url))
+    transport = Transport(ClientSettings(api_key=simulator.api_key, host=simulator.url))
 
     async def succeed_often():
         for _ in range(POOL_SIZE * 2):

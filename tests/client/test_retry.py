@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from airflow_provider_chatbase.client import errors
-from airflow_provider_chatbase.client.client import RetryPolicy, retrying
+from airflow_provider_chatbase.client.client import RetryPolicy, repeated
 from airflow_provider_chatbase.client.request import Request
 
 POLICY = RetryPolicy()
@@ -88,12 +88,11 @@ def refusal(retry_after: float | None) -> errors.ChatbaseRateLimitError:
     [
         pytest.param(3.0, 0.0, 3.0, id="as asked"),
         pytest.param(3.0, 1.0, 3.25, id="as asked, and a little more"),
-        pytest.param(0.0, 0.0, 0.0, id="at once"),
-        pytest.param(59.9, 1.0, 60.0, id="capped with its jitter"),
-        pytest.param(3600.0, 0.0, 60.0, id="capped"),
+        pytest.param(0.0, 0.0, 0.25, id="at once, which is never meant: the backoff"),
+        pytest.param(0.3, 0.0, 0.3, id="less than the first wait"),
     ],
 )
-def test_waits_as_long_as_asked_up_to_a_cap(asked, jitter, expected):
+def test_waits_as_long_as_asked(asked, jitter, expected):
     assert POLICY.wait(refusal(asked), 1, jitter) == expected
 
 
@@ -115,7 +114,7 @@ def test_a_cap_below_the_backoff_holds_for_it_too():
     assert RetryPolicy(max_wait=0.1).wait(None, 9, 1.0) == 0.1
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(None, 0.5), (0.0, 0.0), (3.0, 3.0), (3600.0, 60.0)])
+@pytest.mark.parametrize(("asked", "expected"), [(None, 0.5), (0.0, 0.5), (3.0, 3.0), (3600.0, 60.0)])
 def test_all_requests_of_a_key_hold_as_long_as_one_is_asked_to_wait(asked, expected):
     assert POLICY.hold(refusal(asked)) == expected
 
@@ -149,7 +148,7 @@ def attempts(time: Time, policy: RetryPolicy, request: Request, error: Exception
         raise error
 
     with pytest.raises(type(error)) as raised:
-        asyncio.run(retrying(policy, request, time.sleep)(attempt))
+        asyncio.run(repeated(policy, request, attempt, time.sleep))
     assert raised.value is error
     return made
 
@@ -175,6 +174,17 @@ def test_begins_no_attempt_after_the_deadline(time):
 def test_does_not_wait_for_what_lies_beyond_the_deadline(time):
     assert attempts(time, RetryPolicy(deadline=10.0), READ, refusal(11.0)) == 1
     assert time.slept == []
+
+
+def test_does_not_hold_a_worker_for_a_wait_beyond_the_cap(time):
+    error = refusal(75.0)
+    assert attempts(time, POLICY, READ, error) == 1
+    assert time.slept == []
+
+
+def test_a_wait_of_nothing_does_not_burn_all_attempts_at_once(time):
+    assert attempts(time, POLICY, READ, refusal(0.0)) == 8
+    assert sum(time.slept) > 15
 
 
 def test_slow_attempts_count_towards_the_deadline(time):

@@ -140,14 +140,13 @@ def test_many_clients_load_the_certificates_once(monkeypatch):
 
     async def open_many() -> None:
         for _ in range(20):
-            await transport.AsyncTransport(ClientSettings(**ONE_ATTEMPT)).close()
+            await transport.Transport(ClientSettings(**ONE_ATTEMPT)).close()
 
     asyncio.run(open_many())
-    transport.BlockingTransport(ClientSettings(**ONE_ATTEMPT))
     assert len(loaded) == 1
 
 
 def test_a_closed_client_has_closed_its_connections(simulator):
     with ChatbaseClient(ClientSettings(api_key=simulator.api_key, host=simulator.url)) as client:
         client.send(agents.get_agent(simulator.agent_id))
-    assert client._http.is_closed
+    assert all(each.is_closed for each in client._client._transport.pools.clients())

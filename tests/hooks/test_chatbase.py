@@ -308,7 +308,7 @@ class TestConnection:
         connect(simulator)
         with ChatbaseHook() as hook:
             hook.get_agent()
-            http = hook.client._http
+            [http] = hook.client._client._transport.pools.clients()
         assert http.is_closed
         assert hook.get_agent()["id"] == simulator.agent_id, "it opens again when it is used again"
         hook.close()
@@ -394,7 +394,7 @@ class TestSecrets:
         simulator.faults.add(Fault(kind="status", status=500, times=1), Fault(kind="not_json"))
         with pytest.raises(Exception, match="not what the API promises") as raised:
             hook.get_agent()
-        seen = [repr(hook), repr(vars(hook)), repr(hook.client), repr(hook.client._http), shown()]
+        seen = [repr(hook), repr(vars(hook)), repr(hook.client), repr(vars(hook.client._client)), shown()]
         seen += traceback.format_exception(raised.value)
         assert "trying again" in shown()
         assert simulator.api_key not in "".join(seen)
