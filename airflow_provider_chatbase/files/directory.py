@@ -102,13 +102,17 @@ class Directory:
         """Return the names of the files and folders in a folder, sorted; none when it is not there."""
         return sorted(name.rsplit("/", 1)[-1] for name, _ in self._list(folder))
 
-    def files(self, folder: str = "", *, hidden: bool = True) -> Iterator[str]:
-        """Iterate over all files below a folder. One that cannot be listed is an error, not an empty one."""
+    def files(self, folder: str = "", *, left_out: list[str] | None = None) -> Iterator[str]:
+        """
+        Iterate over all files below a folder. One that cannot be listed is an error, not an empty one.
+
+        With ``left_out``, hidden files and folders are left out, and their names added to it.
+        """
         for name, is_folder in self._list(folder):
-            if not hidden and name.rsplit("/", 1)[-1].startswith("."):
-                continue
-            if is_folder:
-                yield from self.files(name, hidden=hidden)
+            if left_out is not None and name.rsplit("/", 1)[-1].startswith("."):
+                left_out.append(name)
+            elif is_folder:
+                yield from self.files(name, left_out=left_out)
             else:
                 yield name
 

@@ -319,7 +319,7 @@ def require_json(value: Any) -> None:
         elif not isinstance(part, str | int | float | None) or (
             isinstance(part, float) and not isfinite(part)
         ):
-            raise ValueError(f"{place} is {str(part)[:80]!r}, which JSON does not have; a text needs quotes")
+            raise ValueError(f"{place} is {repr(part)[:80]}, which JSON does not have; a text needs quotes")
         if depth > _DEEPEST:
             raise ValueError(f"{place[:80]} is nested too deeply")
     raise ValueError("it is too large")

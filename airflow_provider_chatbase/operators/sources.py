@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators._task import TrainingTask, read_given
+from airflow_provider_chatbase.operators._task import TrainingTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_chatbase.client import ChatbaseClient
     from airflow_provider_chatbase.sync.declaration import Declaration
-    from airflow_provider_chatbase.sync.report import SyncReport
-    from airflow_provider_chatbase.sync.sync import SourceSync
+    from airflow_provider_chatbase.sync.sync import SourceSync, SyncReport
 
 
 class ChatbaseSyncSourcesOperator(TrainingTask):
@@ -27,18 +26,25 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
 
     Returns counts and first names, under 2 kB: ``created``, ``updated``, ``deleted``, ``unchanged``,
     ``kept``, ``failed``, ``skipped``, ``foreign``, ``first``, ``failed_training`` (the first that did not
-    train, and since when they are there), and ``source_ids`` of what was written (where these are 15 or
-    fewer). The whole report goes to ``report_path``, and as Markdown into the log.
+    train, and since when they are there), ``unmatched`` (what declares nothing), and ``source_ids`` of what
+    was written (where these are 15 or fewer). The whole report goes to ``report_path``, and as Markdown into
+    the log.
 
     :param path: URL of a folder. Its .pdf, .doc, .docx and .txt files become file sources, its .md and .html
-        files texts; the key is the path below the folder.
-    :param sources: a list of records, or the URL of a .jsonl, .csv or .json file of them. A text: ``key``,
-        ``content``. Q&A: ``questions``, ``answer``, ``key``. A link: ``url``, ``link_type``,
-        ``exclude_paths``, ``include_only_paths``, ``slow_scraping``.
+        files texts (HTML needs the extra ``html``); the key is the path below the folder.
+    :param sources: a list of records, a DataFrame, an Arrow table, or the URL of a .jsonl, .csv, .json, .yaml
+        or .parquet file of them. A text: ``key``, ``content``. Q&A: ``questions``, ``answer``, ``key``. A
+        link: ``url``, ``link_type``, ``exclude_paths``, ``include_only_paths``, ``slow_scraping``.
     :param sync_id: begins the names of all sources of this task, by which it knows them for its own; needed
         with ``prune``. Each task that feeds an agent needs another one.
     :param globs: which files of the folder are meant; ``**`` stands for any folders.
-    :param exclude: which are not.
+    :param exclude: which are not; what matches a folder excludes all that is in it.
+    :param text_suffixes: endings of further files that are texts, such as ``.mdx``, ``.rst``, ``.adoc``.
+    :param encoding: of the texts and of the file of records; by default UTF-8, or UTF-16 with its mark.
+    :param delimiter: what stands between the cells of a CSV file; by default a comma.
+    :param on_problem: what to do about something declared that cannot be written, such as an empty text or a
+        row of too many cells. The others are written, and then the task fails (``fail``), or succeeds and
+        says so (``report``). What another try may mend, and deletes withheld as too many, always fail.
     :param prune: delete sources of this ``sync_id`` that are no longer declared.
     :param max_deletes: how many may be deleted: a whole number, or a share from 0.0 to 1.0 of the sources of
         this sync, and of those of each pattern or list. One always may. With more to delete, none is, and the
@@ -75,6 +81,11 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         "allow_empty",
         "mode",
         "on_drift",
+        "text_suffixes",
+        "encoding",
+        "delimiter",
+        "on_problem",
+        "only_report",
         "upload_interval",
         "busy_timeout",
     )
@@ -86,7 +97,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         self,
         *,
         path: str | None = None,
-        sources: Sequence[dict[str, Any]] | str | None = None,
+        sources: Any = None,
         sync_id: str | None = None,
         globs: Sequence[str] | str = "**/*",
         exclude: Sequence[str] | str = (),
@@ -96,6 +107,10 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         dry_run: bool = False,
         mode: Literal["apply", "check"] = "apply",
         on_drift: Literal["fail", "report"] = "fail",
+        text_suffixes: Sequence[str] | str = (),
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        on_problem: Literal["fail", "report"] = "fail",
         state_path: str | None = None,
         report_path: str | None = None,
         storage_conn_id: str | None = None,
@@ -115,6 +130,10 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         self.only_report = dry_run
         self.mode = mode
         self.on_drift = on_drift
+        self.text_suffixes = text_suffixes
+        self.encoding = encoding
+        self.delimiter = delimiter
+        self.on_problem = on_problem
         self.state_path = state_path
         self.report_path = report_path
         self.storage_conn_id = storage_conn_id
@@ -130,8 +149,6 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         :raises ChatbaseSyncError: when something could not be written, or was not allowed to be.
         :raises ChatbaseDriftError: when a check finds that the sources are not as declared.
         """
-        from airflow_provider_chatbase.sync.sync import ids_to_wait_for
-
         with self.hook() as hook:
             self._check_arguments()
             agent_id = hook.agent_or_default(self.agent_id)
@@ -144,10 +161,12 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
                 self._judge_drift(report)
                 return report.summary()
             self._judge(report)
-            waited_for = ids_to_wait_for(report)
+            waited_for = report.ids_to_wait_for()
             if not self.wait_for_training or not waited_for:
                 return report.summary()
-            return self.await_training(hook.client, agent_id, waited_for, report.summary())
+            result = self.await_training(hook.client, agent_id, waited_for, report.summary())
+            self.log.info("%s All of it is trained.", report.in_words())
+            return result
 
     def _check_arguments(self) -> None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -161,8 +180,18 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             )
         if not self.path and self.sources is None:
             raise ChatbaseInputError("Give path or sources: nothing is declared. Nothing was sent.")
-        if self.mode not in ("apply", "check") or self.on_drift not in ("fail", "report"):
-            raise ChatbaseInputError("mode must be apply or check, and on_drift fail or report.")
+        if self.mode not in ("apply", "check"):
+            raise ChatbaseInputError(f"mode must be apply or check, not {self.mode!r}. Nothing was sent.")
+        for name, value in (("on_drift", self.on_drift), ("on_problem", self.on_problem)):
+            if value not in ("fail", "report"):
+                raise ChatbaseInputError(f"{name} must be fail or report, not {value!r}. Nothing was sent.")
+        for name in ("globs", "exclude", "text_suffixes"):
+            value = getattr(self, name)
+            texts = [value] if isinstance(value, str) else value
+            if not isinstance(texts, list | tuple) or not all(
+                isinstance(text, str) and text for text in texts
+            ):
+                raise ChatbaseInputError(f"{name} must be a list of texts, not {value!r}. Nothing was sent.")
         most = self.max_deletes
         if most is None or not 0 <= most <= (1 if isinstance(most, float) else most):
             raise ChatbaseInputError(
@@ -175,23 +204,36 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         return self.sync_id or "airflow"
 
     def _declaration(self) -> Declaration:
-        from airflow_provider_chatbase.files.directory import open_directory
-        from airflow_provider_chatbase.sync.declaration import (
-            combine,
-            parse_records,
-            read_folder,
-            read_records,
-        )
+        from airflow_provider_chatbase.files.directory import open_directory, open_file
+        from airflow_provider_chatbase.files.records import read_record_file, rows_of
+        from airflow_provider_chatbase.sync.declaration import combine, read_folder, read_records
 
         parts = []
         if self.path:
-            folder = open_directory(self.path, self.storage_conn_id, argument="path")
-            parts.append(read_folder(folder, _patterns(self.globs), _patterns(self.exclude)))
+            parts.append(
+                read_folder(
+                    open_directory(self.path, self.storage_conn_id, argument="path"),
+                    _texts(self.globs),
+                    _texts(self.exclude),
+                    text_suffixes=_texts(self.text_suffixes),
+                    encoding=self.encoding or None,
+                )
+            )
         if isinstance(self.sources, str):
-            content = read_given(self.sources, self.storage_conn_id, argument="sources")
-            parts.append(read_records(parse_records(content, self.sources)))
+            directory, name = open_file(self.sources, self.storage_conn_id, argument="sources")
+            parts.append(
+                read_records(
+                    read_record_file(
+                        directory,
+                        name,
+                        argument="sources",
+                        encoding=self.encoding or None,
+                        delimiter=self.delimiter or None,
+                    )
+                )
+            )
         elif self.sources is not None:
-            parts.append(read_records(self.sources))
+            parts.append(read_records(rows_of(self.sources, "sources")))
         return combine(parts)
 
     def _sync(self, client: ChatbaseClient, agent_id: str) -> SourceSync:
@@ -239,7 +281,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         from airflow_provider_chatbase.sync.errors import ChatbaseSyncError
 
         failures = report.failures()
-        if failures:
+        if failures and (self.on_problem == "fail" or not report.only_problems):
             raise ChatbaseSyncError(
                 f"The sources of agent {report.agent_id} are not all as declared. {failures}.",
                 mendable=report.mendable,
@@ -260,5 +302,5 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             )
 
 
-def _patterns(given: Sequence[str] | str) -> list[str]:
+def _texts(given: Sequence[str] | str) -> list[str]:
     return [given] if isinstance(given, str) else list(given)

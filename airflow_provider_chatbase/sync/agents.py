@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import SequenceMatcher
-from math import isfinite
 from typing import Any, Literal
-
-import yaml
 
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseApiError, ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.replies import all_items
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps
 from airflow_provider_chatbase.client.v2 import agents, sources
+from airflow_provider_chatbase.files.records import decode, parse_json, parse_yaml, require_json
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
 from airflow_provider_chatbase.sync.payloads import link_key
 
@@ -218,47 +215,14 @@ def _refuse_several(found: Iterable[JsonObject]) -> None:
 def parse_settings(content: bytes, url: str) -> JsonObject:
     """Read an agent's settings from a YAML or JSON file, of which nothing is guessed."""
     try:
-        if url.lower().endswith(".json"):
-            found = json.loads(content, object_pairs_hook=_each_once)
-        else:
-            found = yaml.load(content, _StrictLoader)  # noqa: S506 - it is a SafeLoader
-        _require_json(found, "it")
-    except (ValueError, yaml.YAMLError) as error:
+        text = decode(content)
+        found = parse_json(text) if url.lower().endswith(".json") else parse_yaml(text)
+        require_json(found)
+    except ValueError as error:
         raise ChatbaseDeclarationError(f"{url} cannot be read: {error}. Nothing was sent.") from error
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+    if not isinstance(found, dict):
         raise ChatbaseDeclarationError(f"{url} holds no settings by name. Nothing was sent.")
     return found
-
-
-class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc] # yaml has no types
-    """Reads plain YAML, and refuses a key that stands in a mapping twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        _each_once([(str(self.construct_object(key, deep=True)), None) for key in keys])
-        return super().construct_mapping(node, deep)
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> JsonObject:
-    names = [name for name, _ in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} stands in it twice")
-    return dict(pairs)
-
-
-def _require_json(value: Any, place: str) -> None:
-    """Refuse what YAML makes of a date or of .nan, and what JSON has no word for."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            _require_json(part, str(name))
-    elif isinstance(value, list):
-        for part in value:
-            _require_json(part, place)
-    elif not isinstance(value, str | int | float | None) or (
-        isinstance(value, float) and not isfinite(value)
-    ):
-        raise ValueError(f"{place} is {value!r}, which JSON does not have; a text needs quotes")
 
 
 def compare(api: Api, agent_id: str, settings: JsonObject) -> Steps[JsonObject]:

@@ -1,11 +1,12 @@
-"""Doing what a plan says, so that it may be killed at any point and run again."""
+"""Doing what a plan says, so that it may be killed at any point, run again, and run twice at once."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_chatbase.client.errors import (
@@ -18,26 +19,25 @@ from airflow_provider_chatbase.client.errors import (
     ChatbasePermissionError,
 )
 from airflow_provider_chatbase.client.v2.sources import delete_source, get_source
-from airflow_provider_chatbase.sync.declaration import Declaration
-from airflow_provider_chatbase.sync.inventory import DYING, TRAINING, list_all, take_inventory
+from airflow_provider_chatbase.sync.inventory import (
+    DYING,
+    TRAINING,
+    ExistingSource,
+    Inventory,
+    list_all,
+    take_inventory,
+)
 from airflow_provider_chatbase.sync.payloads import (
     Kind,
     LinkPayload,
     Payload,
+    SourceName,
     key_in_name,
     link_key,
     rename,
     source_name,
 )
-from airflow_provider_chatbase.sync.plan import (
-    Create,
-    Delete,
-    SyncOptions,
-    SyncPlan,
-    Update,
-    make_plan,
-    named,
-)
+from airflow_provider_chatbase.sync.plan import Create, Delete, SyncPlan, Update, named
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.client import ChatbaseClient
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 ADOPTED = "adopted: somebody else made it"
 LOST_AND_FOUND = "found after its reply was lost"
+BY_ANOTHER_RUN = "another run of this sync wrote it meanwhile"
 
 STORAGE_FULL = "SOURCE_SIZE_LIMIT_EXCEEDED"
 
@@ -104,6 +105,9 @@ class SyncPatience:
     busy: float = 900.0  # seconds that a source may train before it can be written
     poll: float = 5.0  # seconds between looks at it
     doubt: float = 2.0  # seconds before looking again for a source that may or may not have been made
+    old: float = (
+        30.0  # seconds after which a list is read again before a write: this run may have stood still
+    )
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -125,10 +129,11 @@ class PlanRunner:
     sync_id: str
     pacer: UploadPacer
     patience: SyncPatience = field(default_factory=SyncPatience)
+    listed_at: float = 0.0  # by the patience's clock, when what the plan is made from was listed
     _result: SyncResult = field(default_factory=SyncResult)
-    _in_doubt: bool = False  # whether something may have been made twice
     _makes_room: bool = False  # whether the plan's deletes are to make room for what did not fit
     _lost_in_a_row: int = 0
+    _there: Inventory = field(default_factory=Inventory)  # what was there when a look was needed
 
     def run(self, plan: SyncPlan) -> SyncResult:
         """
@@ -137,13 +142,14 @@ class PlanRunner:
         A failed action does not stop the others, unless it shows that none of them can work. What it may
         replace is not deleted, except where only the storage is full: then that makes room for it.
         """
+        self.listed_at = self.listed_at or self.patience.clock()
         try:
             self._write([*plan.updates, *plan.creates])
             full = self._to_try_again(plan)
-            self._delete(plan.deletes)
-            self._write(full)
-            if self._in_doubt:
-                self._delete(self._duplicates())
+            self._delete(self._sure(plan.deletes))
+            if full:
+                self._write(full)
+                self._delete(self._sure(()))
         except _StopError as stop:
             self._result.stopped = str(stop)
         return self._result
@@ -191,7 +197,7 @@ class PlanRunner:
         lost = isinstance(error, ChatbaseConnectionError)
         self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
         code = error.code or ""
-        mendable = error.transient or code.startswith("SOURCE_IS_")
+        mendable = not error.permanent or code.startswith("SOURCE_IS_")
         mendable = mendable or (code == STORAGE_FULL and self._makes_room)
         self._result.done.append(
             ActionResult(
@@ -213,9 +219,34 @@ class PlanRunner:
     def _create(self, action: Create | Update) -> ActionResult:
         declared = action.declared
         payload = declared.load()
-        name = str(source_name(self.sync_id, declared.key, payload.digest))
-        source, note = self._create_once(declared.kind, payload, name)
+        name = source_name(self.sync_id, declared.key, payload.digest)
+        if (found := self._by_another_run(action, name)) is not None:
+            return ActionResult("create", declared.kind, declared.key, found, BY_ANOTHER_RUN)
+        source, note = self._create_once(declared.kind, payload, str(name))
         return ActionResult("create", declared.kind, declared.key, source["id"], note)
+
+    def _by_another_run(self, action: Create | Update, name: SourceName) -> str | None:
+        """Return the id of what another run wrote since the plan was made, if it is the same."""
+        if self.patience.clock() - self.listed_at > self.patience.old:
+            self._look()
+        planned = action.existing if isinstance(action, Update) else None
+        for each in self._there.owned:
+            if planned is not None:
+                is_it = each.source_id == planned.source_id and not _is_same(each, planned)
+            else:
+                is_it = (each.kind, each.key) == (action.declared.kind, name.key)
+            if is_it and (each.key, each.digest) == (name.key, name.digest):
+                return each.source_id
+            if is_it:
+                raise ChatbaseOvertakenError(
+                    "Another run of this sync wrote another version of it meanwhile. Run the task again."
+                )
+        return None
+
+    def _look(self) -> Inventory:
+        self._there = take_inventory(self.client.run(list_all(self.agent_id)), self.sync_id)
+        self.listed_at = self.patience.clock()
+        return self._there
 
     def _create_once(self, kind: Kind, payload: Payload, name: str) -> tuple[JsonObject, str]:
         """Create a source; after a failure that leaves open whether it was made, look before trying again."""
@@ -227,7 +258,6 @@ class PlanRunner:
                 if not error.ambiguous and error.code != "SOURCE_DUPLICATE":
                     raise
                 in_doubt = in_doubt or error.ambiguous
-                self._in_doubt = self._in_doubt or in_doubt
                 found = self._look_for(kind, payload, name, patiently=error.ambiguous)
                 if found is not None:
                     return found, LOST_AND_FOUND if in_doubt else ADOPTED
@@ -291,13 +321,14 @@ class PlanRunner:
 
     def _put(self, update: Update) -> ActionResult:
         declared, existing = update.declared, update.existing
-        if update.name_only:
-            name = str(source_name(self.sync_id, declared.key, declared.digest))
-            request = rename(self.agent_id, existing.source_id, declared.kind, name)
+        payload = None if update.name_only else declared.load()
+        name = source_name(self.sync_id, declared.key, payload.digest if payload else declared.digest)
+        if (found := self._by_another_run(update, name)) is not None:
+            return ActionResult("update", declared.kind, declared.key, found, BY_ANOTHER_RUN)
+        if payload is None:
+            request = rename(self.agent_id, existing.source_id, declared.kind, str(name))
         else:
-            payload = declared.load()
-            name = str(source_name(self.sync_id, declared.key, payload.digest))
-            request = payload.change(self.agent_id, existing.source_id, name)
+            request = payload.change(self.agent_id, existing.source_id, str(name))
         try:
             source = self._send(request, declared.kind)
         except ChatbaseApiError as error:
@@ -311,6 +342,46 @@ class PlanRunner:
             return self.client.send(request)
         with self.pacer.turn():
             return self.uploads.send(request)
+
+    def _sure(self, deletes: Sequence[Delete]) -> list[Delete]:
+        """Look again before deleting: leave what is not as it was, and add what was made twice."""
+        if not deletes and not self._result.of("create"):
+            return []
+        try:
+            there = self._look()
+        except ChatbaseError as error:
+            for each in deletes:
+                self._fail("delete", each.existing.kind, each.existing.key, error)
+            log.warning("Could not look whether anything was made twice; the next run will: %s", error)
+            return []
+        now = {each.source_id: each for each in (*there.owned, *there.links)}
+        right = [
+            each
+            for each in deletes
+            if (found := now.get(each.existing.source_id)) is not None and _is_same(found, each.existing)
+        ]
+        return [*right, *self._made_twice(there, {each.existing.source_id for each in right})]
+
+    def _made_twice(self, there: Inventory, leave: set[str]) -> list[Delete]:
+        """Find what another run made too, so that all runs leave the same one."""
+        of_a_key: defaultdict[tuple[str, str], list[ExistingSource]] = defaultdict(list)
+        for each in sorted(there.owned, key=lambda each: (each.created_at, each.source_id)):
+            if each.source_id not in leave:
+                of_a_key[each.kind, each.key].append(each)
+        for place, made in enumerate(self._result.done):
+            stays = of_a_key.get((made.kind, key_in_name(self.sync_id, made.key)))
+            if made.action == "create" and made.error is None and stays:
+                self._result.done[place] = replace(made, source_id=stays[0].source_id)
+        deletes: list[Delete] = []
+        for (kind, key), found in of_a_key.items():
+            if len({each.digest for each in found}) > 1:
+                error = (
+                    "Another run of this sync wrote another version of it meanwhile; the next run settles it"
+                )
+                self._result.done.append(ActionResult("create", kind, key, error=error))
+            else:
+                deletes += [Delete(each, "made twice", pruned=False) for each in found[1:]]
+        return deletes
 
     def _delete(self, deletes: Iterable[Delete]) -> None:
         failed = self._result.failed
@@ -337,17 +408,6 @@ class PlanRunner:
             )
             log.info("Deleted %s %s: %s", existing.kind, existing.key, delete.reason)
 
-    def _duplicates(self) -> tuple[Delete, ...]:
-        """Find what was made twice after all, because the first request was still on its way."""
-        try:
-            sources = self.client.run(list_all(self.agent_id))
-        except ChatbaseError as error:
-            log.warning("Could not look for duplicates; the next run will: %s", error)
-            return ()
-        return make_plan(
-            Declaration(), take_inventory(sources, self.sync_id), SyncOptions(self.sync_id)
-        ).deletes
-
 
 class ChatbaseSourceBusyError(ChatbaseError):
     """A source is being trained for longer than the task waits."""
@@ -355,7 +415,17 @@ class ChatbaseSourceBusyError(ChatbaseError):
     transient = True
 
 
+class ChatbaseOvertakenError(ChatbaseError):
+    """Another run of the same sync wrote something else since this one planned."""
+
+    transient = True
+
+
 _PAST = {"create": "Created", "update": "Updated", "delete": "Deleted"}
+
+
+def _is_same(one: ExistingSource, other: ExistingSource) -> bool:
+    return (one.key, one.digest) == (other.key, other.digest)
 
 
 def _is_wanted(source: JsonObject, payload: Payload, wanted: str) -> bool:

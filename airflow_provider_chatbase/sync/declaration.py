@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import json
 import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from fsspec.utils import glob_translate
 
-from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, ChatbaseInputError
+from airflow_provider_chatbase.client.request import is_unicode
 from airflow_provider_chatbase.client.v2.sources import FILE_SIZE, FILE_SUFFIXES, check_file
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.files.errors import ChatbaseOutputError, ChatbaseStorageError
+from airflow_provider_chatbase.files.records import UnreadableRecord, decode, parse_json
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
-from airflow_provider_chatbase.sync.html_text import html_to_text
 from airflow_provider_chatbase.sync.payloads import (
     LINK_OPTIONS,
     DeclaredText,
@@ -35,11 +33,10 @@ from airflow_provider_chatbase.sync.payloads import (
     normal_key,
 )
 
-TEXT_SUFFIXES = (".md", ".markdown", ".html", ".htm")
-_CHUNK = 1 << 20
+PAGE_SUFFIXES = (".html", ".htm")
+TEXT_SUFFIXES = (".md", ".markdown", *PAGE_SUFFIXES)
 _SHORTENED = re.compile(r"~[0-9a-f]{10}\Z")
-CELL_LENGTH = 5_000_000
-"""The most characters of a cell of a table: more than Chatbase takes for a text, which is told apart."""
+_DRAFT = re.compile(r"draft *[:=] *[\"']?(true|yes|on)\b", re.IGNORECASE)
 _YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
 _KINDS: dict[Any, Kind] = {"text": "text", "qna": "qna", "link": "link"}
 
@@ -62,6 +59,7 @@ class Problem:
 
     key: str
     reason: str
+    mendable: bool = False  # whether another try may not meet it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +69,12 @@ class DeclaredInput:
     name: str
     count: int  # how much is declared by it, also what cannot be written
     pattern: str | None = None  # of the folder; None for a list
+    suffixes: tuple[str, ...] = TEXT_SUFFIXES  # of the folder's files that become texts
 
     def may_own(self, kind: str, key: str) -> bool:
         """Say whether a source may have been declared by it, by its kind and the key in its name."""
         whole = _SHORTENED.sub("", key)
-        of_a_folder = kind == "file" or (kind == "text" and whole.lower().endswith(TEXT_SUFFIXES))
+        of_a_folder = kind == "file" or (kind == "text" and whole.lower().endswith(self.suffixes))
         if self.pattern is None or not of_a_folder:
             return self.pattern is None and not of_a_folder
         return whole != key or _matches([self.pattern], key)
@@ -88,8 +87,9 @@ class Declaration:
     sources: tuple[DeclaredSource, ...] = ()
     problems: tuple[Problem, ...] = ()
     complete: bool = True  # whether all could be read; if not, what is missing must not be taken for gone
-    skipped: tuple[str, ...] = ()  # files of other formats
+    skipped: tuple[tuple[str, str], ...] = ()  # files that are left out, and why
     inputs: tuple[DeclaredInput, ...] = ()
+    unmatched: tuple[str, ...] = ()  # patterns that match nothing
 
 
 def combine(declarations: Iterable[Declaration]) -> Declaration:
@@ -99,19 +99,18 @@ def combine(declarations: Iterable[Declaration]) -> Declaration:
     for part in parts:
         for source in part.sources:
             by_identity[source.kind, normal_key(source.key)].append(source)
+    twice = (
+        Problem(key, f"{len(found)} {kind} sources are declared under this key. Give each its own.")
+        for (kind, key), found in by_identity.items()
+        if len(found) > 1
+    )
     return Declaration(
         sources=tuple(found[0] for found in by_identity.values() if len(found) == 1),
-        problems=(
-            *(problem for part in parts for problem in part.problems),
-            *(
-                Problem(key, f"{len(found)} {kind} sources are declared under this key. Give each its own.")
-                for (kind, key), found in by_identity.items()
-                if len(found) > 1
-            ),
-        ),
+        problems=(*(problem for part in parts for problem in part.problems), *twice),
         complete=all(part.complete for part in parts),
-        skipped=tuple(path for part in parts for path in part.skipped),
+        skipped=tuple(left_out for part in parts for left_out in part.skipped),
         inputs=tuple(each for part in parts for each in part.inputs),
+        unmatched=tuple(pattern for part in parts for pattern in part.unmatched),
     )
 
 
@@ -119,55 +118,72 @@ def combine(declarations: Iterable[Declaration]) -> Declaration:
 
 
 def read_folder(
-    folder: Directory, globs: Sequence[str] = ("**/*",), exclude: Sequence[str] = ()
+    folder: Directory,
+    globs: Sequence[str] = ("**/*",),
+    exclude: Sequence[str] = (),
+    *,
+    text_suffixes: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> Declaration:
     """
-    Declare the files of a folder: .pdf, .doc, .docx and .txt as files, .md and .html as texts.
+    Declare the files of a folder: .pdf, .doc, .docx and .txt as files, .md, .html and further ones as texts.
 
     Hidden files and folders are passed over, and links are followed below the folder only. The key is the
     path below the folder.
     """
-    found = {key: why_not for key, why_not in _list(folder) if not _matches(exclude, key)}
-    meant = [key for key, why_not in found.items() if not why_not and _matches(globs, key)]
+    suffixes = (*TEXT_SUFFIXES, *(suffix.lower() for suffix in text_suffixes))
+    left_out: list[str] = []
+    listed = _list(folder, left_out)
+    found = {key: why_not for key, why_not in listed if not _is_within(exclude, key)}
+    skipped = [(key, "hidden") for key in left_out if not _is_within(exclude, key)]
     sources: list[DeclaredSource] = []
     problems = [Problem(key, why_not) for key, why_not in found.items() if why_not]
-    unread = 0
-    for key in meant:
-        if not key.lower().endswith(FILE_SUFFIXES + TEXT_SUFFIXES):
+    complete = True
+    for key in (key for key, why_not in found.items() if not why_not and _matches(globs, key)):
+        if why_skipped := _why_skipped(key, suffixes):
+            skipped.append((key, why_skipped))
             continue
         try:
-            sources.append(_declare(folder, key))
+            sources.append(_declare(folder, key, encoding))
+        except _DraftError:
+            skipped.append((key, "draft: true in its front matter"))
         except ChatbaseStorageError as error:
-            unread += 1
-            problems.append(Problem(key, str(error)))
+            complete = False
+            problems.append(Problem(key, str(error), mendable=not error.permanent))
         except ChatbaseInputError as error:
             problems.append(Problem(key, str(error)))
-    skipped = [key for key in meant if not key.lower().endswith(FILE_SUFFIXES + TEXT_SUFFIXES)]
     declared = [*(source.key for source in sources), *(problem.key for problem in problems)]
     inputs = [
         DeclaredInput(
-            f"{pattern} in {folder.url}", sum(_matches([pattern], key) for key in declared), pattern
+            f"{pattern} in {folder.url}", sum(_matches([pattern], key) for key in declared), pattern, suffixes
         )
         for pattern in globs
     ]
-    return Declaration(tuple(sources), tuple(problems), not unread, tuple(skipped), tuple(inputs))
+    paths = [key for key, _ in listed] + left_out
+    unmatched = [pattern for pattern in globs if not any(_matches([pattern], key) for key in found)]
+    unmatched += [pattern for pattern in exclude if not any(_is_within([pattern], path) for path in paths)]
+    return Declaration(
+        tuple(sources), tuple(problems), complete, tuple(sorted(skipped)), tuple(inputs), tuple(unmatched)
+    )
 
 
-def _list(folder: Directory) -> list[tuple[str, str]]:
+def _list(folder: Directory, left_out: list[str]) -> list[tuple[str, str]]:
     """List the files of a folder, each with the reason why it cannot be read, if there is one."""
     try:
         if not folder.is_folder():
             raise ChatbaseDeclarationError(f"{folder.url} is no folder. Nothing was sent.")
-        keys = folder.files(hidden=False)
+        keys = folder.files(left_out=left_out)
         if not folder.local:
             return [(key, "") for key in sorted(keys)]
         root = Path(folder.root).resolve()
-        return sorted(found for key in keys for found in _follow(folder, key, (root,)))
+        return sorted(found for key in keys for found in _follow(folder, key, (root,), left_out))
     except ChatbaseOutputError as error:
         raise ChatbaseDeclarationError(f"{error} Nothing was sent.") from error
 
 
-def _follow(folder: Directory, key: str, trail: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+def _follow(
+    folder: Directory, key: str, trail: tuple[Path, ...], left_out: list[str]
+) -> Iterator[tuple[str, str]]:
     """Follow what may be a link, but neither out of the folder nor round in a circle."""
     path = Path(folder.path(key))
     try:
@@ -184,50 +200,115 @@ def _follow(folder: Directory, key: str, trail: tuple[Path, ...]) -> Iterator[tu
     elif path.parent.resolve().is_relative_to(target) or target in trail:
         yield key, "It is a link that leads back to a folder that it is in."
     else:
-        for below in folder.files(key, hidden=False):
-            yield from _follow(folder, below, (*trail, target))
+        for below in folder.files(key, left_out=left_out):
+            yield from _follow(folder, below, (*trail, target), left_out)
 
 
-def _matches(patterns: Sequence[str], key: str) -> bool:
-    return any(re.match(glob_translate(normal_key(pattern)), normal_key(key)) for pattern in patterns)
+def _matches(patterns: Iterable[str], key: str) -> bool:
+    return any(_compiled(pattern).match(normal_key(key)) for pattern in patterns)
 
 
-def _declare(folder: Directory, key: str) -> DeclaredSource:
-    if key.lower().endswith(FILE_SUFFIXES):
-        return _declare_file(folder, key)
-    text = _read_text(folder, key)
-    text.check()
-    return DeclaredSource("text", key, text.digest, lambda: _read_text(folder, key))
+def _is_within(patterns: Sequence[str], key: str) -> bool:
+    """Say whether a pattern matches a file or a folder that it is in."""
+    parts = key.split("/")
+    return any(_matches(patterns, "/".join(parts[:depth])) for depth in range(1, len(parts) + 1))
 
 
-def _declare_file(folder: Directory, key: str) -> DeclaredSource:
-    digest, size = hashlib.sha256(), 0
-    with folder.open(key) as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            if size > FILE_SIZE:
-                break
-    filename = posixpath.basename(key)
-    check_file(filename, size)
-    return DeclaredSource(
-        "file", key, digest.hexdigest(), lambda: FilePayload(filename, _content(folder, key))
-    )
-
-
-def _read_text(folder: Directory, key: str) -> TextPayload:
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
     try:
-        text = _content(folder, key).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ChatbaseInputError(f"{key} is no UTF-8 text ({error.reason} at byte {error.start}).") from error
-    return TextPayload(html_to_text(text) if key.lower().endswith((".html", ".htm")) else text)
+        return re.compile(glob_translate(normal_key(pattern.strip("/"))))
+    except ValueError as error:
+        raise ChatbaseDeclarationError(f"{pattern!r} is no pattern: {error}. Nothing was sent.") from error
+
+
+def _why_skipped(key: str, suffixes: tuple[str, ...]) -> str:
+    if posixpath.basename(key).startswith("~$"):
+        return "the mark of an office program that a file is open"
+    return "" if key.lower().endswith(FILE_SUFFIXES + suffixes) else "not a format for Chatbase"
+
+
+class _DraftError(ChatbaseInputError):
+    """A text that says itself that it is a draft."""
+
+
+def _declare(folder: Directory, key: str, encoding: str | None) -> DeclaredSource:
+    if not is_unicode(key):
+        raise ChatbaseInputError("Its name is no UTF-8.")
+    if key.lower().endswith(FILE_SUFFIXES):
+        payload: Payload = _read_file(folder, key)
+        return DeclaredSource("file", key, payload.digest, lambda: _read_file(folder, key))
+    text = _read_text(folder, key, encoding)
+    text.check()
+    return DeclaredSource("text", key, text.digest, lambda: _read_text(folder, key, encoding))
+
+
+def _read_file(folder: Directory, key: str) -> FilePayload:
+    content, filename = _content(folder, key), posixpath.basename(key)
+    check_file(filename, len(content))
+    return FilePayload(filename, content)
+
+
+def _read_text(folder: Directory, key: str, encoding: str | None) -> TextPayload:
+    content = _content(folder, key)
+    if len(content) > FILE_SIZE:
+        raise ChatbaseInputError(f"{key} has more than {FILE_SIZE:,} bytes.")
+    try:
+        text = decode(content, encoding)
+        if key.lower().endswith(PAGE_SUFFIXES):
+            return TextPayload(html_to_markdown(text))
+    except (ValueError, RecursionError) as error:
+        raise ChatbaseInputError(f"{key} cannot be read: {error}.") from error
+    if _is_draft(text):
+        raise _DraftError(f"{key} is a draft.")
+    return TextPayload(text)
+
+
+def _is_draft(text: str) -> bool:
+    """Say whether the front matter of a text, YAML or TOML, calls it a draft."""
+    lines = iter(text.splitlines())
+    mark = next(lines, "").rstrip()
+    is_draft = False
+    for line in lines if mark in ("---", "+++") else ():
+        if line.rstrip() == mark:
+            return is_draft
+        is_draft = is_draft or _DRAFT.match(line) is not None
+    return False
 
 
 def _content(folder: Directory, key: str) -> bytes:
-    content = folder.read(key)
-    if content is None:
-        raise ChatbaseStorageError(f"{key} is not in {folder.url} any more. Run the task again.")
-    return content
+    """Read a file, or as much of it as shows that it is too large."""
+    try:
+        with folder.open(key) as stream:
+            return stream.read(FILE_SIZE + 1)
+    except ChatbaseOutputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            gone = f"{key} is not in {folder.url} any more. Run the task again."
+            raise ChatbaseStorageError(gone) from error
+        raise
+
+
+def html_to_markdown(page: str) -> str:
+    """Return what a reader of a page sees, as Markdown."""
+    try:
+        from bs4 import BeautifulSoup
+        from markdownify import MarkdownConverter
+    except ImportError as error:
+        raise ChatbaseConfigurationError(
+            "Pages of HTML need the package markdownify: pip install 'airflow-provider-chatbase[html]'. "
+            "Nothing was sent."
+        ) from error
+    soup = BeautifulSoup(page, "lxml")
+    for unread in soup(["script", "style", "template", "noscript", "svg"]):
+        unread.decompose()
+    for title in soup("title"):
+        title.name = "h1"
+    for image in soup("img", src=re.compile(r"\A\s*data:", re.IGNORECASE)):
+        image.replace_with(str(image.get("alt") or ""))
+    converter = MarkdownConverter(
+        heading_style="ATX", bullets="-", escape_asterisks=False, escape_underscores=False
+    )
+    return str(converter.convert_soup(soup)).strip()
 
 
 # -- lists of records
@@ -249,94 +330,33 @@ def read_records(records: Iterable[Any]) -> Declaration:
     for number, record in enumerate(records, 1):
         key = f"record {number}"
         try:
-            kind, key, payload = _payload(record, key)
+            kind = _kind(record)
+            key = _key(kind, record)
+            payload = _payload(kind, record)
             payload.check()
         except ChatbaseInputError as error:
             nameless += key == f"record {number}"
             problems.append(Problem(key, str(error)))
         else:
-            sources.append(_declared(kind, key, payload))
+            sources.append(DeclaredSource(kind, key, payload.digest, partial(_itself, payload)))
     given = DeclaredInput("the list of sources", len(sources) + len(problems))
     return Declaration(tuple(sources), tuple(problems), complete=not nameless, inputs=(given,))
 
 
-def parse_records(content: bytes, url: str) -> list[Any]:
-    """Read a file of records."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ChatbaseDeclarationError(f"{url} is no UTF-8 text. Nothing was sent.") from error
-    if url.lower().endswith(".csv"):
-        return _csv_rows(text, url)
-    if url.lower().endswith(".json"):
-        return _json_list(text, url)
-    if url.lower().endswith((".jsonl", ".ndjson")):
-        return [_json_line(line) for line in text.split("\n") if line.strip()]
-    raise ChatbaseDeclarationError(f"{url} is no .jsonl, .csv or .json file. Nothing was sent.")
+def _itself(payload: Payload) -> Payload:
+    return payload
 
 
-def _csv_rows(text: str, url: str) -> list[Any]:
-    """Read a table strictly: a quote that is not closed would swallow the rows after it."""
-    csv.field_size_limit(max(csv.field_size_limit(), CELL_LENGTH))
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        return [_csv_record(row) for row in rows]
-    except csv.Error as error:
-        raise ChatbaseDeclarationError(
-            f"{url} is no CSV up to line {rows.line_num}: {error}. A quote may be missing. Nothing was sent."
-        ) from error
-
-
-def _csv_record(row: Mapping[str | None, Any]) -> Any:
-    if None in row:
-        return f"a row of more fields than the header names: {', '.join(map(str, row.values()))[:80]}"
-    return {name: value for name, value in row.items() if name and value not in (None, "")}
-
-
-def _json_list(text: str, url: str) -> list[Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise ChatbaseDeclarationError(f"{url} is no JSON: {error}. Nothing was sent.") from error
-    if not isinstance(found, list):
-        raise ChatbaseDeclarationError(f"{url} holds no JSON list. Nothing was sent.")
-    return found
-
-
-def _json_line(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return line
-
-
-def _declared(kind: Kind, key: str, payload: Payload) -> DeclaredSource:
-    return DeclaredSource(kind, key, payload.digest, lambda: payload)
-
-
-def _payload(record: Any, place: str) -> tuple[Kind, str, DeclaredText]:
+def _kind(record: Any) -> Kind:
+    if isinstance(record, UnreadableRecord):
+        raise ChatbaseInputError(f"{record.why}.")
     if not isinstance(record, Mapping):
-        what = f": {record[:100]}" if isinstance(record, str) else ""
-        raise ChatbaseInputError(f"{place} is no object with fields{what}.")
-    kind = _kind(record)
-    if kind == "link":
-        link = _link(record)
-        return kind, link_key(link.url, link.link_type), link
-    if kind == "qna":
-        questions = _questions(record)
-        answer = _text("answer", record.get("answer"))
-        return kind, _key(record, questions[0] if questions else None), QnaPayload(questions, answer)
-    return kind, _key(record, None), TextPayload(_text("content", record.get("content")))
-
-
-def _kind(record: Record) -> Kind:
+        raise ChatbaseInputError(f"It is no object with fields: {str(record)[:100]!r}.")
     kind = record.get("type")
-    if not isinstance(kind, str | None):
-        raise ChatbaseInputError(f"type is {kind!r}; it must be text, qna or link.")
-    if kind in _KINDS:
+    if isinstance(kind, str) and kind in _KINDS:
         return _KINDS[kind]
     if kind:
-        raise ChatbaseInputError(f"type is {kind!r}; it must be text, qna or link.")
+        raise ChatbaseInputError(f"type is {str(kind)[:40]!r}; it must be text, qna or link.")
     if record.get("url"):
         return "link"
     if record.get("questions") or record.get("question"):
@@ -346,55 +366,68 @@ def _kind(record: Record) -> Kind:
     raise ChatbaseInputError("It has neither content, nor questions, nor a url.")
 
 
-def _key(record: Record, default: str | None) -> str:
-    key = record.get("key") or record.get("name") or default
+def _key(kind: Kind, record: Record) -> str:
+    """Return what tells a source from the others of its kind."""
+    if kind == "link":
+        return link_key(_text("url", record.get("url")), _link_type(record))
+    key = record.get("key") or record.get("name")
+    if not key and kind == "qna":
+        key = next(iter(_questions(record)), None)
     if isinstance(key, int) and not isinstance(key, bool):
         key = str(key)
-    if not isinstance(key, str) or not key.strip():
+    if not isinstance(key, str) or not key.strip() or not is_unicode(key):
         raise ChatbaseInputError("It has no key, by which the next run could know it.")
     return key
 
 
-def _questions(record: Record) -> tuple[str, ...]:
-    found = record.get("questions") or record.get("question") or []
-    if isinstance(found, str):
-        found = _listed(found)
-    return tuple(_text("a question", question) for question in found)
+def _payload(kind: Kind, record: Record) -> DeclaredText:
+    if kind == "qna":
+        return QnaPayload(tuple(_questions(record)), _text("answer", record.get("answer")))
+    if kind == "text":
+        return TextPayload(_text("content", record.get("content")))
+    options = {
+        api_name: _option(api_name, record[given])
+        for api_name, name in LINK_OPTIONS.items()
+        for given in (name, api_name)
+        if record.get(given) not in (None, "")
+    }
+    return LinkPayload(_text("url", record.get("url")).strip(), _link_type(record), options)
+
+
+def _questions(record: Record) -> list[str]:
+    return _texts("questions", record.get("questions") or record.get("question") or [])
+
+
+def _link_type(record: Record) -> str:
+    return _text("link_type", record.get("link_type") or record.get("linkType")) or "individual"
 
 
 def _text(name: str, value: Any) -> str:
     """Take nothing else for text: NaN, a number or a dict would be published as Python writes it."""
     if value is not None and not isinstance(value, str):
         raise ChatbaseInputError(f"{name} must be text, not {type(value).__name__} {str(value)[:40]!r}.")
+    if value and not is_unicode(value):
+        raise ChatbaseInputError(f"{name} has half a character and cannot be sent as UTF-8.")
     return value or ""
 
 
-def _link(record: Record) -> LinkPayload:
-    options = {
-        api_name: _option(api_name, record[given])
-        for api_name, name in LINK_OPTIONS.items()
-        for given in (name, api_name)
-        if record.get(given) is not None
-    }
-    link_type = _text("link_type", record.get("link_type") or record.get("linkType")) or "individual"
-    return LinkPayload(_text("url", record.get("url")).strip(), link_type, options)
-
-
 def _option(api_name: str, value: Any) -> Any:
-    if api_name == "slowScraping":
-        text = str(value).strip().lower()
-        if text not in _YES + _NO:
-            raise ChatbaseInputError(f"slow_scraping must be true or false, not {value!r}.")
-        return text in _YES
-    if not isinstance(value, str | Sequence):
-        raise ChatbaseInputError(f"{LINK_OPTIONS[api_name]} must be a list of paths, not {value!r}.")
-    return _listed(value) if isinstance(value, str) else [_text("a path", path) for path in value]
+    if api_name != "slowScraping":
+        return _texts(LINK_OPTIONS[api_name], value)
+    text = str(value).strip().lower()
+    if text not in _YES + _NO:
+        raise ChatbaseInputError(f"slow_scraping must be true or false, not {value!r}.")
+    return text in _YES
 
 
-def _listed(value: str) -> list[str]:
-    """Read a list out of one field of a table: JSON, or a line each."""
-    if value.lstrip().startswith("["):
-        found = _json_line(value)
-        if isinstance(found, list):
-            return [str(each) for each in found]
-    return [line.strip() for line in value.splitlines() if line.strip()]
+def _texts(name: str, value: Any) -> list[str]:
+    """Read a list of texts, which in one field of a table is JSON or a line each."""
+    if isinstance(value, str):
+        try:
+            value = parse_json(value) if value.lstrip().startswith("[") else value.splitlines()
+        except ValueError:
+            value = value.splitlines()
+        return [each for each in (_text(f"one of {name}", each).strip() for each in value) if each]
+    if not isinstance(value, list | tuple):
+        raise ChatbaseInputError(f"{name} must be text, or a list of texts, not {str(value)[:40]!r}.")
+    return [_text(f"one of {name}", each) for each in value]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -57,7 +56,7 @@ def list_all(agent_id: str, types: Sequence[str] = ()) -> Steps[list[JsonObject]
             page = yield request
             walk.take(page)
             total = page.total or 0
-            found.update((str(source.get("id")), source) for source in page.items)
+            found.update((_id_of(source), source) for source in page.items)
         if len(found) >= total:
             return list(found.values())
     raise ChatbaseIncompleteListingError(
@@ -65,6 +64,17 @@ def list_all(agent_id: str, types: Sequence[str] = ()) -> Steps[list[JsonObject]
         "the list would be written twice or deleted, so nothing was changed. Run the task again.",
         operation="listSources",
     )
+
+
+def _id_of(source: JsonObject) -> str:
+    found = source.get("id")
+    if not isinstance(found, str) or not found:
+        raise ChatbaseIncompleteListingError(
+            f"Chatbase lists a source whose id is {str(found)[:40]!r}. Nothing was changed. Run the "
+            "task again.",
+            operation="listSources",
+        )
+    return found
 
 
 def take_inventory(sources: Iterable[JsonObject], sync_id: str) -> Inventory:
@@ -122,30 +132,21 @@ class LinkRecord:
     agent_id: str
     sync_id: str
 
-    @property
-    def url(self) -> str:
-        """Where it is, for messages."""
-        return f"{self.directory.url}/{self.name}"
-
     def read(self) -> frozenset[str]:
         """Return the keys of our links; none where there is no file yet."""
-        content = self.directory.read(self.name)
-        if content is None:
+        found = self.directory.read_json(self.name)
+        if found is None:
             return frozenset()
-        try:
-            found = json.loads(content)
-            mine = found["agent_id"] == self.agent_id and found["sync_id"] == self.sync_id
-            links = frozenset(str(key) for key in found["links"])
-        except (ValueError, KeyError, TypeError) as error:
+        links = found.get("links")
+        if not isinstance(links, list) or not all(isinstance(key, str) for key in links):
+            raise self.directory.damaged(self.name, "it holds no list of links")
+        if (found.get("agent_id"), found.get("sync_id")) != (self.agent_id, self.sync_id):
             raise ChatbaseDeclarationError(
-                f"The record of links {self.url} cannot be read: {error!r}. Nothing was sent."
-            ) from error
-        if not mine:
-            raise ChatbaseDeclarationError(
-                f"The record of links {self.url} belongs to agent {found['agent_id']} and sync_id "
-                f"{found['sync_id']!r}. Give each task a state_path of its own. Nothing was sent."
+                f"The record of links {self.directory.url}/{self.name} belongs to agent "
+                f"{found.get('agent_id')} and sync_id {found.get('sync_id')!r}. Give each task a state_path "
+                "of its own. Nothing was sent."
             )
-        return links
+        return frozenset(links)
 
     def write(self, keys: Iterable[str]) -> None:
         """Replace the record."""

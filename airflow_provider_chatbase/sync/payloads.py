@@ -104,8 +104,10 @@ class FilePayload:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the bytes."""
-        return hashlib.sha256(self.content).hexdigest()
+        """The SHA-256 of the bytes; of plain text, the same with any line ends."""
+        is_plain = self.filename.lower().endswith(".txt")
+        content = self.content.replace(b"\r\n", b"\n") if is_plain else self.content
+        return hashlib.sha256(content).hexdigest()
 
     def create(self, agent_id: str, name: str) -> Request[JsonObject]:
         """Return the upload of a new file source."""
@@ -134,8 +136,7 @@ class LinkPayload:
     def check(self) -> None:
         """Raise ``ChatbaseInputError`` for what is no URL of a web page, and for an unknown type."""
         sources.check_link(self.url, self.link_type)
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_web_page(self.url):
             raise ChatbaseInputError(f"{self.url!r} is no http or https URL.")
 
     def differs_from(self, metadata: Mapping[str, Any]) -> bool:
@@ -158,12 +159,23 @@ Payload = DeclaredText | FilePayload
 
 
 def _unix(text: str) -> str:
-    return text.replace("\r\n", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _is_web_page(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def link_key(url: str, link_type: str) -> str:
     """Return what tells one link from another."""
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:  # somebody else's, perhaps: it is told from others as it stands
+        return f"{link_type} {url.strip()}"
     plain = urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path.rstrip("/"), parts.query, ""))
     return f"{link_type} {plain}"
 
@@ -192,9 +204,9 @@ def source_name(sync_id: str, key: str, digest: str) -> SourceName:
     return SourceName(sync_id, key_in_name(sync_id, key), digest[:DIGEST_LENGTH])
 
 
-def read_name(name: str | None) -> SourceName | None:
+def read_name(name: object) -> SourceName | None:
     """Read a source's name; ``None`` for one that no sync gave."""
-    found = _OURS.match(name or "")
+    found = _OURS.match(name) if isinstance(name, str) else None
     return SourceName(**found.groupdict()) if found else None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import floor
 
 from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSource, Problem
-from airflow_provider_chatbase.sync.inventory import TRAINING, ExistingSource, Inventory
+from airflow_provider_chatbase.sync.inventory import ExistingSource, Inventory
 from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
 
 TRAINING_FAILED = "its training failed"
@@ -60,9 +60,11 @@ class SyncPlan:
     unchanged: tuple[ExistingSource, ...] = ()
     kept: tuple[ExistingSource, ...] = ()  # its own that are no longer declared, and stay
     problems: tuple[Problem, ...] = ()  # what is declared and cannot be written
-    skipped: tuple[str, ...] = ()  # files of formats that are left out
+    skipped: tuple[tuple[str, str], ...] = ()  # files that are left out, and why
+    unmatched: tuple[str, ...] = ()  # what declares nothing: patterns and lists
     foreign: int = 0  # how many sources belong to somebody else
     withheld: str = ""  # why deletes that were asked for are not done; empty if they are
+    is_question: bool = False  # whether somebody has to say that the withheld deletes are meant
 
     @property
     def failed_training(self) -> list[ExistingSource]:
@@ -96,23 +98,29 @@ def make_plan(
     _compare_links(declaration, inventory, frozenset(our_links), draft)
     if options.prune and declaration.complete:
         _find_renamed(draft)
-    withheld = _reason_to_withhold(declaration, options, draft)
-    gone = _prunable(draft.undeclared, declaration, options) if options.prune and not withheld else []
+    gone = _prunable(draft.undeclared, declaration, options) if options.prune else []
+    unsure = _what_may_be_missing(declaration, gone) if options.prune else ""
+    question = "" if unsure else _what_may_be_a_mistake(gone, declaration, options, draft)
+    if unsure or question:
+        gone = []
     return SyncPlan(
         creates=tuple(draft.creates),
         updates=tuple(draft.updates),
         deletes=(
             *(Delete(each, "a second source of the same key", pruned=False) for each in draft.duplicates),
             *(Delete(each, "no longer declared") for each in gone),
-        )
-        if not withheld
-        else (),
+        ),
         unchanged=tuple(draft.unchanged),
         kept=tuple(each for each in draft.undeclared if each not in gone),
         problems=declaration.problems,
         skipped=declaration.skipped,
+        unmatched=(
+            *declaration.unmatched,
+            *(each.name for each in declaration.inputs if not each.count and each.pattern is None),
+        ),
         foreign=inventory.foreign,
-        withheld=withheld,
+        withheld=unsure or question,
+        is_question=bool(question),
     )
 
 
@@ -141,9 +149,9 @@ def _compare_named(declaration: Declaration, inventory: Inventory, sync_id: str,
         draft.duplicates.extend(others)
 
 
-def _preference(existing: ExistingSource, digest: str) -> tuple[bool, bool, str, str]:
-    """Order the sources of one key: the right version first, then what answers already, then the oldest."""
-    return existing.digest != digest, existing.status != "trained", existing.created_at, existing.source_id
+def _preference(existing: ExistingSource, digest: str) -> tuple[bool, str, str]:
+    """Order the sources of one key as every run does: the right version first, then the oldest."""
+    return existing.digest != digest, existing.created_at, existing.source_id
 
 
 def _reason_to_write(existing: ExistingSource, digest: str) -> str:
@@ -188,36 +196,38 @@ def _find_renamed(draft: _Draft) -> None:
             draft.updates.append(Update(declared, existing, f"renamed from {existing.key}", name_only=True))
 
 
-def _reason_to_withhold(declaration: Declaration, options: SyncOptions, draft: _Draft) -> str:
-    if options.prune and not declaration.complete:
+def _what_may_be_missing(declaration: Declaration, gone: Sequence[ExistingSource]) -> str:
+    """Say why what is not declared may not be gone."""
+    if not declaration.complete:
         return "what is declared could not be read as a whole, so what is missing may not be gone"
-    gone = _prunable(draft.undeclared, declaration, options) if options.prune else []
     if gone and declaration.problems:
         return f"{named(each.key for each in declaration.problems)} cannot be written and may replace it"
-    for each in declaration.inputs:
+    return ""
+
+
+def _what_may_be_a_mistake(
+    gone: Sequence[ExistingSource], declaration: Declaration, options: SyncOptions, draft: _Draft
+) -> str:
+    """Say what is so much less than it was that somebody has to say whether it is meant."""
+    most = options.max_deletes
+    for each in () if options.allow_empty else declaration.inputs:
         lost = [source for source in gone if each.may_own(source.kind, source.key)]
-        if lost and not each.count and not options.allow_empty:
+        if lost and not each.count:
             return (
                 f"{each.name} declares nothing at all, and {len(lost)} sources would be deleted. If that is "
                 "meant, say so with allow_empty=True"
             )
-    return _too_many(gone, declaration, options.max_deletes, draft)
-
-
-def _too_many(gone: Sequence[ExistingSource], declaration: Declaration, most: float, draft: _Draft) -> str:
-    """Say what is too much to delete: by count of all deletes; by share of the whole, and of each input."""
     if isinstance(most, int):
-        deletes = len(gone) + len(draft.duplicates)
-        return f"{deletes} sources would be deleted, and max_deletes is {most}" if deletes > most else ""
+        return f"{len(gone)} sources would be deleted, and max_deletes is {most}" if len(gone) > most else ""
     owned = [*draft.unchanged, *draft.undeclared, *(update.existing for update in draft.updates)]
     inputs: list[tuple[str, Callable[[str, str], bool]]] = [("this sync", lambda *_: True)]
     inputs += [(each.name, each.may_own) for each in declaration.inputs]
     for name, may_own in inputs:
-        lost = sum(may_own(each.kind, each.key) for each in gone)
+        count = sum(may_own(each.kind, each.key) for each in gone)
         of = sum(may_own(each.kind, each.key) for each in owned)
-        if lost > max(1, floor(most * of + 1e-9)):
+        if count > max(1, floor(most * of + 1e-9)):
             return (
-                f"{lost} of the {of} sources of {name} would be deleted, and max_deletes is {most:.0%}. If "
+                f"{count} of the {of} sources of {name} would be deleted, and max_deletes is {most:.0%}. If "
                 "that is meant, raise it"
             )
     return ""
@@ -236,8 +246,3 @@ def named(keys: Iterable[str], most: int = 3) -> str:
     """Name a few of many."""
     found = list(keys)
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
-
-
-def not_live(plan: SyncPlan) -> list[str]:
-    """Return the ids of sources that are as declared, and still train or have failed to."""
-    return [each.source_id for each in plan.unchanged if each.status in TRAINING | {"failed"}]

@@ -1,20 +1,28 @@
-"""A sync as a whole: take stock, plan, and do it."""
+"""A sync as a whole: take stock, plan, do it, and tell what was done."""
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.client.rate_limiter import UPLOAD_INTERVAL, UploadPacer
+from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.sync.apply import ADOPTED, PlanRunner, SyncPatience, SyncResult
-from airflow_provider_chatbase.sync.inventory import Inventory, LinkRecord, list_all, take_inventory
-from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, not_live
-from airflow_provider_chatbase.sync.report import SyncReport
+from airflow_provider_chatbase.sync.inventory import TRAINING, Inventory, LinkRecord, list_all, take_inventory
+from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, named
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.sync.declaration import Declaration
+
+MOST_NAMES = 3
+MOST_IDS = 15
+NAME_ROOM = 40
+MOST_LINES = 200
+TEXT_ROOM = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +51,37 @@ class SourceSync:
 
     def check(self, declaration: Declaration) -> SyncReport:
         """Report what would be done."""
-        return SyncReport(self.agent_id, self.options.sync_id, self.plan(declaration)[0])
+        return SyncReport(self.agent_id, self.options, self.plan(declaration)[0])
 
     def apply(self, declaration: Declaration) -> SyncReport:
         """Make the agent's sources as declared."""
+        began = self.patience.clock()
         plan, inventory = self.plan(declaration)
         pacer = UploadPacer(self.client.settings.api_key, self.upload_interval)
         pacer.note_earlier(inventory.last_upload, time.time())
-        self._remember_links_to_come(plan)
-        with self._open_upload_client() as uploads:
+        new_links = self._remember_links_to_come(plan)
+        wait = (
+            2 * self.upload_interval
+        )  # what is tried again leaves as much time; half of a backoff is chance
+        policy = replace(self.client.policy, first_wait=wait, longest_backoff=max(wait, 30.0))
+        with ChatbaseClient(self.client.settings, policy) as uploads:
+            sync_id = self.options.sync_id
             runner = PlanRunner(
-                self.client, uploads, self.agent_id, self.options.sync_id, pacer, self.patience
+                self.client, uploads, self.agent_id, sync_id, pacer, self.patience, listed_at=began
             )
             result = runner.run(plan)
-        self._forget_links(result)
-        return SyncReport(self.agent_id, self.options.sync_id, plan, result)
+        self._forget_links(result, new_links)
+        return SyncReport(self.agent_id, self.options, plan, result)
 
-    def _open_upload_client(self) -> ChatbaseClient:
-        """Open a client whose repeated attempts leave as much time between them as uploads have to."""
-        wait = 2 * self.upload_interval  # half of a backoff is chance
-        policy = replace(self.client.policy, first_wait=wait, longest_backoff=max(wait, 30.0))
-        return ChatbaseClient(self.client.settings, policy)
+    def _remember_links_to_come(self, plan: SyncPlan) -> frozenset[str]:
+        coming = frozenset(each.declared.key for each in plan.creates if each.declared.kind == "link")
+        if self.record is None or not coming:
+            return frozenset()
+        known = self.record.read()
+        self.record.write(known | coming)
+        return coming - known
 
-    def _remember_links_to_come(self, plan: SyncPlan) -> None:
-        coming = {each.declared.key for each in plan.creates if each.declared.kind == "link"}
-        if self.record is not None and coming:
-            self.record.write(self.record.read() | coming)
-
-    def _forget_links(self, result: SyncResult) -> None:
+    def _forget_links(self, result: SyncResult, new: frozenset[str]) -> None:
         """Forget those deleted, those that another had made, and those that were surely not made."""
         gone = {
             each.key
@@ -78,15 +89,185 @@ class SourceSync:
             if each.kind == "link"
             and (
                 (each.action == "delete" and each.error is None)
-                or (each.action == "create" and each.note == ADOPTED)
-                or (each.action == "create" and each.error is not None and not each.in_doubt)
+                or (each.key in new and each.note == ADOPTED)
+                or (each.key in new and each.error is not None and not each.in_doubt)
             )
         }
         if self.record is not None and gone:
             self.record.write(self.record.read() - gone)
 
 
-def ids_to_wait_for(report: SyncReport) -> list[str]:
-    """Return the ids of declared sources that are not live: those written, and those not trained before."""
-    written = report.result.written_ids if report.result is not None else []
-    return list(dict.fromkeys([*written, *not_live(report.plan)]))
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync did, or would do: in words, as Markdown, as JSON."""
+
+    agent_id: str
+    options: SyncOptions
+    plan: SyncPlan
+    result: SyncResult | None = None  # what became of the plan; None where it was only planned
+
+    def sections(self) -> dict[str, list[tuple[str, str]]]:
+        """Return names and reasons by what became of them."""
+        plan, result = self.plan, self.result
+        problems = [(problem.key, problem.reason) for problem in plan.problems]
+        kept = list(plan.kept)
+        if result is None:
+            written: dict[str, list[tuple[str, str]]] = {
+                "create": [(each.declared.key, each.declared.kind) for each in plan.creates],
+                "update": [(each.declared.key, each.reason) for each in plan.updates],
+                "delete": [(each.existing.key, each.reason) for each in plan.deletes],
+                "failed": problems,
+            }
+        else:
+            written = {
+                "created": [(each.key, each.note or each.kind) for each in result.of("create")],
+                "updated": [(each.key, each.note) for each in result.of("update")],
+                "deleted": [(each.key, each.note) for each in result.of("delete")],
+                "failed": [*problems, *((each.key, each.error or "") for each in result.failed)],
+            }
+            if result.withheld:
+                kept += [each.existing for each in plan.deletes if each.pruned]
+        return {
+            **written,
+            "unchanged": [(each.key, "") for each in plan.unchanged],
+            "kept": [(each.key, "no longer declared; prune is off or withheld") for each in kept],
+            "skipped": list(plan.skipped),
+            "failed_training": [(each.key, f"since {each.created_at}") for each in plan.failed_training],
+        }
+
+    def as_markdown(self) -> str:
+        """Return the report for people."""
+        title = "Plan" if self.result is None else "Sync"
+        sections = self.sections()
+        lines = [f"## {title} of the sources of agent {self.agent_id}, sync_id {self.options.sync_id}", ""]
+        lines += ["| what | sources |", "|---|---|"]
+        lines += [f"| {name} | {len(entries)} |" for name, entries in sections.items()]
+        lines += [f"| of others, not touched | {self.plan.foreign} |", ""]
+        for name, entries in sections.items():
+            if name != "unchanged":
+                lines += _section(name, entries)
+        if self.withheld:
+            lines.append(f"**Nothing was deleted:** {self.withheld}.")
+        if self.result is not None and self.result.stopped:
+            lines.append(f"**Stopped early:** {self.result.stopped}")
+        return "\n".join(lines).rstrip()
+
+    def as_json(self) -> JsonObject:
+        """Return everything, for a file."""
+        return {
+            **self._facts(),
+            **{
+                name: [{"key": key, "note": note} for key, note in entries]
+                for name, entries in self.sections().items()
+            },
+            "failed_training": self._failed_training(),
+            "withheld": self.withheld,
+            "stopped": self.result.stopped if self.result is not None else "",
+            "source_ids": self.result.written_ids if self.result is not None else [],
+        }
+
+    def summary(self) -> JsonObject:
+        """Return counts and the first names, under 2 kB, for XCom."""
+        sections = self.sections()
+        failed_training = self._failed_training()[:MOST_NAMES]
+        summary: JsonObject = {
+            **self._facts(),
+            "in_step": self.plan.in_step,
+            **{name: len(entries) for name, entries in sections.items()},
+            "failed_training": [{**each, "key": _short(each["key"], NAME_ROOM)} for each in failed_training],
+            "unmatched": [_short(name, NAME_ROOM) for name in self.plan.unmatched[:MOST_NAMES]],
+            "first": {
+                name: [_short(key, NAME_ROOM) for key, _ in entries[:MOST_NAMES]]
+                for name, entries in sections.items()
+                if entries and name not in ("unchanged", "kept", "failed_training")
+            },
+        }
+        if self.withheld:
+            summary["withheld"] = _short(self.withheld, TEXT_ROOM)
+        if self.result is not None and len(self.result.written_ids) <= MOST_IDS:
+            summary["source_ids"] = self.result.written_ids
+        return summary
+
+    def _facts(self) -> JsonObject:
+        return {
+            "agent_id": self.agent_id,
+            "sync_id": self.options.sync_id,
+            "dry_run": self.result is None,
+            "foreign": self.plan.foreign,
+            "unmatched": list(self.plan.unmatched),
+        }
+
+    def _failed_training(self) -> list[JsonObject]:
+        return [{"key": each.key, "since": each.created_at} for each in self.plan.failed_training]
+
+    def in_words(self) -> str:
+        """Say in a sentence or two what was done, what was not, and why."""
+        to_do = ("create", "update", "delete")
+        sections = self.sections()
+        counts = ", ".join(
+            f"{len(entries)} {'to ' if name in to_do else ''}{name.replace('_', ' ')}"
+            for name, entries in sections.items()
+            if entries
+        )
+        head = "Planned only, nothing was sent" if self.result is None else "Synced"
+        undone = self.failures() or ("Nothing is left undone" if self.result is not None else "")
+        told = [f"{head}: {counts or 'no sources are declared or there'}", undone]
+        if sections["skipped"]:
+            told.append(f"Skipped: {named(f'{key} ({why})' for key, why in sections['skipped'])}")
+        if self.plan.unmatched:
+            told.append(f"Nothing is declared by: {named(self.plan.unmatched)}")
+        return " ".join(f"{each.rstrip(' .')}." for each in told if each)
+
+    def failures(self) -> str:
+        """Name what failed and why; empty if nothing did."""
+        failed = self.sections()["failed"]
+        sentences = [f"{_short(key, 80)}: {why}" for key, why in failed[:10]]
+        if len(failed) > 10:
+            sentences.append(f"and {len(failed) - 10} more")
+        if self.withheld:
+            sentences.append(f"Nothing was deleted: {self.withheld}")
+        if self.result is not None and self.result.stopped:
+            sentences.append("The rest was not tried")
+        return "; ".join(sentences)
+
+    @property
+    def withheld(self) -> str:
+        """Why deletes that were asked for were not done; empty if they were."""
+        return self.plan.withheld or (self.result.withheld if self.result is not None else "")
+
+    @property
+    def mendable(self) -> bool:
+        """Whether another run may mend what failed, without anybody changing something."""
+        failed = self.result.failed if self.result is not None else []
+        return any(each.mendable for each in self.plan.problems) or any(each.mendable for each in failed)
+
+    @property
+    def only_problems(self) -> bool:
+        """Whether all that failed lies in what is declared, so that it can be reported and put up with."""
+        stopped = self.result is not None and self.result.stopped
+        return not (self.mendable or self.plan.is_question or stopped)
+
+    def ids_to_wait_for(self) -> list[str]:
+        """Return the ids of declared sources that are not live: those written, and those not trained yet."""
+        written = self.result.written_ids if self.result is not None else []
+        not_live = [each.source_id for each in self.plan.unchanged if each.status in TRAINING | {"failed"}]
+        return list(dict.fromkeys([*written, *not_live]))
+
+
+def _section(name: str, entries: Sequence[tuple[str, str]]) -> Iterable[str]:
+    if not entries:
+        return []
+    lines = [f"### {name} ({len(entries)})", ""]
+    lines += [f"- `{key}`" + (f": {note}" if note else "") for key, note in entries[:MOST_LINES]]
+    if len(entries) > MOST_LINES:
+        lines.append(f"- … and {len(entries) - MOST_LINES} more")
+    return [*lines, ""]
+
+
+def _short(text: str, room: int) -> str:
+    """Shorten a text to what it takes as JSON, where a letter beyond ASCII takes six."""
+    if len(json.dumps(text)) <= room + len('""'):
+        return text
+    while len(json.dumps(text)) + len("...") > room + len('""'):
+        text = text[:-1]
+    return f"{text}..."

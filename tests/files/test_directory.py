@@ -131,7 +131,8 @@ def test_leftovers_of_a_killed_process_are_removed(directory: Directory):
 def test_hidden_folders_are_passed_over_when_asked(directory: Directory):
     for name in ("a", ".git/x", "b/.hidden", "b/c"):
         directory.write(name, b"")
-    assert list(directory.files(hidden=False)) == ["a", "b/c"]
+    left_out: list[str] = []
+    assert list(directory.files(left_out=left_out)) == ["a", "b/c"]
 
 
 class HttpError(Exception):

@@ -99,9 +99,9 @@ def test_a_record_that_cannot_be_read_leaves_the_others(read):
     one, twice, nan, broken, text, infinite, deep = read("a.jsonl", lines)
     assert (one, text) == ({"a": 1}, "text")
     assert twice.why == "line 3: a stands in it twice"
-    assert "line 4: a is 'nan', which JSON does not have" in nan.why
+    assert "line 4: a is nan, which JSON does not have" in nan.why
     assert "line 5: it is no JSON" in broken.why
-    assert "line 7: a is 'inf'" in infinite.why
+    assert "line 7: a is inf" in infinite.why
     assert deep.why == "line 8: it is no JSON: it is nested too deeply"
 
 
@@ -112,10 +112,10 @@ def test_what_yaml_makes_of_a_text_is_told_and_not_guessed(read):
     found = read("a.yaml", text)
     assert found[3] == {"a": "ok"}
     assert [each.why for each in found if isinstance(each, UnreadableRecord)] == [
-        "record 1: a is '2026-01-02', which JSON does not have; a text needs quotes",
-        "record 2: a is 'nan', which JSON does not have; a text needs quotes",
+        "record 1: a is datetime.date(2026, 1, 2), which JSON does not have; a text needs quotes",
+        "record 2: a is nan, which JSON does not have; a text needs quotes",
         "record 3: a stands in it twice",
-        "record 5: it is \"{1: 'x'}\", which JSON does not have; a text needs quotes",
+        "record 5: it is {1: 'x'}, which JSON does not have; a text needs quotes",
         "record 6: it is nested too deeply",
         "record 7: b stands in it twice",
     ]

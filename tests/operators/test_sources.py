@@ -52,7 +52,7 @@ def test_returns_counts_names_and_ids(start, docs):
         "failed": 0,
         "skipped": 1,
     }
-    assert result["first"] == {"created": ["guide.md", "prices.txt"]}
+    assert result["first"] == {"created": ["guide.md", "prices.txt"], "skipped": ["logo.png"]}
     assert set(result["source_ids"]) == {source.id for source in ours(simulator).values()}
     again = sync(path=str(docs), prune=True, wait_for_training=True)
     assert (again["unchanged"], again["in_step"], again["source_ids"]) == (2, True, [])
@@ -128,6 +128,12 @@ def test_too_many_deletes_fail_the_task_and_delete_nothing(start, docs):
         ({"sources": [], "max_deletes": True}, "max_deletes"),
         ({"sources": [], "max_deletes": None}, "max_deletes"),
         ({"sources": [], "upload_interval": -1.0}, "upload_interval"),
+        ({"sources": "text"}, "does not say its format"),
+        ({"sources": {"a": "b"}}, "must be a list of records"),
+        ({"sources": [], "on_problem": "ignore"}, "on_problem"),
+        ({"sources": [], "globs": 7}, "globs"),
+        ({"sources": [], "exclude": [7]}, "exclude"),
+        ({"sources": [], "text_suffixes": [""]}, "text_suffixes"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_sent(start, arguments, message):
@@ -246,3 +252,64 @@ def test_the_owner_of_the_task_is_airflow_s_own(start, docs):
     assert operator.owner == "Team: A"
     operator.execute(context())
     assert len(ours(simulator)) == 2
+
+
+FAQ = [{"question": "When?", "answer": "At 8."}, {"question": "Where?", "answer": float("nan")}]
+
+
+def test_one_bad_record_is_told_and_on_problem_decides_about_the_task(start, caplog):
+    simulator = start()
+    with pytest.raises(ChatbasePermanentError, match=r"Where\?: answer must be text, not float 'nan'"):
+        sync(sources=FAQ)
+    assert [name.rsplit(" #", 1)[0] for name in ours(simulator)] == ["docs:When?"], "the others went on"
+    result = sync(sources=FAQ, on_problem="report")
+    assert (result["failed"], result["unchanged"], result["first"]["failed"]) == (1, 1, ["Where?"])
+
+
+def test_on_problem_puts_up_with_no_failure_that_a_retry_mends_and_with_no_question(start, docs):
+    simulator = start()
+    sync(path=str(docs), sources=FAQ, on_problem="report", prune=True)
+    simulator.faults.add(Fault(kind="status", operation="createSource", status=500, after=False))
+    more = [*FAQ, {"question": "Who?", "answer": "We."}]
+    with pytest.raises(ChatbaseSyncError, match="createSource"):
+        sync(path=str(docs), sources=more, on_problem="report")
+    simulator.faults.clear()
+    for page in docs.iterdir():
+        page.unlink()
+    with pytest.raises(ChatbasePermanentError, match="allow_empty=True"):
+        sync(path=str(docs), sources=FAQ[:1], on_problem="report", prune=True)
+    assert len(ours(simulator)) == 3
+
+
+def test_a_refusal_of_one_source_is_a_problem_of_it(start, docs):
+    simulator = start()
+    refused = {"kind": "status", "operation": "createSource", "status": 422, "times": 1}
+    simulator.faults.add(Fault(**refused, code="SOURCE_SIZE_LIMIT_EXCEEDED"))
+    assert sync(path=str(docs), on_problem="report")["failed"] == 1
+
+
+def test_tables_of_a_program_are_lists_of_records(start):
+    arrow = pytest.importorskip("pyarrow")
+    simulator = start()
+    table = arrow.table({"question": ["When?", "Where?"], "answer": ["At 8.", "Here."]})
+    assert sync(sources=table)["created"] == 2
+    assert sorted(name.rsplit(" #", 1)[0] for name in ours(simulator)) == ["docs:When?", "docs:Where?"]
+
+
+def test_a_table_of_excel_is_read_as_it_is_told(start, tmp_path):
+    simulator = start()
+    (tmp_path / "faq.csv").write_bytes("question;answer\r\nGröße?;Groß.\r\n".encode("cp1252"))
+    with pytest.raises(ChatbasePermanentError, match="name its encoding"):
+        sync(sources=str(tmp_path / "faq.csv"))
+    with pytest.raises(ChatbasePermanentError, match="say delimiter=';'"):
+        sync(sources=str(tmp_path / "faq.csv"), encoding="cp1252")
+    assert simulator.requests == []
+    assert sync(sources=str(tmp_path / "faq.csv"), encoding="cp1252", delimiter=";")["created"] == 1
+    assert [source.details["answer"] for source in ours(simulator).values()] == ["Groß."]
+
+
+def test_what_declares_nothing_is_told(start, docs, shown):
+    start()
+    result = sync(path=str(docs), globs=["*.md", "pages/*.html"], sources=[])
+    assert result["unmatched"] == ["pages/*.html", "the list of sources"]
+    assert "Nothing is declared by: pages/*.html, the list of sources." in shown()

@@ -17,8 +17,7 @@ from airflow_provider_chatbase.sync.apply import SyncPatience
 from airflow_provider_chatbase.sync.declaration import Declaration, combine, read_folder, read_records
 from airflow_provider_chatbase.sync.inventory import LinkRecord
 from airflow_provider_chatbase.sync.plan import SyncOptions
-from airflow_provider_chatbase.sync.report import SyncReport
-from airflow_provider_chatbase.sync.sync import SourceSync
+from airflow_provider_chatbase.sync.sync import SourceSync, SyncReport
 
 QUICK = SyncPatience(busy=5.0, poll=0.02, doubt=0.05)
 WRITES = ("POST", "PUT", "PATCH", "DELETE")

@@ -31,7 +31,11 @@ def test_files_of_all_levels_but_hidden_ones(docs):
     found = read(docs)
     assert keys(found) == ["a.md", "sub/b.txt", "sub/deep/c.PDF"]
     assert [source.kind for source in found.sources] == ["text", "file", "file"]
-    assert found.skipped == ("picture.png",)
+    assert found.skipped == (
+        (".git", "hidden"),
+        ("picture.png", "not a format for Chatbase"),
+        ("sub/.hidden.md", "hidden"),
+    )
     assert found.complete
 
 
@@ -151,3 +155,111 @@ def test_a_mounted_config_map_is_read(docs):
 def test_a_pipe_is_not_waited_for(docs):
     os.mkfifo(docs / "pipe.txt")
     assert [problem.key for problem in read(docs).problems] == ["pipe.txt"]
+
+
+def skipped(declaration):
+    return {key: why for key, why in declaration.skipped if why != "hidden"}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_draft"),
+    [
+        ("---\ntitle: x\ndraft: true\n---\nText", True),
+        ("---\r\ndraft:  True # not yet\r\n---\r\nText", True),
+        ('+++\ndraft = true\ntitle = "x"\n+++\nText', True),
+        ('---\ndraft: "true"\n---\nText', True),
+        ("---\ndraft: false\n---\nText", False),
+        ("---\nnotdraft: true\n---\nText", False),
+        ("---\ndraft: true\nwithout an end", False),
+        ("Text\n---\ndraft: true\n---\n", False),
+        ("---\ntitle: x\n---\ndraft: true\n---\n", False),
+    ],
+)
+def test_drafts_are_left_out(tmp_path, text, is_draft):
+    (tmp_path / "page.md").write_bytes(text.encode())
+    found = read(tmp_path)
+    assert keys(found) == ([] if is_draft else ["page.md"])
+    assert skipped(found) == ({"page.md": "draft: true in its front matter"} if is_draft else {})
+    assert found.complete
+
+
+def test_lock_files_of_office_programs_are_left_out_and_named(tmp_path):
+    for name in ("~$manual.docx", ".~lock.manual.docx#", "manual.docx"):
+        (tmp_path / name).write_text("x")
+    found = read(tmp_path)
+    assert keys(found) == ["manual.docx"]
+    assert [key for key, _ in found.skipped] == [".~lock.manual.docx#", "~$manual.docx"]
+
+
+def test_further_files_are_texts_when_told_so(tmp_path):
+    for name in ("a.mdx", "b.RST", "c.adoc", "d.md"):
+        (tmp_path / name).write_text(name)
+    assert list(skipped(read(tmp_path))) == ["a.mdx", "b.RST", "c.adoc"]
+    found = read(tmp_path, text_suffixes=[".mdx", ".rst", ".adoc"])
+    assert keys(found) == ["a.mdx", "b.RST", "c.adoc", "d.md"]
+    assert {source.kind for source in found.sources} == {"text"}
+    assert all(found.inputs[0].may_own("text", key) for key in keys(found))
+
+
+@pytest.mark.parametrize("exclude", ["sub", "sub/", "s*", "**/sub", "sub/**"])
+def test_a_folder_s_name_excludes_the_folder(docs, exclude):
+    found = read(docs, exclude=[exclude])
+    assert keys(found) == ["a.md"]
+    assert found.unmatched == ()
+    assert [key for key, _ in found.skipped] == [".git", "picture.png"]
+
+
+def test_a_pattern_that_matches_nothing_is_told(docs):
+    found = read(docs, globs=["*.md", "never/*.md"], exclude=["drafts", "sub"])
+    assert found.unmatched == ("never/*.md", "drafts")
+    assert read(docs, globs=["*.png"]).unmatched == (), "it matches, though Chatbase takes no pictures"
+
+
+def test_names_and_patterns_are_compared_in_one_form(tmp_path):
+    (tmp_path / "Gro\u0308\u00dfe.md").write_text("x")
+    assert len(keys(read(tmp_path, globs=["Gr\u00f6\u00dfe*"]))) == 1
+    assert keys(read(tmp_path, exclude=["Gr\u00f6\u00dfe.md"])) == []
+
+
+def test_a_pattern_that_is_none_is_refused(docs):
+    with pytest.raises(ChatbaseDeclarationError, match=r"'\*\*x' is no pattern"):
+        read(docs, globs=["**x"])
+
+
+def test_texts_are_read_in_their_encoding(tmp_path):
+    texts = {"a.md": "Größe".encode(), "b.md": "Größe".encode("utf-8-sig"), "c.md": "Größe".encode("utf-16")}
+    for name, content in {**texts, "d.md": "Größe".encode("cp1252")}.items():
+        (tmp_path / name).write_bytes(content)
+    found = read(tmp_path)
+    assert [source.load().content for source in found.sources] == ["Größe"] * 3
+    assert [problem.key for problem in found.problems] == ["d.md"]
+    assert found.complete
+    assert [each.load().content for each in read(tmp_path, globs=["d.md"], encoding="cp1252").sources] == [
+        "Größe"
+    ]
+
+
+def test_a_name_that_is_no_utf_8_is_that_file_s_problem(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.md")).write_text("x")
+    (tmp_path / "a.md").write_text("x")
+    found = read(tmp_path)
+    assert keys(found) == ["a.md"]
+    assert [problem.reason for problem in found.problems] == ["Its name is no UTF-8."]
+
+
+def test_a_page_that_is_nested_without_end_is_that_file_s_problem(tmp_path):
+    (tmp_path / "deep.html").write_text("<div>" * 50_000)
+    (tmp_path / "a.html").write_text("<p>x")
+    found = read(tmp_path)
+    assert keys(found) == ["a.html"]
+    assert [problem.key for problem in found.problems] == ["deep.html"]
+
+
+def test_other_line_ends_of_a_text_file_are_the_same_file(tmp_path):
+    digests = set()
+    for content in (b"a\nb\n", b"a\r\nb\r\n"):
+        (tmp_path / "a.txt").write_bytes(content)
+        (found,) = read(tmp_path).sources
+        assert found.load().content == content
+        digests.add(found.digest)
+    assert len(digests) == 1

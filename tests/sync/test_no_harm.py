@@ -7,7 +7,6 @@ import json
 import pytest
 
 from airflow_provider_chatbase.simulator import Fault
-from airflow_provider_chatbase.sync.sync import ids_to_wait_for
 
 REFUSALS = [
     Fault(kind="status", operation="createSource", status=400, code="VALIDATION_INVALID_BODY"),
@@ -199,7 +198,7 @@ def test_a_file_that_failed_to_train_is_not_uploaded_again(desk):
     assert told["key"] == "manual.txt"
     assert told["since"].startswith("20")
     assert "manual.txt" in report.as_markdown()
-    assert ids_to_wait_for(report) == [failed.id]
+    assert report.ids_to_wait_for() == [failed.id]
     desk.write("manual.txt", "mended")
     assert desk.sync().summary()["updated"] == 1
     desk.settle()

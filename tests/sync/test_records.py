@@ -1,10 +1,14 @@
 from __future__ import annotations
 
-import pytest
+import sys
 
-from airflow_provider_chatbase.sync.declaration import parse_records, read_records
-from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
-from airflow_provider_chatbase.sync.html_text import html_to_text
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError
+from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.records import UnreadableRecord, read_record_file
+from airflow_provider_chatbase.sync.declaration import html_to_markdown, read_records
 
 
 def test_kinds_are_told_by_their_fields():
@@ -60,62 +64,66 @@ def test_a_record_that_chatbase_would_refuse_is_a_problem_under_its_key(record, 
     assert found.complete
 
 
-def test_files_of_records():
-    jsonl = b'{"key": "a", "content": "x"}\n\n{"broken\n'
-    assert parse_records(jsonl, "s3://b/list.jsonl") == [{"key": "a", "content": "x"}, '{"broken']
+@pytest.fixture
+def read(tmp_path):
+    def read(content, name="list.csv", **how):
+        (tmp_path / name).write_bytes(content)
+        directory = Directory(LocalFileSystem(), str(tmp_path), "s3://bucket")
+        return read_records(read_record_file(directory, name, argument="sources", **how))
+
+    return read
+
+
+def test_files_of_records(read):
+    lines = read(b'{"key": "a", "content": "x"}\n\n{"broken\n', "list.jsonl")
+    assert [source.key for source in lines.sources] == ["a"]
+    assert "line 3: it is no JSON" in lines.problems[0].reason
+    assert not lines.complete
     table = 'questions,answer,url\r\n"[""A?"", ""B?""]",yes,\r\n"C?\nD?",no,\r\n'.encode("utf-8-sig")
-    found = read_records(parse_records(table, "list.csv"))
-    assert [source.load().questions for source in found.sources] == [("A?", "B?"), ("C?", "D?")]
-
-
-@pytest.mark.parametrize(
-    ("content", "name"), [(b"\xff", "a.jsonl"), (b"{", "a.json"), (b"{}", "a.json"), (b"", "a.txt")]
-)
-def test_files_that_cannot_be_read(content, name):
-    with pytest.raises(ChatbaseDeclarationError):
-        parse_records(content, name)
+    assert [source.load().questions for source in read(table).sources] == [("A?", "B?"), ("C?", "D?")]
 
 
 @pytest.mark.parametrize(
     ("page", "text"),
     [
-        ("<title>T</title><h2>A &amp; B</h2><p>one<br>two</p>", "# T\n\n## A & B\n\none\ntwo"),
+        ("<title>T</title><h2>A &amp; B</h2><p>one<br>two</p>", "# T\n\n## A & B\n\none  \ntwo"),
         (
             "<head><script>x()</script><title>T</title></head><body><ul><li>a</li><li>b</li></ul>",
-            "# T\n\n- a\n\n- b",
+            "# T\n\n- a\n- b",
         ),
+        ("<ol><li>a<li>b</ol><p>one<p>two", "1. a\n2. b\n\none\n\ntwo"),
         ("<p>a<svg><title>no</title></svg>b</p><style>p{}</style>", "ab"),
         ("<head><meta charset=utf-8><p>no body tag", "no body tag"),
-        ("plain", "plain"),
+        ("plain snake_case * 2", "plain snake_case * 2"),
+        ("<pre>one\n  two\n\nthree</pre>", "```\none\n  two\n\nthree\n```"),
+        ("see <a href='https://a.example/b?c=1&amp;d=2'>here</a>", "see [here](https://a.example/b?c=1&d=2)"),
+        (
+            "<table><tr><th>A</th><th>B</th></tr><tr><td>1</td><td></td></tr></table>",
+            "| A | B |\n| --- | --- |\n| 1 |  |",
+        ),
+        ("<img src='data:image/png;base64,AAAA' alt='a cat'><img src='/b.png' alt='b'>", "a cat![b](/b.png)"),
     ],
 )
-def test_pages_as_text(page, text):
-    assert html_to_text(page) == text
+def test_pages_as_markdown(page, text):
+    assert html_to_markdown(page) == text
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        'question,answer\nA?,"yes\nB?,no\nC?,no\n',
-        'question,answer\nA?,"yes\nB?,no\nC?,"no"\n',
-        'question,answer\nA?,"yes" or no\n',
-    ],
-)
-def test_a_quote_that_is_not_closed_does_not_swallow_what_follows(table):
-    with pytest.raises(ChatbaseDeclarationError, match=r"list\.csv is no CSV up to line"):
-        parse_records(table.encode(), "list.csv")
+def test_a_page_without_the_extra_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "markdownify", None)
+    with pytest.raises(ChatbaseConfigurationError, match=r"airflow-provider-chatbase\[html\]"):
+        html_to_markdown("<p>text")
 
 
-def test_a_row_of_too_many_fields_is_a_problem_of_its_own():
-    found = read_records(parse_records(b"question,answer\nA?,Yes, we do\nB?,no\n", "list.csv"))
+def test_a_row_of_too_many_fields_is_a_problem_of_its_own(read):
+    found = read(b"question,answer\nA?,Yes, we do\nB?,no\n")
     assert [source.key for source in found.sources] == ["B?"]
-    assert "more fields than the header names" in found.problems[0].reason
+    assert "more fields than the first line" in found.problems[0].reason
     assert not found.complete
 
 
-def test_a_long_cell_is_read():
+def test_a_long_cell_is_read(read):
     table = f"key,content\na,{'x' * 200_000}\nb,{'x' * 1_048_577}\n".encode()
-    found = read_records(parse_records(table, "list.csv"))
+    found = read(table)
     assert [source.key for source in found.sources] == ["a"]
     assert "Chatbase takes at most" in found.problems[0].reason
 
@@ -139,3 +147,35 @@ def test_what_is_no_text_is_not_published_as_python_writes_it(field, value):
 def test_options_of_a_link_that_are_none(record):
     found = read_records([{"url": "https://a.example", **record}])
     assert (found.sources, len(found.problems)) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"questions": 7, "answer": "x"},
+        {"questions": {"a": "b"}, "answer": "x"},
+        {"question": float("nan"), "answer": "x"},
+        {"url": "https://[half", "key": "a"},
+        {"key": "\ud800", "content": "x"},
+        {"key": "a", "content": "\ud800"},
+        {"url": "https://a.example/\ud800"},
+        {"questions": ["\ud800"], "answer": "x"},
+        {"key": "a" * 200 + "\ud800", "content": "x"},
+        {"type": {}, "key": []},
+        UnreadableRecord("line 3 is no JSON"),
+        7,
+    ],
+    ids=repr,
+)
+def test_one_bad_record_is_its_own_problem(record):
+    found = read_records([{"key": "a", "content": "x"}, record, {"key": "b", "content": "x"}])
+    assert [source.key for source in found.sources] == ["a", "b"]
+    assert len(found.problems) == 1
+
+
+def test_a_bad_answer_is_told_under_the_question():
+    found = read_records([{"question": "When?", "answer": 8}])
+    assert [(problem.key, problem.reason) for problem in found.problems] == [
+        ("When?", "answer must be text, not int '8'.")
+    ]
+    assert found.complete

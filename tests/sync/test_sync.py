@@ -15,7 +15,6 @@ from airflow_provider_chatbase.client.v2.sources import create_link_source, crea
 from airflow_provider_chatbase.simulator import Fault
 from airflow_provider_chatbase.sync.apply import PlanRunner
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError, ChatbaseIncompleteListingError
-from airflow_provider_chatbase.sync.sync import ids_to_wait_for
 
 QNA = {"questions": ["When are you open?", "Opening hours?"], "answer": "From 8 to 18."}
 LINK = {"url": "https://mine.example/help", "link_type": "sitemap", "exclude_paths": ["/old/*"]}
@@ -58,7 +57,7 @@ def test_makes_the_agents_sources_as_declared(desk):
     assert made["docs:manual.pdf"].details == {"filename": "manual.pdf", "content": b"%PDF-1.4 manual"}
     assert made["docs:When are you open?"].details["answer"] == "From 8 to 18."
     assert made["https://mine.example/help"].metadata["excludePaths"] == ["/old/*"]
-    assert sorted(ids_to_wait_for(report)) == sorted(source.id for source in made.values())
+    assert sorted(report.ids_to_wait_for()) == sorted(source.id for source in made.values())
 
 
 def test_a_second_run_over_the_same_content_sends_no_write(desk):
@@ -310,14 +309,14 @@ def test_a_failed_training_is_tried_again_and_waited_for(desk):
     report = desk.sync()
 
     assert report.summary()["updated"] == 1
-    assert ids_to_wait_for(report) == [next(iter(desk.ours.values())).id]
+    assert report.ids_to_wait_for() == [next(iter(desk.ours.values())).id]
 
 
 def test_what_still_trains_is_waited_for_although_it_was_not_written(desk):
     desk = desk(training_seconds=30)
     desk.write("guide.md", "text")
-    written = ids_to_wait_for(desk.sync())
-    assert ids_to_wait_for(desk.sync()) == written
+    written = desk.sync().ids_to_wait_for()
+    assert desk.sync().ids_to_wait_for() == written
 
 
 @pytest.mark.parametrize(
