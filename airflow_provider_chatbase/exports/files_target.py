@@ -15,6 +15,7 @@ import hashlib
 import logging
 import os
 import posixpath
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -167,10 +168,7 @@ class FilesTarget:
             settings.conversation_id,
             self._look.partition_by == "day",
         )
-        tomorrow = datetime.now(tz=UTC) + timedelta(days=1)
-        self._owned = self._manifests_of(
-            [each for each in owned if not each.day or (each.window and each.window.start < tomorrow)]
-        )
+        self._owned = self._manifests_of(owned)
         for manifest in self._owned.values():
             if manifest is not None:
                 OutputState(manifest.contents).holding(self._directory, self._contents)
@@ -289,11 +287,17 @@ class FilesTarget:
         return manifests
 
     def _partitions_with_files(self, parts: list[FinishedPart]) -> list[Partition]:
-        """Leave out the empty days before the first that has rows or a manifest; there may be thousands."""
+        """Leave out the empty days before the first that has rows or a manifest, and those to come."""
         filled = {segment.day for part in parts for segment in part.segments}
-        owned = list(self._owned)
-        needed = [number for number, each in enumerate(owned) if each.day in filled or self._owned[each]]
-        return owned[min(needed, default=len(owned) - 1) :]
+        tomorrow = datetime.fromtimestamp(time.time(), UTC) + timedelta(days=1)
+        # This worker's clock has no say in whether a day that has rows is written.
+        needed = [each.day in filled or there is not None for each, there in self._owned.items()]
+        first = needed.index(True) if True in needed else len(needed) - 1
+        return [
+            each
+            for number, (each, is_needed) in enumerate(zip(self._owned, needed, strict=True))
+            if is_needed or (number >= first and (each.window is None or each.window.start < tomorrow))
+        ]
 
     def _write_file(self, parts: list[FinishedPart], partition: Partition, table: str) -> ExportedFile:
         """Write a file to the local disk; it is named by its content."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chatbase.client.errors import ChatbaseNotFoundError, ChatbaseUnsupportedError
+from airflow_provider_chatbase.exports import files_target
 from airflow_provider_chatbase.exports.window import Window, floor_day, look_back
 from airflow_provider_chatbase.simulator import Fault
 
@@ -67,6 +69,14 @@ def test_the_days_before_the_first_conversation_have_no_files(exports):
     assert sorted(name.split("/")[1] for name in export.files()) == [
         f"conversation_date={days(n, 0).start:%Y-%m-%d}" for n in (3, 2)
     ]
+
+
+def test_a_worker_whose_clock_is_behind_loses_no_day(exports, monkeypatch):
+    export = exports(conversations=200, months=1)
+    real = time.time
+    monkeypatch.setattr(files_target.time, "time", lambda: real() - 10 * 86_400)
+    export.run(days(20, 0), partition_by="day")
+    assert export.seen() == export.truth(days(20, 0))
 
 
 def test_the_thousandth_run_asks_the_storage_no_more_than_the_second(exports):

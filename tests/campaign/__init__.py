@@ -1,0 +1,1 @@
+"""Deterministic simulation: one seed decides what happens when, and replays exactly; time is simulated."""

@@ -1,0 +1,260 @@
+"""The scenarios of the campaign, and what has to be so in each of them whatever happens."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow_provider_chatbase.batch.batch import Batch
+from airflow_provider_chatbase.batch.settings import read_settings
+from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
+from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.question import Question, tag_of
+from airflow_provider_chatbase.exports.export import ExportSettings, export
+from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
+from airflow_provider_chatbase.exports.window import Window
+from airflow_provider_chatbase.simulator.agents import add_source
+from airflow_provider_chatbase.simulator.exchange import ReceivedRequest
+from airflow_provider_chatbase.simulator.seed import create_conversations
+from airflow_provider_chatbase.sync.declaration import read_records
+from airflow_provider_chatbase.sync.plan import SyncOptions
+from airflow_provider_chatbase.sync.sync import SourceSync
+from tests.campaign.clockwork import EPOCH, Clockwork, Process
+from tests.campaign.scenario import Scenario
+from tests.campaign.storage import directory
+
+DAY = 86_400
+
+
+def batch(clockwork: Clockwork, seed: int) -> None:
+    """Prompts are paid once, whatever happens, and what was paid for is in the results."""
+    scenario = Scenario(seed, clockwork)
+    rng = scenario.random
+    prompts = [_prompt(scenario, number) for number in range(rng.randint(3, 12))]
+    settings = read_settings(concurrency=rng.choice([1, 3, 8]), max_failure_rate=1)
+    output = directory(scenario.store)
+
+    def work(process: Process) -> Any:
+        connection = scenario.connection(process)
+        whole = Batch(
+            connection=connection, agent_id=scenario.agent.id, run="run", output=output, settings=settings
+        )
+        return whole.ask_all(prompts)
+
+    scenario.try_until_through(work)
+    scenario.require_told_errors()
+    paid = answers_by_question(scenario)
+    _require_paid_once(scenario, paid, [each["message"] for each in prompts])
+    rows = [json.loads(line) for line in scenario.store.objects["bucket/out/results.jsonl"][0].splitlines()]
+    assert [row["id"] for row in rows] == [each["id"] for each in prompts], "a row is missing, or twice"
+    for row in rows:
+        answers = paid.get(row["message"], [])
+        if answers:
+            assert (row["outcome"], row["text"]) == ("answered", answers[0]), f"a paid answer is lost: {row}"
+        else:
+            assert row["outcome"] in {"failed", "ambiguous", "unanswered"}, f"nobody answered: {row}"
+
+
+def _prompt(scenario: Scenario, number: int) -> dict[str, Any]:
+    rng = scenario.random
+    prompt = {"id": f"q{number}", "message": f"[sim:answer] Question {number}"}
+    if rng.random() < 0.2:
+        prompt["user_id"] = rng.choice(["anna", "bert"])
+    return prompt
+
+
+def answers_by_question(scenario: Scenario) -> dict[str, list[str]]:
+    """Return the answers that were made, by the text of the question."""
+    found: dict[str, list[str]] = {}
+    for conversation in scenario.world.store.conversations(scenario.agent.id):
+        question = None
+        for message in conversation.messages if conversation.recipe is None else ():
+            if message.role == "user":
+                question = message.text
+            elif question is not None:
+                found.setdefault(question, []).append(message.text)
+    return found
+
+
+def _require_paid_once(scenario: Scenario, paid: dict[str, list[str]], asked: list[str]) -> None:
+    twice = {question: len(answers) for question, answers in paid.items() if len(answers) > 1}
+    assert not twice, f"paid twice: {twice}"
+    assert set(paid) <= set(asked), "something else was asked"
+    assert scenario.world.ledger.prompts_charged == sum(map(len, paid.values())), "charged without an answer"
+
+
+def message(clockwork: Clockwork, seed: int) -> None:
+    """A message is paid once over all tries, and the answer that comes back is its own."""
+    scenario = Scenario(seed, clockwork)
+    rng = scenario.random
+    text = f"[sim:answer] Question of {seed}"
+    streamed, tag, began = rng.random() < 0.3, tag_of("run", seed), []
+    conversation_id = None
+    if rng.random() < 0.3:
+        made = create_conversations(
+            scenario.world, scenario.agent.id, message=text, user_id="anna", at=EPOCH - 3 * DAY
+        )
+        conversation_id = made[0].id
+    asked_before = answers_by_question(scenario)
+
+    def work(process: Process) -> Any:
+        earlier = began[0] if began else None
+        began.append(EPOCH + clockwork.now + process.skew)
+        question = Question(
+            agent_id=scenario.agent.id,
+            message=text,
+            tag=tag,
+            conversation_id=conversation_id,
+            asked_at=EPOCH + clockwork.now + process.skew,
+            earlier_try_began=earlier,
+            stream=streamed,
+        )
+        with ChatbaseClient(scenario.connection(process)) as client:
+            return client.run(ask(client.api, question, Rules()))
+
+    # Two messages at once are Airflow's to prevent: nothing but the API could keep them apart.
+    try:
+        process = scenario.try_until_through(work, at_once=0.0)
+    except AssertionError:
+        _require_reason(scenario)
+        process = None
+    scenario.require_told_errors()
+    answers = answers_by_question(scenario).get(text, [])
+    before = len(asked_before.get(text, []))
+    assert len(answers) - before <= 1, f"paid {len(answers) - before} times"
+    if process is not None:
+        assert len(answers) - before == 1, "success without an answer"
+        assert process.result.text == answers[-1], "the answer is not its own"
+
+
+def _require_reason(scenario: Scenario) -> None:
+    """Let a message end in doubt only where something happened that leaves its fate open."""
+    doubtful = ("late", "lost_after", "silence", "cut", "error_after", "odd_status", "unanswered", "kill")
+    doubtful += ("error_before", "lost_before", "freeze")
+    assert any(scenario.clockwork.notes.get(each) for each in doubtful), "never through, without a reason"
+
+
+def exported(clockwork: Clockwork, seed: int) -> None:
+    """An export has each conversation of its window once, as it is."""
+    count = random.Random(f"conversations {seed}").choice([0, 1, 25, 60, 130])
+    scenario = Scenario(seed, clockwork, {"conversations": count, "odd_data": True, "months": 1})
+    rng = scenario.random
+    midnight = EPOCH // DAY * DAY
+    start, end = midnight - rng.randint(1, 30) * DAY, midnight - rng.choice([0, 0, 1]) * DAY
+    if end <= start:
+        end = midnight
+    window = Window(datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
+    for _ in range(rng.randint(0, 3)):  # at the very edges
+        create_conversations(scenario.world, scenario.agent.id, at=start, source="Email")
+        create_conversations(scenario.world, scenario.agent.id, at=end, source="Email")
+        create_conversations(scenario.world, scenario.agent.id, at=end - 1, source="Email")
+        create_conversations(scenario.world, scenario.agent.id, at=start - 1, source="Email")
+    look = FileSettings(partition_by=rng.choice([None, "day"]))
+    settings = ExportSettings(
+        kind="conversations",
+        agent_id=scenario.agent.id,
+        window=window,
+        concurrency=rng.choice([1, 4, 16]),
+        attempt="attempt",
+    )
+    output = directory(scenario.store)
+
+    def work(process: Process) -> Any:
+        connection = scenario.connection(process)
+
+        async def client() -> AsyncChatbaseClient:
+            return AsyncChatbaseClient(connection)
+
+        return export(client, FilesTarget(output, settings, look), settings)
+
+    process = scenario.try_until_through(work)
+    scenario.require_told_errors()
+    truth = {
+        each.id: [message.id for message in each.messages]
+        for each in scenario.world.store.conversations(scenario.agent.id)
+        if start <= each.created_at < end
+    }
+    seen = _objects(scenario, process.result.manifests)
+    ids = Counter(each["id"] for each in seen)
+    assert not [each for each, times in ids.items() if times > 1], "a conversation is there twice"
+    assert set(ids) == set(truth), f"missing {set(truth) - set(ids)}, too many {set(ids) - set(truth)}"
+    wrong = [each["id"] for each in seen if [m["id"] for m in each["messages"]] != truth[each["id"]]]
+    assert not wrong, f"messages are missing in {wrong}"
+
+
+def _objects(scenario: Scenario, manifests: tuple[str, ...]) -> list[dict[str, Any]]:
+    objects = scenario.store.objects
+    found = []
+    for name in manifests:
+        for file in json.loads(objects[f"bucket/out/{name}"][0])["files"]:
+            path = f"bucket/out/{file['path']}"
+            assert path in objects, f"{name} names {file['path']}, which is not there"
+            found += [json.loads(line) for line in objects[path][0].splitlines()]
+    return found
+
+
+def sync(clockwork: Clockwork, seed: int) -> None:
+    """A sync ends with what is declared, loses nothing on its way, and leaves others alone."""
+    scenario = Scenario(seed, clockwork)
+    rng, agent = scenario.random, scenario.agent
+    foreign = {each.id: each.content for each in agent.sources.values()}
+    for number in range(rng.randint(0, 3)):
+        other = add_source(
+            scenario.world, agent, "text", f"other:page{number} #0123456789ab", "of another sync"
+        )
+        foreign[other.id] = other.content
+    before = {f"page{number}": f"old {number}" for number in range(rng.randint(0, 8))}
+    kept = {name: text for name, text in before.items() if rng.random() < 0.5}
+    after = {name: rng.choice([text, f"new {text}"]) for name, text in kept.items()}
+    after |= {f"new{number}": f"text {number}" for number in range(rng.randint(1, 8))}
+
+    def syncs(declared: dict[str, str]) -> Callable[[Process], Any]:
+        def work(process: Process) -> Any:
+            records = [{"name": name, "content": text} for name, text in declared.items()]
+            options = SyncOptions("docs", prune=True, max_deletes=1000)
+            with ChatbaseClient(scenario.connection(process)) as client:
+                report = SourceSync(client, agent.id, options).apply(read_records(records))
+            if report.result.failed or report.result.stopped:
+                raise ChatbaseError(f"not all was written: {report.result.failed}")
+            return report
+
+        return work
+
+    scenario.try_until_through(syncs(before), at_once=0.0)
+    least = min(len(before), len(after))
+
+    def look(sender: Process, request: ReceivedRequest) -> None:
+        ours = {key for key, _ in _ours(scenario)}
+        assert len(ours) >= least, (
+            f"{sender.name} leaves {len(ours)} sources of {least} after {request.operation}"
+        )
+
+    scenario.network.after_work.append(look)
+    scenario.try_until_through(syncs(after), at_once=0.0)
+    scenario.require_told_errors()
+    found = _ours(scenario)
+    assert sorted(found) == sorted(after.items()), f"{sorted(found)} is not {sorted(after.items())}"
+    left = {each.id: each.content for each in agent.sources.values() if each.id in foreign}
+    assert left == foreign, "a source of somebody else was touched"
+
+
+def _ours(scenario: Scenario) -> list[tuple[str, str]]:
+    """Return the name and text of what the sync made."""
+    sources = [each for each in scenario.agent.sources.values() if each.purge_at is None]
+    mine = [each for each in sources if each.name.startswith("docs:")]
+    return [(each.name.removeprefix("docs:").rsplit(" #", 1)[0], each.content) for each in mine]
+
+
+CASES: dict[str, Callable[[Clockwork, int], None]] = {
+    "batch": batch,
+    "message": message,
+    "export": exported,
+    "sync": sync,
+}
+
+__all__ = ["CASES", "timedelta"]

@@ -1,0 +1,113 @@
+"""What all scenarios have in common: a service, a network, a storage, and processes that try."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_chatbase.client import ClientSettings
+from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.simulator import Settings
+from airflow_provider_chatbase.simulator.app import App
+from airflow_provider_chatbase.simulator.seed import seed_world
+from airflow_provider_chatbase.simulator.world import World
+from tests.campaign.clockwork import Clockwork, Process, describe
+from tests.campaign.network import CALM, SPARED, Network, Weather, carry
+from tests.campaign.storage import ObjectStore, StorageWeather
+
+MOST_TRIES = 12
+SKEWS = (0.0, 0.0, 0.0, 0.0, 5.0, -5.0, 90.0, -90.0, 600.0, -600.0, 86_400.0)
+MOST_SKEW_SPARED = 5.0
+
+
+@dataclass
+class Scenario:
+    """A world of its own, made from a seed."""
+
+    seed: int
+    clockwork: Clockwork
+    switches: dict[str, Any] = field(default_factory=dict)
+    processes: list[Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(f"scenario {self.seed}")
+        settings = Settings(
+            **{
+                "now": None,
+                "conversations": 3,
+                "tickets": 0,
+                "latency": {"chatWithAgent": 2.0, "*": 0.0},
+                "rate_limit": self.random.choice([20, 1000]),
+                "training_seconds": 5.0,
+                "seed": self.seed % 1000,
+                **self.switches,
+            }
+        )
+        self.world = World(settings)
+        self.agent = seed_world(self.world)
+        self.app = App(self.world)
+        self.network = Network(self.clockwork, self.app, self.seed)
+        self.store = ObjectStore(self.clockwork, self.seed)
+        carry(self.network)
+
+    def connection(self, process: Process) -> ClientSettings:
+        """Return a connection; each process has a key of its own, so that it has a limiter of its own."""
+        key = f"key of {self.seed} {process.pid}"
+        self.world.keys.add(key)
+        return ClientSettings(key, "http://chatbase.test", "http://chatbase.test")
+
+    def try_until_through(self, work: Callable[[Process], Any], *, at_once: float = 0.3) -> Process:
+        """
+        Run something until it succeeds, as Airflow does: after tries that were killed or failed come others.
+
+        The first ones have bad weather; those that come after them have none, and one of them has to succeed.
+        """
+        rng = self.random
+        bad = rng.randint(1, 4)
+        skew = {machine: rng.choice(SKEWS) for machine in ("one", "two")}
+        if "skew" in SPARED:
+            skew = {
+                machine: max(-MOST_SKEW_SPARED, min(seconds, MOST_SKEW_SPARED))
+                for machine, seconds in skew.items()
+            }
+        for number in range(1, MOST_TRIES + 1):
+            is_bad = number <= bad
+            self.network.weather = Weather.of(rng) if is_bad else CALM
+            self.store.weather = StorageWeather.of(rng) if is_bad else StorageWeather()
+            machine = rng.choice(["one", "two"])
+            process = Process(self.clockwork, f"try {number}", machine, skew[machine])
+            if is_bad and rng.random() < 0.5:
+                process.kill_at = int(rng.expovariate(1 / 60)) + 1
+            if is_bad and rng.random() < 0.25:
+                process.freeze_at, process.freeze_for = (
+                    rng.randint(1, 80),
+                    rng.choice([20.0, 50.0, 90.0, 400.0]),
+                )
+            self._start(process, work)
+            if is_bad and rng.random() < at_once:
+                self.clockwork.let_pass(rng.uniform(0, 60))  # Airflow has lost sight of it
+                self.clockwork.note("two at once", process.name)
+                continue
+            self.clockwork.run(lambda process=process: process.ended)
+            if not is_bad and not process.dead and process.error is None:
+                self.clockwork.run(lambda: all(each.ended for each in self.processes))
+                return process
+            self.clockwork.let_pass(rng.choice([0.0, 1.0, 60.0, 600.0]))
+        raise AssertionError(f"never through: {[describe(each) for each in self.processes]}")
+
+    def _start(self, process: Process, work: Callable[[Process], Any]) -> None:
+        self.processes.append(process)
+        self.clockwork.start(process, lambda: work(process))
+
+    def require_told_errors(self) -> None:
+        """Fail where a run ended in anything but an error that says what happened."""
+        for process in self.processes:
+            if process.error is not None and not isinstance(process.error, ChatbaseError):
+                raise AssertionError(f"{process.name} ended in a raw error") from process.error
+
+
+def text_of(parts: Sequence[dict[str, Any]]) -> str:
+    """Return the text of a message."""
+    return "".join(part["text"] for part in parts if part["type"] == "text")

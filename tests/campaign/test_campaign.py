@@ -1,0 +1,43 @@
+"""Some seeds of the campaign; ``scripts/campaign --seeds 10000`` runs it for long."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+SPARED = ("--without", "skew", "--without", "odd_status")
+SEEDS = {"batch": 50, "message": 100, "export": 50, "sync": 50}
+
+
+def campaign(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.campaign", *arguments]
+    return subprocess.run(
+        command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("what", SEEDS)
+def test_nothing_is_lost_paid_twice_or_left_waiting(what: str):
+    ended = campaign("--what", what, "--seeds", str(SEEDS[what]), *SPARED)
+
+    assert ended.returncode == 0, ended.stdout[-6000:]
+    counts = dict(re.findall(r"(\d+) (kill|lost_after|storage fails)", ended.stdout))
+    assert "0 failures" in ended.stdout
+    assert len(counts) > 1, ended.stdout
+
+
+def test_seed_replays_exactly():
+    first, second = (campaign("--seeds", "3", "--first", "11", "--verbose") for _ in range(2))
+
+    assert first.returncode == 0
+    assert _history(first) == _history(second)
+    assert len(_history(first)) > 50
+
+
+def _history(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in ended.stdout.splitlines() if re.match(r" *\d+\.\d{3} ", line)]
