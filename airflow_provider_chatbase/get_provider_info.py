@@ -111,7 +111,10 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "Chatbase", "python-modules": [f"{_PACKAGE}.sensors.training"]},
         ],
         "triggers": [
-            {"integration-name": "Chatbase", "python-modules": [f"{_PACKAGE}.triggers.training"]},
+            {
+                "integration-name": "Chatbase",
+                "python-modules": [f"{_PACKAGE}.triggers.conversations", f"{_PACKAGE}.triggers.training"],
+            },
         ],
         "extra-links": [
             f"{_PACKAGE}.links.ChatbaseAgentLink",

@@ -313,7 +313,7 @@ _FILTERS: dict[str, Callable[[Conversation], Iterable[str | None]]] = {
     "feedback": lambda each: (message.feedback for message in each.messages),
     "tool": _tool_names,
     "toolOutcome": _tool_outcomes,
-    "actionType": lambda _each: (),
+    "actionType": lambda each: (str(name).replace("_", "-") for name in _tool_names(each)),
     "procedure": lambda _each: (),
     "procedureOutcome": lambda _each: (),
 }

@@ -14,6 +14,7 @@ from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
 from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 from airflow_provider_chatbase.training import POLL_POLICY, Verdict, judge_and_name, judge_sources
+from airflow_provider_chatbase.triggers.agent_conversations import AgentConversations
 from airflow_provider_chatbase.triggers.shared_states import SharedStates, States
 
 CONNECTION_AGE = 60.0
@@ -32,6 +33,7 @@ class PollHub:
         self._clients: list[AsyncChatbaseClient] = []
         self._agents = SharedStates(self._list_agents, self._get_agent)
         self._sources: dict[str, SharedStates] = {}
+        self._conversations: dict[str, AgentConversations] = {}
         self.hook = ChatbaseHook(chatbase_conn_id)
         self.members = 0
 
@@ -58,6 +60,8 @@ class PollHub:
         """Stop what is under way, and close all clients."""
         for states in (self._agents, *self._sources.values()):
             states.close()
+        for conversations in self._conversations.values():
+            conversations.close()
         for client in self._clients:
             await client.close()
 
@@ -80,6 +84,10 @@ class PollHub:
             return judge_sources(await states.get(source_ids, not_before))
         (state,) = await states.get([agent_id], not_before)
         return await self.client.run(judge_and_name(self.client.api, state))
+
+    def conversations(self, agent_id: str) -> AgentConversations:
+        """Return an agent's conversations, for all who watch them."""
+        return self._conversations.setdefault(agent_id, AgentConversations(agent_id))
 
     def _states(self, agent_id: str, source_ids: Sequence[str] | None) -> SharedStates:
         if source_ids is None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.request import JsonObject
@@ -15,6 +16,8 @@ from airflow_provider_chatbase.client.request import JsonObject
 log = logging.getLogger(__name__)
 
 States = Mapping[str, JsonObject]
+Key = TypeVar("Key", bound=Hashable)
+Fetched = TypeVar("Fetched")
 
 FEW = 3
 """Up to so many things are asked for one by one; with more, a listing is cheaper."""
@@ -38,13 +41,55 @@ class _Waiter:
     future: asyncio.Future[_Fetch] = field(repr=False)
 
 
+class SharedFetches(Generic[Key, Fetched]):
+    """Things that are fetched one by one, each once for all who ask for it at about the same time."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[Key, tuple[float, asyncio.Task[Fetched]]] = {}
+
+    async def get(
+        self,
+        key: Key,
+        fetch: Callable[[Key], Coroutine[Any, Any, Fetched]],
+        not_before: float,
+        *,
+        join: bool = False,
+    ) -> Fetched:
+        """Return what a fetch brings that began at a time or later, or that is still under way (``join``)."""
+        began, task = self._tasks.get(key, (float("-inf"), None))
+        if task is None or (began < not_before and (task.done() or not join)) or _has_failed(task):
+            task = asyncio.create_task(fetch(key))
+            task.add_done_callback(_take_exception)
+            self._tasks[key] = asyncio.get_running_loop().time(), task
+        return await asyncio.shield(task)
+
+    def forget(self, key: Key) -> None:
+        """Keep a thing no longer."""
+        self._tasks.pop(key, None)
+
+    def forget_before(self, moment: float) -> None:
+        """Keep nothing that was fetched before a moment."""
+        old = {key for key, (began, task) in self._tasks.items() if began < moment and task.done()}
+        for key in old:
+            del self._tasks[key]
+
+    def close(self) -> None:
+        """Stop what is under way; nobody waits for it any more."""
+        for _, task in self._tasks.values():
+            task.cancel()
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
 class SharedStates:
     """The states of the things of one listing: of all agents, or of one agent's sources."""
 
     def __init__(
         self,
         fetch_listing: Callable[[frozenset[str]], Awaitable[States]],
-        fetch_one: Callable[[str], Awaitable[JsonObject]],
+        fetch_one: Callable[[str], Coroutine[Any, Any, JsonObject]],
         few: int = FEW,
     ) -> None:
         self._fetch_listing = fetch_listing
@@ -54,7 +99,7 @@ class SharedStates:
         self._waiters: list[_Waiter] = []
         self._latest: _Fetch | None = None
         self._worker: asyncio.Task[None] | None = None
-        self._singles: dict[str, tuple[float, asyncio.Task[JsonObject]]] = {}
+        self._singles: SharedFetches[str, JsonObject] = SharedFetches()
 
     @contextmanager
     def watching(self, ids: Iterable[str]) -> Iterator[None]:
@@ -67,7 +112,7 @@ class SharedStates:
             self._wanted.subtract(watched)
             self._wanted += Counter()
             for gone in set(watched) - self._wanted.keys():
-                self._singles.pop(gone, None)
+                self._singles.forget(gone)
 
     @property
     def watched(self) -> bool:
@@ -84,7 +129,10 @@ class SharedStates:
         found: States = {}
         if len(self._wanted) > self._few:
             found = await self._listed(not_before)
-        return [found[each] if each in found else await self._single(each, not_before) for each in ids]
+        single = self._singles.get
+        return [
+            found[each] if each in found else await single(each, self._fetch_one, not_before) for each in ids
+        ]
 
     async def _listed(self, not_before: float) -> States:
         fetch = self._latest
@@ -129,16 +177,8 @@ class SharedStates:
             if number % RELEASED_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    async def _single(self, thing: str, not_before: float) -> JsonObject:
-        began, task = self._singles.get(thing, (float("-inf"), None))
-        if task is None or began < not_before or (task.done() and task.exception() is not None):
-            task = asyncio.ensure_future(self._fetch_one(thing))
-            task.add_done_callback(_take_exception)
-            self._singles[thing] = asyncio.get_running_loop().time(), task
-        return await asyncio.shield(task)
 
-
-def _take_exception(task: asyncio.Task[JsonObject]) -> None:
+def _take_exception(task: asyncio.Task[Any]) -> None:
     """Keep asyncio from reporting the failure of a fetch whose askers have all gone."""
     if not task.cancelled():
         task.exception()

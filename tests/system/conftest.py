@@ -34,6 +34,12 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="session")
+def watched_simulator() -> Iterator[Simulator]:
+    with Simulator(api_key=KEY, conversations=50) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="session")
 def chatbase() -> Iterator[Acting]:
     with Acting() as chatbase:
         yield chatbase
@@ -46,17 +52,25 @@ def processes(folder) -> Iterator[ChildProcesses]:
     children.stop()
 
 
+def connection_to(simulator: Simulator) -> dict[str, object]:
+    extra = {"agent_id": simulator.agent_id}
+    return {"conn_type": "chatbase", "host": simulator.url, "password": KEY, "extra": extra}
+
+
 @pytest.fixture(scope="session")
-def airflow(folder, simulator, chatbase, processes) -> AirflowInstance:
-    connection = {
-        "conn_type": "chatbase",
-        "host": simulator.url,
-        "password": KEY,
-        "extra": {"agent_id": simulator.agent_id},
+def airflow(folder, simulator, watched_simulator, chatbase, processes) -> AirflowInstance:
+    connections = {
+        "chatbase_default": connection_to(simulator),
+        "chatbase_watched": connection_to(watched_simulator),
+        "chatbase_killed": fields_of(chatbase, timeout=120),
     }
-    connections = {"chatbase_default": connection, "chatbase_killed": fields_of(chatbase, timeout=120)}
     as_text = {name: json.dumps(fields) for name, fields in connections.items()}
     airflow = AirflowInstance(folder / "airflow", QUICKSTART, as_text)
+    # What a killed triggerer did is soon taken up again.
+    airflow.environment |= {
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
+    }
     airflow.prepare()
     shutil.copytree(DAGS, airflow.home / "dags", dirs_exist_ok=True)
     airflow.start(processes)
@@ -82,7 +96,15 @@ def wait(processes) -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def api(airflow, wait) -> Iterator[AirflowApi]:
     with airflow.api() as api:
-        dags = ("chatbase_quickstart", "killed", "waiting")
+        api._http.timeout = SECONDS_TO_WAIT  # its first requests build half of Airflow
+        dags = (
+            "chatbase_quickstart",
+            "killed",
+            "waiting",
+            "watched_new",
+            "watched_changed",
+            "watched_handed_over",
+        )
         wait(lambda: api.import_errors() or all(api.knows_dag(dag) for dag in dags))
         assert api.import_errors() == []
         yield api

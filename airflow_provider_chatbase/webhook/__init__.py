@@ -1,0 +1,1 @@
+"""The receiver for Chatbase's webhook, in Airflow's API server."""
