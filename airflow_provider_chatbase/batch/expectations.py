@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_provider_chatbase.client.decoding import decode_json
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class AnswerSchema:
         """Read an answer; a fence of Markdown around the JSON is taken off."""
         fenced = _FENCED.match(text)
         try:
-            value = json.loads(fenced.group(1) if fenced else text)
+            value = decode_json(fenced.group(1) if fenced else text)
         except ValueError as error:
             return None, f"The answer is no JSON: {error}"
         wrong = next(iter(self._validator.iter_errors(value)), None)

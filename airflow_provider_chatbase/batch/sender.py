@@ -24,10 +24,10 @@ from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, Request
 from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.asking import Rules, ask
+from airflow_provider_chatbase.client.decoding import sound_text
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.question import Question, tag_of
 from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_in
-from airflow_provider_chatbase.files.formats import sound_text
 
 _ASKS = ("chatWithAgent", "chat")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+from airflow_provider_chatbase.client.decoding import decode_json, sound, sound_text
 from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, ChatbaseInterruptedAnswerError
 from airflow_provider_chatbase.client.replies import data_object
 from airflow_provider_chatbase.client.request import Json, JsonObject
+
+MOST_CREDITS = 1_000_000
+"""What an answer can cost at most. No model's costs a thousandth of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +64,35 @@ def read_answer(reply: Json) -> Answer:
     return _from_metadata(
         as_mapping(data.get("metadata")),
         text=parts_text(parts),
-        message_id=data.get("id"),
+        message_id=read_id(data.get("id")),
         tool_calls=pending_tool_calls(parts),
     )
 
 
 def _from_metadata(metadata: Mapping[str, Json], **said: Any) -> Answer:
+    reason = metadata.get("finishReason")
     return Answer(
-        conversation_id=metadata.get("conversationId"),
-        user_message_id=metadata.get("userMessageId"),
-        user_id=metadata.get("userId"),
-        credits=as_mapping(metadata.get("usage")).get("credits"),
-        finish_reason=metadata.get("finishReason"),
+        conversation_id=read_id(metadata.get("conversationId")),
+        user_message_id=read_id(metadata.get("userMessageId")),
+        user_id=read_id(metadata.get("userId")),
+        credits=_credits(as_mapping(metadata.get("usage")).get("credits")),
+        finish_reason=reason if isinstance(reason, str) else None,
         **said,
     )
+
+
+def read_id(value: Json) -> str | None:
+    """Return an id as text, also where it came as a number; anything else is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None
+
+
+def _credits(value: Json) -> float | None:
+    """Return what an answer cost; what is no such number says nothing, and is added to nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_CREDITS:
+        return None
+    return value
 
 
 def message_parts(message: Mapping[str, Json]) -> list[JsonObject]:
@@ -91,11 +109,11 @@ def parts_text(parts: Sequence[JsonObject]) -> str:
 
 def pending_tool_calls(parts: Sequence[JsonObject]) -> list[JsonObject]:
     """Return the tool calls that have no result yet."""
-    results = {part.get("toolCallId") for part in parts if part.get("type") == "tool-result"}
+    results = {str(part.get("toolCallId")) for part in parts if part.get("type") == "tool-result"}
     return [
-        {"id": part.get("toolCallId"), "name": part.get("toolName"), "input": part.get("input")}
+        {"id": str(part.get("toolCallId")), "name": str(part.get("toolName")), "input": part.get("input")}
         for part in parts
-        if part.get("type") == "tool-call" and part.get("toolCallId") not in results
+        if part.get("type") == "tool-call" and str(part.get("toolCallId")) not in results
     ]
 
 
@@ -135,11 +153,13 @@ class EventStreamReader:
         if not piece.strip():
             return ""
         try:
-            event = json.loads(piece)
+            event = decode_json(piece, mend=True, keep_halves=True)
         except ValueError:
             raise self.interrupted("an event is no JSON") from None
         if not isinstance(event, dict):
             raise self.interrupted("an event is no JSON object")
+        if event.get("type") != "text-delta":  # whose halves of characters the next one may make whole
+            event = sound(event)
         read = self._events.get(str(event.get("type")))
         return (read(event) if read is not None else None) or ""
 
@@ -156,7 +176,7 @@ class EventStreamReader:
             "Chatbase may have the whole answer, and has charged for it then.",
             operation="chatWithAgent",
             text=text,
-            conversation_id=self._metadata.get("conversationId"),
+            conversation_id=read_id(self._metadata.get("conversationId")),
         )
 
     def result(self) -> Answer:
@@ -166,17 +186,17 @@ class EventStreamReader:
         return _from_metadata(
             self._metadata,
             text=self._text(),
-            message_id=self._metadata.get("messageId") or self._message_id,
+            message_id=read_id(self._metadata.get("messageId")) or self._message_id,
             tool_calls=[
                 call for key, call in self._tool_calls.items() if key not in self._answered_tool_calls
             ],
         )
 
     def _text(self) -> str:
-        return "".join("".join(deltas) for deltas in self._texts.values())
+        return sound_text("".join("".join(deltas) for deltas in self._texts.values()))
 
     def _start(self, event: JsonObject) -> None:
-        self._message_id = event.get("messageId") or self._message_id
+        self._message_id = read_id(event.get("messageId")) or self._message_id
         self._note_metadata({"messageMetadata": event.get("messageMetadata")})
 
     def _text_delta(self, event: JsonObject) -> str:
@@ -184,11 +204,11 @@ class EventStreamReader:
         if not isinstance(delta, str):
             return ""
         self._texts.setdefault(str(event.get("id")), []).append(delta)
-        return delta
+        return sound_text(delta)
 
     def _tool_call(self, event: JsonObject) -> None:
         key = str(event.get("toolCallId"))
-        self._tool_calls[key] = {"id": key, "name": event.get("toolName"), "input": event.get("input")}
+        self._tool_calls[key] = {"id": key, "name": str(event.get("toolName")), "input": event.get("input")}
 
     def _tool_output(self, event: JsonObject) -> None:
         self._answered_tool_calls.add(str(event.get("toolCallId")))
@@ -210,7 +230,7 @@ class EventStreamReader:
             "Look at the conversation in Chatbase; sending again is charged again.",
             operation="chatWithAgent",
             text=self._text(),
-            conversation_id=self._metadata.get("conversationId"),
+            conversation_id=read_id(self._metadata.get("conversationId")),
         )
 
 

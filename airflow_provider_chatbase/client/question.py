@@ -12,7 +12,13 @@ from hashlib import sha256
 from itertools import takewhile
 from typing import Any
 
-from airflow_provider_chatbase.client.answer import Answer, message_parts, parts_text, pending_tool_calls
+from airflow_provider_chatbase.client.answer import (
+    Answer,
+    message_parts,
+    parts_text,
+    pending_tool_calls,
+    read_id,
+)
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseNotFoundError
 from airflow_provider_chatbase.client.replies import Page, PageWalk
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, require_count
@@ -193,7 +199,7 @@ def newest_message_id(agent_id: str, conversation_id: str) -> Steps[str | None]:
     """Return the id of a conversation's newest message: ``getConversation``."""
     conversation = yield get_conversation(agent_id, conversation_id)
     messages = messages_in(conversation)
-    return messages[-1].get("id") if messages else None
+    return read_id(messages[-1].get("id")) if messages else None
 
 
 def _look_among_conversations(question: Question, user_id: str) -> Steps[Found]:
@@ -296,7 +302,7 @@ def _unanswered(conversation: JsonObject, asked: JsonObject) -> Unanswered:
     """No answer comes where the agent is not to answer, nor long after the question."""
     silent = conversation.get("status") in SILENT
     give_up_at = float("-inf") if silent else _time(asked, "createdAt") + ANSWER_PATIENCE
-    return Unanswered(conversation.get("id"), give_up_at)
+    return Unanswered(read_id(conversation.get("id")), give_up_at)
 
 
 def _index_of(message_id: str | None, messages: list[JsonObject]) -> int | None:
@@ -324,10 +330,10 @@ def _answer(conversation: JsonObject, asked: JsonObject, replies: list[JsonObjec
     waits_for_tools = bool(pending) or parts[-1].get("type") in TOOL_PARTS
     return Answer(
         text=parts_text(message_parts(replies[-1])),
-        conversation_id=conversation.get("id"),
-        message_id=replies[-1].get("id"),
-        user_message_id=asked.get("id"),
-        user_id=conversation.get("userId"),
+        conversation_id=read_id(conversation.get("id")),
+        message_id=read_id(replies[-1].get("id")),
+        user_message_id=read_id(asked.get("id")),
+        user_id=read_id(conversation.get("userId")),
         finish_reason="tool-calls" if waits_for_tools else "stop",
         tool_calls=pending,
         recovered=True,

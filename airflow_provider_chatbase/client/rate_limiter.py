@@ -39,7 +39,7 @@ def _retry_after(value: str, now: float) -> float | None:
         return max(seconds, 0.0)
     try:
         at = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
@@ -196,7 +196,7 @@ class RateLimiter:
     def _note_date(self, value: str) -> None:
         try:
             told = parsedate_to_datetime(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return
         if told.tzinfo is not None:
             self._server_ahead = told - datetime.fromtimestamp(self._now(), tz=UTC)

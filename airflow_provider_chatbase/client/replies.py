@@ -7,8 +7,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-import msgspec
-
+from airflow_provider_chatbase.client.decoding import decode_json
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseDamagedReplyError,
@@ -161,7 +160,7 @@ def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseApiEr
 def error_envelope(content: bytes) -> tuple[str | None, str, JsonObject]:
     """Read an error body of either API version."""
     try:
-        body = json.loads(content)
+        body = decode_json(content, mend=True)
     except ValueError:
         return None, "", {}
     if not isinstance(body, dict):
@@ -186,18 +185,11 @@ def _issues(issues: Json) -> JsonObject:
     return {str(issue.get("field")): issue.get("message") for issue in issues if isinstance(issue, dict)}
 
 
-def _json(content: bytes) -> Json:
-    try:
-        return msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # it refuses half a surrogate pair, and NaN
-        return json.loads(content)
-
-
 def _decoded(request: Request[Result], reply: Reply) -> Json:
     if reply.status == 204 or (request.method == "DELETE" and not reply.content):
         return None
     try:
-        return _json(reply.content)
+        return decode_json(reply.content, mend=True)
     except ValueError as error:
         kind = reply.headers.get("content-type", "no content type")
         if "json" in kind.lower():

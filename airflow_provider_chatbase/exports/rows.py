@@ -10,7 +10,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.v2.conversations import messages_in
 from airflow_provider_chatbase.exports.window import read_moment
-from airflow_provider_chatbase.files.formats import Column, Table, json_text, sound_text
+from airflow_provider_chatbase.files.formats import Column, Table, json_text
 
 CONVERSATIONS = Table(
     "conversations",

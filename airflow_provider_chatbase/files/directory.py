@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from airflow_provider_chatbase.client.decoding import decode_json
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.files.errors import (
     ChatbaseDamagedFileError,
@@ -76,7 +77,7 @@ class Directory:
         if content is None:
             return None
         try:
-            found = json.loads(content)
+            found = decode_json(content)
         except ValueError as error:
             raise self.damaged(name, str(error)) from error
         if not isinstance(found, dict):

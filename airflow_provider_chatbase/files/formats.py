@@ -20,6 +20,7 @@ from typing import IO, Any, Literal, Protocol, cast
 
 import msgspec
 
+from airflow_provider_chatbase.client.decoding import sound, sound_text
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 
 FileFormat = Literal["jsonl", "csv", "parquet"]
@@ -231,24 +232,7 @@ def _json(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON allows and UTF-8 does not
-        return msgspec.json.encode(_sound(value))
-
-
-def _sound(value: Any) -> Any:
-    if isinstance(value, str):
-        return sound_text(value)
-    if isinstance(value, list | tuple):
-        return [_sound(each) for each in value]
-    if isinstance(value, Mapping):
-        return {_sound(name): _sound(each) for name, each in value.items()}
-    return value
-
-
-def sound_text(text: str) -> str:
-    """Replace half a surrogate pair, which JSON allows and no table can hold."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return msgspec.json.encode(sound(value))
 
 
 def _cell(kind: ColumnType, value: Any) -> Any:
