@@ -130,6 +130,12 @@ class ChatbaseOperator(BaseOperator):
     numbers: ClassVar[Sequence[str]] = ()
     """Arguments that are numbers, also as text."""
 
+    texts: ClassVar[Sequence[str]] = ("agent_id", "chatbase_conn_id")
+    """Templates that make texts, also with ``render_template_as_native_obj``: a message of 2024 is one."""
+
+    lists_of_texts: ClassVar[Sequence[str]] = ()
+    """Lists and objects, in which this is so; a single template for the whole may make one of them."""
+
     def __init__(
         self, *, agent_id: str | None = None, chatbase_conn_id: str = "chatbase_default", **kwargs: Any
     ) -> None:
@@ -155,6 +161,54 @@ class ChatbaseOperator(BaseOperator):
         with fail_at_once(), ChatbaseHook(self.chatbase_conn_id) as hook:
             self._read_arguments()
             yield hook
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Any, context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Render what Airflow would, but texts as texts, and nothing that an upstream task handed on."""
+        seen_oids |= {id(value) for value in self._handed_on(context)}
+        left = []
+        for name in template_fields:
+            value = getattr(parent, name)
+            is_text = isinstance(value, str) if name in self.texts else not isinstance(value, str)
+            if name in (*self.texts, *self.lists_of_texts) and is_text and not callable(value):
+                setattr(parent, name, self._rendered_as_text(value, context, jinja_env, seen_oids))
+            else:
+                left.append(name)
+        super()._do_render_template_fields(parent, left, context, jinja_env, seen_oids)
+
+    def _rendered_as_text(self, value: Any, context: Context, jinja_env: Any, seen_oids: set[int]) -> Any:
+        arguments = context, jinja_env, seen_oids
+        if id(value) in seen_oids:
+            return value
+        if isinstance(value, list | tuple):
+            return [self._rendered_as_text(each, *arguments) for each in value]
+        if isinstance(value, dict):
+            return {key: self._rendered_as_text(each, *arguments) for key, each in value.items()}
+        rendered, dag = self.render_template(value, *arguments), self.get_dag()
+        if not isinstance(value, str) or rendered is None or dag is None:
+            return rendered
+        own = getattr(self, "render_template_as_native_obj", None)
+        if not (dag.render_template_as_native_obj if own is None else own):
+            return rendered
+        # Airflow may have made an object of the text, or taken its quotes off.
+        return dag.get_template_env(force_sandboxed=True).from_string(value).render(context)
+
+    def _handed_on(self, context: Context) -> list[Any]:
+        """Return what upstream tasks gave by ``expand_kwargs``: Airflow takes it for the DAG's own words."""
+        dag = self.get_dag()
+        mapped: Any = dag and dag.task_dict.get(self.task_id)
+        given: Any = getattr(getattr(mapped, getattr(mapped, "_expand_input_attr", ""), None), "value", None)
+        if isinstance(given, list | tuple):
+            given = given[context["ti"].map_index or 0]
+        if given is None or isinstance(given, dict):
+            return []
+        partial = mapped.partial_kwargs
+        own, of_function = vars(self), vars(self).get("op_kwargs") or {}
+        return [
+            *(value for name, value in own.items() if name in self.template_fields and name not in partial),
+            *(value for name, value in of_function.items() if name not in (partial.get("op_kwargs") or {})),
+        ]
 
     def _read_arguments(self) -> None:
         for names, read in ((self.flags, read_flag), (self.numbers, read_number)):

@@ -84,14 +84,9 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
-    template_fields: Sequence[str] = (
-        *ChatbaseOperator.template_fields,
-        "prompts",
-        "prompts_path",
-        "output_path",
-        "cache_path",
-        "storage_conn_id",
-    )
+    texts = (*ChatbaseOperator.texts, "prompts_path", "output_path", "cache_path", "storage_conn_id")
+    lists_of_texts = ("prompts",)
+    template_fields: Sequence[str] = (*texts, *lists_of_texts)
     template_fields_renderers = {"prompts": "json"}  # noqa: RUF012 - as in Airflow's own operators
     operator_extra_links = (*ChatbaseOperator.operator_extra_links, ChatbaseConversationLink())
     linked_conversation_id = None  # there are many: the link leads to all of them

@@ -58,11 +58,15 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
 
     operator_extra_links = (*ChatbaseOperator.operator_extra_links, ChatbaseConversationLink())
     linked_conversation_id: str | None = None
+    texts = (*ChatbaseOperator.texts, "message", "conversation_id", "user_id", "model")
+    lists_of_texts = ("history",)
     flags = ("stream",)
     numbers = ("temperature", "max_tool_rounds", "max_history_messages", "max_history_chars")
     template_fields: Sequence[str] = (
-        *ChatbaseOperator.template_fields,
-        *("message", "conversation_id", "user_id", "history", "model", *flags, *numbers),
+        *texts,
+        *lists_of_texts,
+        *flags,
+        *numbers,
     )
 
     def __init__(
