@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from airflow_provider_chatbase.client.answer import message_parts, parts_text
+from airflow_provider_chatbase.client.decoding import sound_text
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.v2.conversations import messages_in

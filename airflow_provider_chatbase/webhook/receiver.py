@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect
 
 from airflow_provider_chatbase.webhook.call import (
     MOST_BYTES,
-    WebhookCall,
     RefusedCallError,
+    WebhookCall,
     is_signed,
     read_call,
 )
