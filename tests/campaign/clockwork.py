@@ -55,7 +55,9 @@ class Process:
         self.freeze_at: int | None = None
         self.freeze_for = 0.0
         self.frozen_until = 0.0
-        self.dead = False
+        self.dead = False  # killed
+        self.gone = False  # what still runs in it runs no more
+        self.shared: dict[Any, Any] = {}  # what its threads have in common
         self.finished = False
         self.result: Any = None
         self.error: BaseException | None = None
@@ -64,6 +66,11 @@ class Process:
         """End it here and now, as kill -9 does."""
         self.dead = True
         self.clockwork.note("kill", self.name)
+        self.go()
+
+    def go(self) -> None:
+        """End its threads."""
+        self.gone = True
         for thread in self.clockwork.threads:
             if thread.process is self:
                 self.clockwork.wake(thread)
@@ -122,7 +129,7 @@ class SimulatedThread:
     def _run(self) -> None:
         self.baton.acquire()
         try:
-            if not self.process.dead:
+            if not self.process.gone:
                 self._work()
         except Killed:
             pass
@@ -234,7 +241,7 @@ class Clockwork:
     def park(self, until: float | None) -> None:
         """Wait, as the running thread, until a moment or until somebody wakes it."""
         thread = current_thread()
-        if thread.process.dead:
+        if thread.process.gone:
             raise Killed
         thread.token += 1
         token = thread.token
@@ -242,13 +249,13 @@ class Clockwork:
             self.at(until, lambda: self._resume(thread, token))
         self.baton.release()
         thread.baton.acquire()
-        if thread.process.dead:
+        if thread.process.gone:
             raise Killed
 
     def point(self) -> None:
         """Pass a point at which the running process may be killed or frozen."""
         process = current_process()
-        if process.dead:
+        if process.gone:
             raise Killed
         process.points += 1
         if process.points == process.kill_at:
@@ -270,6 +277,7 @@ class Clockwork:
             except BaseException as error:  # noqa: BLE001 - judged by the scenario
                 process.error = error
             process.finished = True
+            process.go()
             self.note("end", f"{process.name}: {describe(process)}")
 
         self.note("start", f"{process.name} on {process.machine}, clock {process.skew:+.0f} s")
@@ -303,7 +311,7 @@ class Clockwork:
             if not alive:
                 return
             for thread in alive:
-                thread.process.dead = True
+                thread.process.gone = True
                 self._resume(thread, thread.token, even_frozen=True)
 
     def stacks(self) -> str:
@@ -319,7 +327,7 @@ class Clockwork:
     def _resume(self, thread: SimulatedThread, token: int, *, even_frozen: bool = False) -> None:
         if thread.ended or token != thread.token:
             return
-        if self.now < thread.process.frozen_until and not thread.process.dead and not even_frozen:
+        if self.now < thread.process.frozen_until and not thread.process.gone and not even_frozen:
             self.at(thread.process.frozen_until, lambda: self._resume(thread, token))
             return
         thread.token += 1

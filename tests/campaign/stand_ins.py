@@ -52,7 +52,7 @@ class _Selector:
                 raise HangsError("an event loop runs in circles, without any time that passes")
             if self._turns % 50 == 49:
                 clockwork.park(clockwork.now)
-            elif current_process().dead:
+            elif current_process().gone:
                 raise Killed
             return []
         self.thread = current_thread()
@@ -190,3 +190,17 @@ def take_over(package: str) -> None:
             module.threading = SimulatedThreading()
         if name.startswith(package) and hasattr(module, "ThreadPoolExecutor"):
             module.ThreadPoolExecutor = OneByOne
+        if name.startswith(package) and hasattr(module, "shared_loop"):
+            module.shared_loop = of_each_process(module.shared_loop.__wrapped__)
+
+
+def of_each_process(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Let each simulated process have its own of what a real one makes once."""
+
+    def shared() -> Any:
+        found = current_process().shared
+        if make not in found:
+            found[make] = make()
+        return found[make]
+
+    return shared
