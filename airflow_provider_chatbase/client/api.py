@@ -120,18 +120,27 @@ class Api:
     def list_conversations(
         self,
         agent_id: str,
-        start: datetime,
-        end: datetime,
+        start: datetime | None = None,
+        end: datetime | None = None,
         *,
+        conversation_id: str | None = None,
         channels: Sequence[str] = (),
         summary: bool = False,
     ) -> Request[Page]:
         """List those of a time, on v1 of its days: ``exportConversations``, ``getConversations``."""
         if self.version == "v1":
-            last_day = (end - timedelta(seconds=1)).date()
-            return v1.get_conversations(agent_id, first_day=start.date(), last_day=last_day, sources=channels)
+            if conversation_id is not None:
+                raise self.unsupported("get a single conversation", operation="getConversations")
+            first_day = None if start is None else start.date()
+            last_day = None if end is None else (end - timedelta(seconds=1)).date()
+            return v1.get_conversations(agent_id, first_day=first_day, last_day=last_day, sources=channels)
         return conversations.export_conversations(
-            agent_id, start=start, end=end, sources=channels, summary=summary
+            agent_id,
+            start=start,
+            end=end,
+            conversation_id=conversation_id,
+            sources=channels,
+            summary=summary,
         )
 
     def _send_v1(self, question: Question) -> Request[Answer]:

@@ -117,7 +117,7 @@ class Attempts:
 
     def settled_by(self, error: ChatbaseError) -> Any:
         """Return the result, when a refusal says that the wanted state is already there."""
-        code = error.code if isinstance(error, ChatbaseApiError) else None
+        code = (error.code or f"HTTP_{error.status}") if isinstance(error, ChatbaseApiError) else None
         says = {
             **self.request.means_done,
             **(self.request.means_done_on_repeat if self._fate_unknown else {}),

@@ -78,6 +78,20 @@ def listed(items: Json, total: Json = None) -> Page:
     return Page(items=_objects(items, "a list of objects"), cursor=None, total=_count(total))
 
 
+def any_listing(reply: Json, name: str) -> Page:
+    """Read a page of any listing: the list itself, or one in a field, with a cursor where there is one."""
+    if isinstance(reply, list):
+        return listed(reply)
+    found = bare_object(reply)
+    if "pagination" in found:
+        return page({**found, "data": found.get(name)})
+    if not isinstance(found.get(name), list):
+        lists = [field for field, value in found.items() if isinstance(value, list)]
+        told = f"lists are in {', '.join(lists)}" if lists else "it has no list"
+        raise UnexpectedShapeError(f"a list under {name} was asked for, and {told}")
+    return listed(found[name], found.get("total"))
+
+
 def _objects(items: Json, promised: str) -> list[JsonObject]:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise UnexpectedShapeError(f"{promised} was promised, and {_kind(items)} came")

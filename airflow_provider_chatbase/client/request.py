@@ -71,7 +71,9 @@ class Request(Generic[Result]):
     form: Form | None = field(default=None, repr=False)
     repeatable: bool = True  # whether doing it twice is the same as doing it once
     patience: float | None = None  # seconds of silence to allow where it is known to be slow
-    means_done: Mapping[str, Result] = field(default_factory=dict)  # error codes that say it is so already
+    means_done: Mapping[str, Result] = field(
+        default_factory=dict
+    )  # error codes (HTTP_404 without one) that say so
     means_done_on_repeat: Mapping[str, Result] = field(
         default_factory=dict
     )  # … that say so only after an attempt of unknown fate

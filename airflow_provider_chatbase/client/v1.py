@@ -12,7 +12,13 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseNotFoundError,
     ChatbaseUnsupportedError,
 )
-from airflow_provider_chatbase.client.replies import Page, UnexpectedShapeError, bare_object, listed
+from airflow_provider_chatbase.client.replies import (
+    Page,
+    UnexpectedShapeError,
+    bare_object,
+    data_object,
+    listed,
+)
 from airflow_provider_chatbase.client.request import (
     CHAT_PATIENCE,
     Json,
@@ -81,7 +87,15 @@ def update_settings(agent_id: str, settings: JsonObject) -> Request[JsonObject]:
 def delete_agent(agent_id: str) -> Request[JsonObject]:
     """Delete an agent with all its data, for good: ``deleteChatbot``."""
     query = {"chatbotId": require_text("agent_id", agent_id)}
-    return Request("deleteChatbot", "DELETE", "/delete-chatbot", bare_object, version="v1", query=query)
+    return Request(
+        "deleteChatbot",
+        "DELETE",
+        "/delete-chatbot",
+        bare_object,
+        version="v1",
+        query=query,
+        means_done_on_repeat={"HTTP_404": {"message": "Success"}},
+    )
 
 
 def in_words_of_v1(settings: JsonObject) -> JsonObject:
@@ -261,9 +275,88 @@ def _leads(reply: Json) -> Page:
 
 def list_contacts(agent_id: str, *, page: int = 1, size: int = CONTACTS_PAGE) -> Request[Page]:
     """List an agent's contacts: ``listContacts``."""
-    path = f"/chatbots/{segment('agent_id', agent_id)}/contacts"
     query = {"page": page, "per_page": size}
-    return Request("listContacts", "GET", path, _contacts, version="v1", query=query)
+    return Request("listContacts", "GET", _contacts_path(agent_id), _contacts, version="v1", query=query)
+
+
+def create_contacts(agent_id: str, contacts: Sequence[JsonObject]) -> Request[list[JsonObject]]:
+    """Create up to 1,000 contacts: ``createContacts``. Never repeated blindly."""
+    if isinstance(contacts, str | bytes | dict) or not 1 <= len(contacts) <= CONTACTS_PAGE:
+        raise ChatbaseInputError(f"contacts must be a list of 1 to {CONTACTS_PAGE:,}. Nothing was sent.")
+    body = {"users": [require_object("a contact", contact) for contact in contacts]}
+    return Request(
+        "createContacts",
+        "POST",
+        _contacts_path(agent_id),
+        _created,
+        version="v1",
+        body=body,
+        repeatable=False,
+    )
+
+
+def get_contact(agent_id: str, contact_id: str) -> Request[JsonObject]:
+    """Get a contact by either of its ids: ``getContact``."""
+    return Request("getContact", "GET", _contact_path(agent_id, contact_id), data_object, version="v1")
+
+
+def update_contact(agent_id: str, contact_id: str, changes: JsonObject) -> Request[JsonObject]:
+    """Change some of a contact's fields: ``updateContact``."""
+    body = {"data": require_object("changes", changes)}
+    path = _contact_path(agent_id, contact_id)
+    return Request("updateContact", "PATCH", path, data_object, version="v1", body=body)
+
+
+def delete_contact(agent_id: str, contact_id: str) -> Request[JsonObject]:
+    """Delete a contact, for good: ``deleteContact``. Its documents differ on the reply."""
+    gone = {"message": "Success"}
+    return Request(
+        "deleteContact",
+        "DELETE",
+        _contact_path(agent_id, contact_id),
+        lambda reply: reply if isinstance(reply, dict) else gone,
+        version="v1",
+        means_done_on_repeat={"RESOURCE_NOT_FOUND": gone, "HTTP_404": gone},
+    )
+
+
+def list_custom_attributes(agent_id: str) -> Request[Page]:
+    """List the attributes that contacts can have, also archived ones: ``listCustomAttributes``."""
+    return Request("listCustomAttributes", "GET", _attributes_path(agent_id), _contacts, version="v1")
+
+
+def create_custom_attribute(agent_id: str, name: str, kind: str, more: JsonObject) -> Request[JsonObject]:
+    """Give contacts an attribute, which can never be deleted: ``createCustomAttribute``."""
+    body = {"name": require_text("name", name), "type": require_text("kind", kind), **more}
+    path = _attributes_path(agent_id)
+    return Request(
+        "createCustomAttribute", "POST", path, data_object, version="v1", body=body, repeatable=False
+    )
+
+
+def update_custom_attribute(agent_id: str, name: str, changes: JsonObject) -> Request[JsonObject]:
+    """Change an attribute's label or description, or archive it: ``updateCustomAttribute``."""
+    path = f"{_attributes_path(agent_id)}/{segment('name', name)}"
+    body = require_object("changes", changes)
+    return Request("updateCustomAttribute", "PUT", path, data_object, version="v1", body=body)
+
+
+def _contacts_path(agent_id: str) -> str:
+    return f"/chatbots/{segment('agent_id', agent_id)}/contacts"
+
+
+def _contact_path(agent_id: str, contact_id: str) -> str:
+    return f"{_contacts_path(agent_id)}/{segment('contact_id', contact_id)}"
+
+
+def _attributes_path(agent_id: str) -> str:
+    return f"/chatbots/{segment('agent_id', agent_id)}/custom-attributes"
+
+
+def _created(reply: Json) -> list[JsonObject]:
+    """Read what was created: ``data``, or its ``created``, as the documents differ."""
+    found = bare_object(reply).get("data")
+    return listed(found.get("created") if isinstance(found, dict) else found).items
 
 
 def _contacts(reply: Json) -> Page:

@@ -1,4 +1,4 @@
-"""The hook's calls that talk to an agent, and those on the conversations that come of it."""
+"""The hook's calls that talk to an agent."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class StreamedMessage:
 
 
 class MessageCalls(ConnectedHook):
-    """Send messages, retry and rate answers, read and pause conversations."""
+    """Send messages, hand in what tools returned, retry answers, open voice sessions."""
 
     def send_message(
         self,
@@ -195,52 +195,36 @@ class MessageCalls(ConnectedHook):
             self._send(conversations.retry_message, agent_id, conversation_id, message_id).checked().as_json()
         )
 
-    def set_feedback(
-        self, conversation_id: str, message_id: str, feedback: str | None, agent_id: str | None = None
+    def submit_tool_result(
+        self, conversation_id: str, tool_call_id: str, output: Any, agent_id: str | None = None
     ) -> JsonObject:
         """
-        Rate an assistant's message: ``updateMessageFeedback``.
+        Hand in what a client-side action returned, by hand: ``submitToolResult``.
+
+        :meth:`send_message` does so itself for its ``tool_handlers``.
 
         :param conversation_id: the conversation.
-        :param message_id: the assistant's message.
-        :param feedback: ``positive``, ``negative``, or ``None`` to take it back.
-        :return: the message.
+        :param tool_call_id: the ``id`` of a call in ``tool_calls``.
+        :param output: the result, as JSON of at most 20 kB.
+        :return: ``{"success": true}``.
         """
-        return self._send(conversations.set_feedback, agent_id, conversation_id, message_id, feedback)
+        return self._send(conversations.submit_tool_result, agent_id, conversation_id, tool_call_id, output)
 
-    def pause_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
+    def create_voice_session(
+        self,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        user_id: str | None = None,
+        time_zone: str | None = None,
+    ) -> JsonObject:
         """
-        Pause a conversation: messages are recorded, and the agent does not answer: ``updateConversation``.
+        Open a voice session for an end user: ``createVoiceSession``. It costs credits by the minute.
 
-        :param conversation_id: the conversation.
-        :return: ``{"id", "status"}``.
+        :param conversation_id: the conversation to go on with, a UUID; by default a new one.
+        :param user_id: who speaks, so that limits per user apply.
+        :param time_zone: where the user is, such as ``Europe/Berlin``.
+        :return: ``participantToken`` and more, for the vendor's voice SDK; the token is short-lived.
         """
-        return self._send(conversations.set_paused, agent_id, conversation_id, paused=True)
-
-    def resume_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
-        """
-        Let the agent answer in a paused conversation again: ``updateConversation``.
-
-        :param conversation_id: the conversation.
-        :return: ``{"id", "status"}``.
-        """
-        return self._send(conversations.set_paused, agent_id, conversation_id, paused=False)
-
-    def get_conversation(self, conversation_id: str, agent_id: str | None = None) -> JsonObject:
-        """
-        Return a conversation with its newest messages: ``getConversation``.
-
-        :param conversation_id: a conversation that was created through the API; others are read with
-            ``export_conversations``.
-        """
-        return self._send(conversations.get_conversation, agent_id, conversation_id)
-
-    def list_messages(self, conversation_id: str, agent_id: str | None = None) -> list[JsonObject]:
-        """
-        Return all messages of a conversation, oldest first: ``listConversationMessages``.
-
-        :param conversation_id: a conversation that was created through the API.
-        """
-        first = conversations.list_messages(self.agent_or_default(agent_id), conversation_id)
-        pages = [page.items for page in self.client.pages(first)]
-        return [message for page in reversed(pages) for message in page]
+        given = {"conversationId": conversation_id, "userId": user_id, "timezone": time_zone}
+        session = {name: value for name, value in given.items() if value is not None}
+        return self._send(conversations.create_voice_session, agent_id, session)

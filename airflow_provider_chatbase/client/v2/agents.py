@@ -1,9 +1,11 @@
-"""Agents: list, get, create, update, clone, delete."""
+"""Agents: list, get, create, update, clone, delete, count what they did."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.client.replies import Page, identified, page, success
+from airflow_provider_chatbase.client.replies import Page, bare_object, identified, page, success
 from airflow_provider_chatbase.client.request import (
     Json,
     JsonObject,
@@ -95,6 +97,16 @@ def delete_agent(agent_id: str) -> Request[JsonObject]:
     return Request(
         "deleteAgent", "DELETE", path, success, means_done_on_repeat={"AGENT_NOT_FOUND": {"success": True}}
     )
+
+
+def get_analytics(agent_id: str, query: Mapping[str, str | None]) -> Request[JsonObject]:
+    """Count what an agent did over a range, cut into 7 equal buckets: ``getAgentAnalytics``."""
+    return Request("getAgentAnalytics", "GET", f"{_path(agent_id)}/analytics", bare_object, query=query)
+
+
+def get_health() -> Request[JsonObject]:
+    """Ask whether the service is up: ``getHealth``."""
+    return Request("getHealth", "GET", "/health", bare_object)
 
 
 def checked_settings(settings: Json) -> JsonObject:

@@ -1,20 +1,27 @@
-"""Conversations and help desk: ask an agent; read, list, pause, rate; export, search; tickets."""
+"""Conversations: ask an agent, in writing or by voice; read, list, pause, end, rate; export, search."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_chatbase.client.answer import Answer, EventStreamReader, read_answer
-from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseInputError,
+    ChatbaseUnsupportedError,
+    ChatbaseValidationError,
+)
 from airflow_provider_chatbase.client.replies import Page, data_object, page
 from airflow_provider_chatbase.client.request import (
     CHAT_PATIENCE,
     Json,
     JsonObject,
     Request,
+    Steps,
+    require_object,
     require_page_limit,
     require_text,
     require_user_id,
@@ -26,6 +33,7 @@ TOOL_RESULT_BYTES = 20_000
 """The most that a tool's result may have; stated for the vendor's SDKs, and planned for here."""
 
 OnText = Callable[[str], None]
+Status = Literal["ongoing", "paused", "ended"]
 
 
 def send_message(
@@ -88,6 +96,13 @@ def submit_tool_result(
         body={"toolCallId": require_text("tool_call_id", tool_call_id), "output": output},
         means_done_on_repeat={"RESOURCE_TOOL_CALL_NOT_FOUND": {"success": True}},
     )
+
+
+def create_voice_session(agent_id: str, session: JsonObject) -> Request[JsonObject]:
+    """Open a voice session for an end user: ``createVoiceSession``. Never repeated blindly."""
+    path = f"/agents/{segment('agent_id', agent_id)}/voice/sessions"
+    body = require_object("session", session)
+    return Request("createVoiceSession", "POST", path, data_object, body=body, repeatable=False)
 
 
 def _answered(
@@ -197,6 +212,19 @@ def list_messages(agent_id: str, conversation_id: str, *, limit: int = 100) -> R
     return Request("listConversationMessages", "GET", path, page, query=query)
 
 
+def list_conversations(
+    agent_id: str, *, start: datetime | None = None, end: datetime | None = None, limit: int = 100
+) -> Request[Page]:
+    """List those that were created through the API, newest first: ``listConversations``."""
+    query = {
+        "limit": require_page_limit(limit, 100),
+        "startDate": timestamp("start", start),
+        "endDate": timestamp("end", end, up=True),
+    }
+    path = f"/agents/{segment('agent_id', agent_id)}/conversations"
+    return Request("listConversations", "GET", path, page, query=query)
+
+
 def list_user_conversations(agent_id: str, user_id: str, *, limit: int = 100) -> Request[Page]:
     """List the conversations of a user, the last active first: ``listUserConversations``."""
     path = f"/agents/{segment('agent_id', agent_id)}/users/{require_user_id(user_id)}/conversations"
@@ -204,10 +232,49 @@ def list_user_conversations(agent_id: str, user_id: str, *, limit: int = 100) ->
     return Request("listUserConversations", "GET", path, page, query=query)
 
 
-def set_paused(agent_id: str, conversation_id: str, *, paused: bool) -> Request[JsonObject]:
-    """Pause a conversation, so that the agent does not answer in it, or resume it: ``updateConversation``."""
+def set_status(agent_id: str, conversation_id: str, status: Status) -> Steps[JsonObject]:
+    """
+    Let a conversation go on, pause it, or end it: ``updateConversation``.
+
+    Two documents differ on the body. ``paused`` is in both, so it is sent first; what it cannot say, or what
+    is refused although the conversation is in the state for it, is said as ``status``, and read back.
+    """
     path = conversation_path(agent_id, conversation_id)
-    return Request("updateConversation", "PATCH", path, data_object, body={"paused": bool(paused)})
+    by_name = Request("updateConversation", "PATCH", path, data_object, body={"status": status})
+    if status != "ended":
+        body = {"paused": status == "paused"}
+        try:
+            answered: JsonObject = yield replace(by_name, body=body)
+        except ChatbaseValidationError:
+            now = yield from _status(agent_id, conversation_id)
+            if now == "taken_over" or (now == "ended" and status == "paused"):
+                raise
+        else:
+            return answered
+    try:
+        answered = yield by_name
+    except ChatbaseValidationError as refused:
+        raise ChatbaseUnsupportedError(
+            f"{refused} This account's API may have no way to set the status {status!r}, or not from the one "
+            "that the conversation has: do it in the dashboard"
+            + (", or pause the conversation." if status == "ended" else "."),
+            operation="updateConversation",
+        ) from refused
+    shown = yield from _status(agent_id, conversation_id)
+    if shown not in (status, None):
+        raise ChatbaseUnsupportedError(
+            f"Chatbase accepted the status {status!r}, and the conversation is still {shown}: this account's "
+            "API may not know it. Do it in the dashboard.",
+            operation="updateConversation",
+        )
+    return answered
+
+
+def _status(agent_id: str, conversation_id: str) -> Steps[str | None]:
+    """Read the status of a conversation of any channel; ``None`` where it is not shown."""
+    found: Page = yield export_conversations(agent_id, conversation_id=conversation_id, summary=True)
+    status: str | None = found.items[0].get("status") if found.items else None
+    return status
 
 
 def set_feedback(
@@ -237,22 +304,3 @@ def conversation_path(agent_id: str, conversation_id: str) -> str:
 
 def _message(agent_id: str, conversation_id: str, message_id: str) -> str:
     return f"{conversation_path(agent_id, conversation_id)}/messages/{segment('message_id', message_id)}"
-
-
-def list_tickets(
-    agent_id: str,
-    *,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
-    filters: Mapping[str, str] | None = None,
-    limit: int = 100,
-) -> Request[Page]:
-    """List tickets, the last changed first unless a filter says otherwise: ``listTickets``."""
-    query = {
-        "limit": require_page_limit(limit, 100),
-        "createdAfter": timestamp("created_after", created_after),
-        "createdBefore": timestamp("created_before", created_before, up=True),
-        **(filters or {}),
-    }
-    path = f"/agents/{segment('agent_id', agent_id)}/helpdesk/tickets"
-    return Request("listTickets", "GET", path, page, query=query)
