@@ -80,10 +80,23 @@ def run_in_thread(coroutine: Coroutine[Any, Any, Result]) -> Result:
         return loop.run(coroutine)
 
 
-@cache
+_ONE = threading.Lock()
+
+
 def shared_loop() -> LoopThread:
     """Return the loop of all clients of this process that block; it stays until the process ends."""
+    with _ONE:  # two threads that ask at once must not get two: a client works in one loop alone
+        return _shared_loop()
+
+
+@cache
+def _shared_loop() -> LoopThread:
     return LoopThread()
 
 
-os.register_at_fork(after_in_child=shared_loop.cache_clear)
+def _begin_in_child() -> None:
+    _shared_loop.cache_clear()
+    _ONE.release()
+
+
+os.register_at_fork(before=_ONE.acquire, after_in_parent=_ONE.release, after_in_child=_begin_in_child)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators._task import TrainingTask
+from airflow_provider_chatbase.operators._task import TaskIdentity, TrainingTask, task_identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,8 +27,8 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
     Returns counts and first names, under 2 kB: ``created``, ``updated``, ``deleted``, ``unchanged``,
     ``kept``, ``failed``, ``skipped``, ``foreign``, ``first``, ``failed_training`` (the first that did not
     train, and since when they are there), ``unmatched`` (what declares nothing), and ``source_ids`` of what
-    was written (where these are 15 or fewer). The whole report goes to ``report_path``, and as Markdown into
-    the log.
+    was written (where these are 15 or fewer). The whole report goes to ``report_path``, and line by line
+    into the log.
 
     :param path: URL of a folder. Its .pdf, .doc, .docx and .txt files become file sources, its .md and .html
         files texts (HTML needs the extra ``html``); the key is the path below the folder.
@@ -51,6 +51,9 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         task fails.
     :param allow_empty: whether a folder, a pattern or a list of which nothing is left is meant so. Without
         it, its sources are kept, and the task fails.
+    :param take_over: take sources of this ``sync_id`` that another task wrote for this one's own. Without it
+        they are not deleted, and with ``prune`` the task fails and names them: two tasks with one ``sync_id``
+        would delete each other's. A task that was renamed or moved says so once.
     :param dry_run: only report what would be done.
     :param mode: ``apply``, or ``check`` to change nothing and fail when the sources are not as declared.
     :param on_drift: what ``check`` does then: ``fail``, or ``report`` to return it.
@@ -79,6 +82,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         "prune",
         "max_deletes",
         "allow_empty",
+        "take_over",
         "mode",
         "on_drift",
         "text_suffixes",
@@ -89,7 +93,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         "upload_interval",
         "busy_timeout",
     )
-    flags = (*TrainingTask.flags, "prune", "allow_empty", "only_report")
+    flags = (*TrainingTask.flags, "prune", "allow_empty", "take_over", "only_report")
     numbers = (*TrainingTask.numbers, "max_deletes", "upload_interval", "busy_timeout")
     template_fields_renderers = {"sources": "json"}  # noqa: RUF012
 
@@ -104,6 +108,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         prune: bool = False,
         max_deletes: float = 0.3,
         allow_empty: bool = False,
+        take_over: bool = False,
         dry_run: bool = False,
         mode: Literal["apply", "check"] = "apply",
         on_drift: Literal["fail", "report"] = "fail",
@@ -127,6 +132,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         self.prune = prune
         self.max_deletes = max_deletes
         self.allow_empty = allow_empty
+        self.take_over = take_over
         self.only_report = dry_run
         self.mode = mode
         self.on_drift = on_drift
@@ -153,7 +159,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             self._check_arguments()
             agent_id = hook.agent_or_default(self.agent_id)
             declaration = self._declaration()
-            sync = self._sync(hook.client, agent_id)
+            sync = self._sync(hook.client, agent_id, task_identity(context))
             changes_nothing = self.only_report or self.mode == "check"
             report = sync.check(declaration) if changes_nothing else sync.apply(declaration)
             self._show(report)
@@ -236,14 +242,20 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             parts.append(read_records(rows_of(self.sources, "sources")))
         return combine(parts)
 
-    def _sync(self, client: ChatbaseClient, agent_id: str) -> SourceSync:
+    def _sync(self, client: ChatbaseClient, agent_id: str, identity: TaskIdentity | None) -> SourceSync:
         from airflow_provider_chatbase.client.rate_limiter import UPLOAD_INTERVAL
         from airflow_provider_chatbase.files.directory import open_file
         from airflow_provider_chatbase.sync.apply import SyncPatience
         from airflow_provider_chatbase.sync.inventory import LinkRecord
+        from airflow_provider_chatbase.sync.payloads import task_mark
         from airflow_provider_chatbase.sync.plan import SyncOptions
         from airflow_provider_chatbase.sync.sync import SourceSync
 
+        task = ""
+        if identity is not None:
+            mapped = identity.map_index >= 0  # over agents, or over what each of them is to hold
+            inputs = [str(self.path), self.sources if isinstance(self.sources, str) else ""] if mapped else []
+            task = task_mark(identity.dag_id, identity.task_id, *inputs)
         record = None
         if self.state_path:
             directory, name = open_file(self.state_path, self.storage_conn_id, argument="state_path")
@@ -252,7 +264,12 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             client,
             agent_id,
             SyncOptions(
-                self._sync_id(), prune=self.prune, max_deletes=self.max_deletes, allow_empty=self.allow_empty
+                self._sync_id(),
+                prune=self.prune,
+                max_deletes=self.max_deletes,
+                allow_empty=self.allow_empty,
+                task=task,
+                take_over=self.take_over,
             ),
             record,
             UPLOAD_INTERVAL if self.upload_interval is None else self.upload_interval,
@@ -263,7 +280,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         from airflow_provider_chatbase.files.directory import open_file
         from airflow_provider_chatbase.sync.plan import named
 
-        self.log.info("\n%s", report.as_markdown())
+        self.log.info(report.as_text())
         failed = report.plan.failed_training
         if failed:
             self.log.warning(

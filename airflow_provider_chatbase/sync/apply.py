@@ -129,6 +129,7 @@ class PlanRunner:
     sync_id: str
     pacer: UploadPacer
     patience: SyncPatience = field(default_factory=SyncPatience)
+    task: str = ""  # the mark of the task that writes
     listed_at: float = 0.0  # by the patience's clock, when what the plan is made from was listed
     _result: SyncResult = field(default_factory=SyncResult)
     _makes_room: bool = False  # whether the plan's deletes are to make room for what did not fit
@@ -219,7 +220,7 @@ class PlanRunner:
     def _create(self, action: Create | Update) -> ActionResult:
         declared = action.declared
         payload = declared.load()
-        name = source_name(self.sync_id, declared.key, payload.digest)
+        name = source_name(self.sync_id, declared.key, payload.digest, self.task)
         if (found := self._by_another_run(action, name)) is not None:
             return ActionResult("create", declared.kind, declared.key, found, BY_ANOTHER_RUN)
         source, note = self._create_once(declared.kind, payload, str(name))
@@ -316,13 +317,14 @@ class PlanRunner:
     def _is_written(self, update: Update, source: JsonObject) -> bool:
         """Say whether the write that seemed refused was done: its repetition was, while it trained."""
         declared = update.declared
-        name = source_name(self.sync_id, declared.key, declared.digest)
+        name = source_name(self.sync_id, declared.key, declared.digest, self.task)
         return source.get("name") == str(name) and name.digest != update.existing.digest
 
     def _put(self, update: Update) -> ActionResult:
         declared, existing = update.declared, update.existing
         payload = None if update.name_only else declared.load()
-        name = source_name(self.sync_id, declared.key, payload.digest if payload else declared.digest)
+        digest = payload.digest if payload else declared.digest
+        name = source_name(self.sync_id, declared.key, digest, self.task)
         if (found := self._by_another_run(update, name)) is not None:
             return ActionResult("update", declared.kind, declared.key, found, BY_ANOTHER_RUN)
         if payload is None:

@@ -33,6 +33,7 @@ class ExistingSource:
     status: str
     created_at: str  # as Chatbase writes it
     metadata: dict[str, Any] = field(default_factory=dict)  # a link's type and options
+    task: str = ""  # the mark of the task that wrote it, from its name, if it is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +104,12 @@ def _existing(source: JsonObject, sync_id: str) -> ExistingSource | None:
     metadata = metadata if isinstance(metadata, dict) else {}
     if kind == "link":
         key, digest = link_key(str(source.get("name")), str(metadata.get("type") or "individual")), ""
+        task = ""
     else:
         name = read_name(source.get("name"))
         if name is None or name.sync_id != sync_id or kind not in ("text", "qna", "file"):
             return None
-        key, digest = name.key, name.digest
+        key, digest, task = name.key, name.digest, name.task
     return ExistingSource(
         source_id=str(source["id"]),
         kind=kind,
@@ -116,6 +118,7 @@ def _existing(source: JsonObject, sync_id: str) -> ExistingSource | None:
         status=str(source.get("status")),
         created_at=str(source.get("createdAt") or ""),
         metadata=metadata,
+        task=task,
     )
 
 

@@ -3,7 +3,8 @@ What is written into a source, by its kind, and the name that it gets.
 
 ``docs:guides/setup.md #3f2a9c1b7d40`` belongs to the sync ``docs``, holds what is declared under the key
 ``guides/setup.md``, and was made from content whose SHA-256 begins with ``3f2a9c1b7d40``. So the next run
-needs no record of its own to see what has changed.
+needs no record of its own to see what has changed. Where there is room, ``/7c1e`` at its end tells the task
+that wrote it, so that two tasks of one ``sync_id`` do not delete each other's sources.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ NAME_LENGTH = 100
 DIGEST_LENGTH = 12
 _KEY_DIGEST_LENGTH = 10
 _SYNC_ID = re.compile(r"[^\s:#](?:[^:#\x00-\x1f]{0,38}[^\s:#])?\Z")
-_OURS = re.compile(rf"(?P<sync_id>[^:]+):(?P<key>.+) #(?P<digest>[0-9a-f]{{{DIGEST_LENGTH}}})\Z", re.DOTALL)
+_OURS = re.compile(
+    rf"(?P<sync_id>[^:]+):(?P<key>.+) "
+    rf"#(?P<digest>[0-9a-f]{{{DIGEST_LENGTH}}})(?:/(?P<task>[0-9a-f]{{4}}))?\Z",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,20 +199,28 @@ class SourceName:
     sync_id: str
     key: str  # as it stands in the name; a long one is shortened
     digest: str  # the first characters of the content's SHA-256
+    task: str = ""  # the mark of the task that wrote it, if it is told
 
     def __str__(self) -> str:
-        return f"{self.sync_id}:{self.key} #{self.digest}"
+        name = f"{self.sync_id}:{self.key} #{self.digest}"
+        marked = f"{name}/{self.task}"
+        return marked if self.task and utf16_length(marked) <= NAME_LENGTH else name
 
 
-def source_name(sync_id: str, key: str, digest: str) -> SourceName:
+def source_name(sync_id: str, key: str, digest: str, task: str = "") -> SourceName:
     """Name a source."""
-    return SourceName(sync_id, key_in_name(sync_id, key), digest[:DIGEST_LENGTH])
+    return SourceName(sync_id, key_in_name(sync_id, key), digest[:DIGEST_LENGTH], task)
+
+
+def task_mark(*identity: str) -> str:
+    """Return what tells one task from another in a name."""
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:4]
 
 
 def read_name(name: object) -> SourceName | None:
     """Read a source's name; ``None`` for one that no sync gave."""
     found = _OURS.match(name) if isinstance(name, str) else None
-    return SourceName(**found.groupdict()) if found else None
+    return SourceName(**found.groupdict("")) if found else None
 
 
 def key_in_name(sync_id: str, key: str) -> str:

@@ -11,6 +11,7 @@ from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSour
 from airflow_provider_chatbase.sync.inventory import ExistingSource, Inventory
 from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
 
+CONTENT_CHANGED = "the content changed"
 TRAINING_FAILED = "its training failed"
 
 
@@ -22,6 +23,12 @@ class SyncOptions:
     prune: bool = False  # whether it deletes sources of its own that are no longer declared
     max_deletes: float = 0.3  # a count, or as a float a share of what it keeps; with more it deletes none
     allow_empty: bool = False  # whether a folder, pattern or list that declares nothing is meant so
+    task: str = ""  # the mark of the task that writes
+    take_over: bool = False  # whether what another task wrote under the same sync_id is this one's now
+
+    def is_of_another_task(self, existing: ExistingSource) -> bool:
+        """Say whether another task wrote a source of the same ``sync_id``."""
+        return bool(self.task and existing.task) and self.task != existing.task
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +101,10 @@ def make_plan(
 ) -> SyncPlan:
     """Compare what is declared with what is there."""
     draft = _Draft()
-    _compare_named(declaration, inventory, options.sync_id, draft)
+    _compare_named(declaration, inventory, options, draft)
     _compare_links(declaration, inventory, frozenset(our_links), draft)
     if options.prune and declaration.complete:
-        _find_renamed(draft)
+        _find_renamed(draft, options)
     gone = _prunable(draft.undeclared, declaration, options) if options.prune else []
     unsure = _what_may_be_missing(declaration, gone) if options.prune else ""
     question = "" if unsure else _what_may_be_a_mistake(gone, declaration, options, draft)
@@ -124,14 +131,16 @@ def make_plan(
     )
 
 
-def _compare_named(declaration: Declaration, inventory: Inventory, sync_id: str, draft: _Draft) -> None:
+def _compare_named(
+    declaration: Declaration, inventory: Inventory, options: SyncOptions, draft: _Draft
+) -> None:
     there: defaultdict[tuple[str, str], list[ExistingSource]] = defaultdict(list)
     for existing in inventory.owned:
         there[existing.kind, existing.key].append(existing)
     for declared in declaration.sources:
         if declared.kind == "link":
             continue
-        found = there.pop((declared.kind, key_in_name(sync_id, declared.key)), [])
+        found = there.pop((declared.kind, key_in_name(options.sync_id, declared.key)), [])
         if not found:
             draft.creates.append(Create(declared))
             continue
@@ -139,8 +148,12 @@ def _compare_named(declaration: Declaration, inventory: Inventory, sync_id: str,
         best, *others = sorted(found, key=lambda each: _preference(each, digest))
         draft.duplicates.extend(others)
         reason = _reason_to_write(best, digest)
+        if reason == CONTENT_CHANGED and options.is_of_another_task(best):
+            reason += "; another task of this sync_id wrote it before"
         if reason:
             draft.updates.append(Update(declared, best, reason))
+        elif options.take_over and options.is_of_another_task(best):
+            draft.updates.append(Update(declared, best, "taken over from another task", name_only=True))
         else:
             draft.unchanged.append(best)
     for found in there.values():
@@ -156,7 +169,7 @@ def _preference(existing: ExistingSource, digest: str) -> tuple[bool, str, str]:
 
 def _reason_to_write(existing: ExistingSource, digest: str) -> str:
     if existing.digest != digest:
-        return "the content changed"
+        return CONTENT_CHANGED
     # The same file fails again, and its upload takes the place of another.
     return TRAINING_FAILED if existing.status == "failed" and existing.kind != "file" else ""
 
@@ -184,9 +197,10 @@ def _compare_links(
     )
 
 
-def _find_renamed(draft: _Draft) -> None:
+def _find_renamed(draft: _Draft, options: SyncOptions) -> None:
     """Turn "delete one, make another of the same content" into giving the one another name."""
-    spare = {(each.kind, each.digest): each for each in draft.undeclared if each.status != "failed"}
+    ours = [each for each in draft.undeclared if options.take_over or not options.is_of_another_task(each)]
+    spare = {(each.kind, each.digest): each for each in ours if each.status != "failed"}
     for create in list(draft.creates):
         declared = create.declared
         existing = spare.pop((declared.kind, declared.digest[:DIGEST_LENGTH]), None)
@@ -209,6 +223,15 @@ def _what_may_be_a_mistake(
     gone: Sequence[ExistingSource], declaration: Declaration, options: SyncOptions, draft: _Draft
 ) -> str:
     """Say what is so much less than it was that somebody has to say whether it is meant."""
+    others = (
+        [] if options.take_over else sorted(each.key for each in gone if options.is_of_another_task(each))
+    )
+    if others:
+        return (
+            f"{len(others)} sources of sync_id {options.sync_id!r} were written by another task: "
+            f"{named(others)}. Give each task a sync_id of its own, or this one take_over=True once if it "
+            "was renamed or moved"
+        )
     most = options.max_deletes
     for each in () if options.allow_empty else declaration.inputs:
         lost = [source for source in gone if each.may_own(source.kind, source.key)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from airflow_provider_chatbase.client.rate_limiter import UPLOAD_INTERVAL, Uploa
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.sync.apply import ADOPTED, PlanRunner, SyncPatience, SyncResult
 from airflow_provider_chatbase.sync.inventory import TRAINING, Inventory, LinkRecord, list_all, take_inventory
+from airflow_provider_chatbase.sync.payloads import normal_key
 from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, named
 
 if TYPE_CHECKING:
@@ -65,9 +65,15 @@ class SourceSync:
         )  # what is tried again leaves as much time; half of a backoff is chance
         policy = replace(self.client.policy, first_wait=wait, longest_backoff=max(wait, 30.0))
         with ChatbaseClient(self.client.settings, policy) as uploads:
-            sync_id = self.options.sync_id
             runner = PlanRunner(
-                self.client, uploads, self.agent_id, sync_id, pacer, self.patience, listed_at=began
+                self.client,
+                uploads,
+                self.agent_id,
+                self.options.sync_id,
+                pacer,
+                self.patience,
+                task=self.options.task,
+                listed_at=began,
             )
             result = runner.run(plan)
         self._forget_links(result, new_links)
@@ -99,7 +105,7 @@ class SourceSync:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync did, or would do: in words, as Markdown, as JSON."""
+    """What a sync did, or would do: in words, line by line, as JSON."""
 
     agent_id: str
     options: SyncOptions
@@ -135,22 +141,19 @@ class SyncReport:
             "failed_training": [(each.key, f"since {each.created_at}") for each in plan.failed_training],
         }
 
-    def as_markdown(self) -> str:
-        """Return the report for people."""
-        title = "Plan" if self.result is None else "Sync"
-        sections = self.sections()
-        lines = [f"## {title} of the sources of agent {self.agent_id}, sync_id {self.options.sync_id}", ""]
-        lines += ["| what | sources |", "|---|---|"]
-        lines += [f"| {name} | {len(entries)} |" for name, entries in sections.items()]
-        lines += [f"| of others, not touched | {self.plan.foreign} |", ""]
-        for name, entries in sections.items():
-            if name != "unchanged":
-                lines += _section(name, entries)
-        if self.withheld:
-            lines.append(f"**Nothing was deleted:** {self.withheld}.")
-        if self.result is not None and self.result.stopped:
-            lines.append(f"**Stopped early:** {self.result.stopped}")
-        return "\n".join(lines).rstrip()
+    def as_text(self) -> str:
+        """Return the report for people, a line for each source that is not as it was."""
+        did = "would be done to" if self.result is None else "was done to"
+        lines = [f"What {did} the sources of agent {self.agent_id}, sync_id {self.options.sync_id}:"]
+        for name, entries in self.sections().items():
+            shown = entries[:MOST_LINES] if name != "unchanged" else []
+            lines += [f"{name}: {len(entries)}"] if entries else []
+            lines += [f"  {_line(key)}" + (f": {_line(note)}" if note else "") for key, note in shown]
+            lines += (
+                [f"  and {len(entries) - MOST_LINES} more"] if len(entries) > MOST_LINES and shown else []
+            )
+        lines.append(f"of others, not touched: {self.plan.foreign}")
+        return "\n".join(lines)
 
     def as_json(self) -> JsonObject:
         """Return everything, for a file."""
@@ -213,7 +216,7 @@ class SyncReport:
         undone = self.failures() or ("Nothing is left undone" if self.result is not None else "")
         told = [f"{head}: {counts or 'no sources are declared or there'}", undone]
         if sections["skipped"]:
-            told.append(f"Skipped: {named(f'{key} ({why})' for key, why in sections['skipped'])}")
+            told.append(f"Skipped: {named(f'{_line(key, 80)} ({why})' for key, why in sections['skipped'])}")
         if self.plan.unmatched:
             told.append(f"Nothing is declared by: {named(self.plan.unmatched)}")
         return " ".join(f"{each.rstrip(' .')}." for each in told if each)
@@ -221,7 +224,7 @@ class SyncReport:
     def failures(self) -> str:
         """Name what failed and why; empty if nothing did."""
         failed = self.sections()["failed"]
-        sentences = [f"{_short(key, 80)}: {why}" for key, why in failed[:10]]
+        sentences = [f"{_line(key, 80)}: {_line(why)}" for key, why in failed[:10]]
         if len(failed) > 10:
             sentences.append(f"and {len(failed) - 10} more")
         if self.withheld:
@@ -254,14 +257,10 @@ class SyncReport:
         return list(dict.fromkeys([*written, *not_live]))
 
 
-def _section(name: str, entries: Sequence[tuple[str, str]]) -> Iterable[str]:
-    if not entries:
-        return []
-    lines = [f"### {name} ({len(entries)})", ""]
-    lines += [f"- `{key}`" + (f": {note}" if note else "") for key, note in entries[:MOST_LINES]]
-    if len(entries) > MOST_LINES:
-        lines.append(f"- … and {len(entries) - MOST_LINES} more")
-    return [*lines, ""]
+def _line(text: str, most: int = 500) -> str:
+    """Return a text as a part of one line, whatever somebody else wrote into it."""
+    shown = normal_key(text)
+    return shown if len(shown) <= most else f"{shown[:most]}..."
 
 
 def _short(text: str, room: int) -> str:

@@ -191,7 +191,7 @@ def take_over(package: str) -> None:
         if name.startswith(package) and hasattr(module, "ThreadPoolExecutor"):
             module.ThreadPoolExecutor = OneByOne
         if name.startswith(package) and hasattr(module, "shared_loop"):
-            module.shared_loop = of_each_process(module.shared_loop.__wrapped__)
+            module.shared_loop = of_each_process(sys.modules[f"{package}.client.loop_thread"].LoopThread)
 
 
 def of_each_process(make: Callable[[], Any]) -> Callable[[], Any]:

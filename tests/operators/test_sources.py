@@ -313,3 +313,18 @@ def test_what_declares_nothing_is_told(start, docs, shown):
     result = sync(path=str(docs), globs=["*.md", "pages/*.html"], sources=[])
     assert result["unmatched"] == ["pages/*.html", "the list of sources"]
     assert "Nothing is declared by: pages/*.html, the list of sources." in shown()
+
+
+def test_another_task_of_the_same_sync_id_is_told(start, docs):
+    simulator = start()
+    sync(path=str(docs), prune=True)
+    other = context()
+    other["ti"].task_id = "other"
+    operator = ChatbaseSyncSourcesOperator(
+        task_id="other", sources=[{"key": "a", "content": "x"}], sync_id="docs", prune=True, max_deletes=9
+    )
+    with pytest.raises(ChatbasePermanentError, match="2 sources of sync_id 'docs' were written by another"):
+        operator.execute(other)
+    assert len(ours(simulator)) == 3
+    operator.take_over, operator.allow_empty = "true", True
+    assert operator.execute(other)["deleted"] == 2

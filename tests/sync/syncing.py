@@ -27,7 +27,7 @@ def main(url: str, agent_id: str, folder: str, record: str) -> int:
             upload_interval=0.0,
         )
         report = sync.apply(combine([read_folder(Directory(fs, folder, folder)), read_records(links)]))
-    print(report.as_markdown())
+    print(report.as_text())
     return len(report.result.failed)
 
 

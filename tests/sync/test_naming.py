@@ -50,3 +50,12 @@ def test_sync_ids_that_cannot_stand_in_a_name(sync_id):
 @pytest.mark.parametrize("sync_id", ["airflow", "a", "Data Team, Ops", "Größe"])
 def test_sync_ids_that_can(sync_id):
     assert require_sync_id(sync_id) == sync_id
+
+
+@given(st.text(min_size=1), st.sampled_from(["docs", "ü" * 40]))
+def test_a_name_tells_the_task_where_there_is_room(key, sync_id):
+    name = source_name(sync_id, key, DIGEST, "7c1e")
+    assert utf16_length(str(name)) <= NAME_LENGTH
+    plain = source_name(sync_id, key, DIGEST)
+    assert read_name(str(name)) in (name, plain)
+    assert str(source_name("docs", "a.md", DIGEST, "7c1e")) == "docs:a.md #0123456789ab/7c1e"

@@ -197,7 +197,7 @@ def test_a_file_that_failed_to_train_is_not_uploaded_again(desk):
     (told,) = report.summary()["failed_training"]
     assert told["key"] == "manual.txt"
     assert told["since"].startswith("20")
-    assert "manual.txt" in report.as_markdown()
+    assert "manual.txt" in report.as_text()
     assert report.ids_to_wait_for() == [failed.id]
     desk.write("manual.txt", "mended")
     assert desk.sync().summary()["updated"] == 1

@@ -6,6 +6,9 @@ import threading
 import time
 from dataclasses import replace
 
+import pytest
+
+from airflow_provider_chatbase.client import ChatbaseClient
 from tests.sync.conftest import QUICK
 
 PAGES = 30
@@ -46,7 +49,12 @@ def test_two_at_once_leave_one_source_for_each_key(desk):
     desk = desk(latency={"createSource": 0.01})
     write_pages(desk)
     reports = []
-    runs = [threading.Thread(target=lambda: reports.append(desk.sync(prune=True))) for _ in range(2)]
+
+    def sync():
+        with ChatbaseClient(desk.client.settings) as client:
+            reports.append(replace(desk.syncer(prune=True), client=client).apply(desk.declare()))
+
+    runs = [threading.Thread(target=sync) for _ in range(2)]
     for run in runs:
         run.start()
     for run in runs:
@@ -128,3 +136,55 @@ def test_doubles_of_an_earlier_time_are_mended_and_do_not_count_as_deletes(desk)
     assert report.failures() == ""
     assert report.summary()["deleted"] == PAGES
     assert_in_step(desk, [f"text {page}" for page in range(PAGES)])
+
+
+@pytest.fixture
+def two_tasks(desk):
+    """Two tasks of one sync_id that declare different pages of one agent."""
+    desk = desk()
+
+    def run(task, *pages, **options):
+        for path in desk.folder.iterdir():
+            path.unlink()
+        for page in pages:
+            desk.write(f"{page}.md", page)
+        return desk.sync(task=task, **{"prune": True, **options})
+
+    return desk, run
+
+
+def test_two_tasks_of_one_sync_id_do_not_delete_each_other_s_sources(two_tasks):
+    desk, run = two_tasks
+    assert run("aaaa", "a", "b", "c", "d", "e", "f", "g").failures() == ""
+    for _ in range(2):
+        told = run("bbbb", "x", max_deletes=100, allow_empty=True).failures()
+        assert "7 sources of sync_id 'docs' were written by another task: a.md" in told
+        assert "take_over=True" in told
+        assert "1 sources of sync_id 'docs'" in run("aaaa", "a", "b", "c", "d", "e", "f", "g").failures()
+    assert len(desk.ours) == 8
+
+
+def test_a_source_of_another_task_is_not_renamed_for_a_page_of_the_same_content(two_tasks):
+    desk, run = two_tasks
+    run("aaaa", "a")
+    (desk.folder / "a.md").rename(desk.folder / "copy.md")
+    desk.sync(task="bbbb", prune=True)
+    assert desk.keys == ["a.md", "copy.md"]
+
+
+def test_a_task_that_was_renamed_takes_over_once(two_tasks):
+    desk, run = two_tasks
+    run("aaaa", "a", "b", "c", "d")
+    assert run("bbbb", "a", "b", "c", "d").failures() == "", "nothing is to be deleted"
+    assert "1 sources" in run("bbbb", "a", "b", "c").failures()
+    report = run("bbbb", "a", "b", "c", take_over=True)
+    assert (report.failures(), report.summary()["deleted"], report.summary()["updated"]) == ("", 1, 3)
+    assert run("bbbb", "a", "b").failures() == ""
+    assert desk.keys == ["a.md", "b.md"]
+
+
+def test_names_without_a_mark_are_of_any_task(two_tasks):
+    desk, run = two_tasks
+    run("", "a", "b")
+    assert run("bbbb", "a").failures() == ""
+    assert desk.keys == ["a.md"]
