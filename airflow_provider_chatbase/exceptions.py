@@ -46,12 +46,12 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseUnsupportedError,
     ChatbaseValidationError,
 )
-from airflow_provider_chatbase.exports.errors import (
+from airflow_provider_chatbase.exports import (
     ChatbaseExportError,
     ChatbaseIncompleteExportError,
     ChatbaseReplacedExportError,
 )
-from airflow_provider_chatbase.files.errors import (
+from airflow_provider_chatbase.files import (
     ChatbaseDamagedFileError,
     ChatbaseOutputBusyError,
     ChatbaseOutputError,

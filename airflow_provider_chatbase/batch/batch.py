@@ -33,8 +33,8 @@ from airflow_provider_chatbase.client.loop_thread import run_in_thread
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import quiet_logs
+from airflow_provider_chatbase.files import ChatbaseDamagedFileError
 from airflow_provider_chatbase.files.directory import MANIFEST, Directory
-from airflow_provider_chatbase.files.errors import ChatbaseDamagedFileError
 from airflow_provider_chatbase.files.formats import Format, open_format
 from airflow_provider_chatbase.files.lock import Lock
 

@@ -28,8 +28,8 @@ from airflow_provider_chatbase.batch.expectations import (
 from airflow_provider_chatbase.batch.outcome import PromptRecord
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import require_text, require_user_id
+from airflow_provider_chatbase.files import ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.errors import ChatbaseStorageError
 
 _KNOWN = frozenset({"id", "message", "conversation_id", "user_id", "metadata", "expect", *NAMES})
 

@@ -18,6 +18,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.exports import ChatbaseExportError, ChatbaseReplacedExportError
 from airflow_provider_chatbase.exports.delta_table import (
     COVERED_FROM,
     ERASED,
@@ -37,15 +38,10 @@ from airflow_provider_chatbase.exports.delta_table import (
     together,
 )
 from airflow_provider_chatbase.exports.erasure import AtSource, ErasureReport, require_named, users_as_stored
-from airflow_provider_chatbase.exports.errors import (
-    ChatbaseExportError,
-    ChatbaseOutputError,
-    ChatbaseReplacedExportError,
-    ChatbaseStorageError,
-)
 from airflow_provider_chatbase.exports.manifest import DAY_COLUMN
 from airflow_provider_chatbase.exports.rows import TABLES_OF, choose_tables
 from airflow_provider_chatbase.exports.window import Window
+from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.delta_storage import DeltaStorage
 
 log = logging.getLogger(__name__)

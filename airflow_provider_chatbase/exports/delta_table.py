@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
-from airflow_provider_chatbase.exports.errors import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.exports.window import Window
+from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.delta_storage import DeltaStorage
 from airflow_provider_chatbase.files.formats import Table
 

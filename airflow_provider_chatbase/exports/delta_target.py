@@ -28,6 +28,7 @@ from airflow_provider_chatbase.exports.rows import Rows, rows_of
 from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart, RowSpool, Segment, by_size
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.files.delta_storage import DeltaStorage
+from airflow_provider_chatbase.files.directory import os_errors, temporary_told
 
 NO_DAY = date(1970, 1, 1)
 """The day of what does not say when it was created: a key that is null equals nothing."""
@@ -153,8 +154,9 @@ class DeltaTarget:
         self._tables = DeltaTables(storage, settings.kind, selection, look.tables, look.compression)
         self._look = look
         self._kind, self._agent_id = settings.kind, settings.agent_id
-        self._local = tempfile.TemporaryDirectory(prefix="chatbase-export-")
-        self._rows = RowSpool(Path(self._local.name))
+        with os_errors(temporary_told):
+            self._local = tempfile.TemporaryDirectory(prefix="chatbase-export-")
+            self._rows = RowSpool(Path(self._local.name))
 
     def earlier_plan(self) -> Mapping[str, Any] | None:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.earlier_plan`; a retry reads anew."""
@@ -179,6 +181,7 @@ class DeltaTarget:
         )
         return Encoded(at, identity, self._rows.keep(rows, size), size)
 
+    @os_errors(temporary_told)
     def keep(self, key: str, items: list[Encoded], api_total: int | None) -> FinishedPart:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.keep`."""
         kept = [each for each in items if each.rows is not None]
@@ -192,7 +195,7 @@ class DeltaTarget:
                     with pa.ipc.new_stream(stream, table.schema) as writer:
                         writer.write_table(table)
                     segments.append(Segment(name, None, table.num_rows, at, stream.tell() - at))
-        return FinishedPart(key, len(kept), api_total, len(items) - len(kept), path, tuple(segments))
+        return FinishedPart(key, len(kept), api_total, len(items) - len(kept), str(path), tuple(segments))
 
     def publish(
         self, settings: ExportSettings, parts: list[FinishedPart], until: datetime | None
@@ -256,7 +259,7 @@ def _require_all(settings: ExportSettings) -> None:
 
 def _read(part: FinishedPart, tables: int) -> Iterator[dict[str, Any]]:
     """Read what was kept of a part, a piece at a time."""
-    with part.path.open("rb") as stream:
+    with Path(part.path).open("rb") as stream:
         for start in range(0, len(part.segments), tables):
             piece = {}
             for each in part.segments[start : start + tables]:

@@ -22,19 +22,19 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseUnsupportedError,
 )
 from airflow_provider_chatbase.client.v2.conversations import delete_conversation, search_conversations
-from airflow_provider_chatbase.exports.files_target import HashingStream
 from airflow_provider_chatbase.exports.manifest import (
     MANIFESTS,
     ExportedFile,
     Manifest,
     OutputState,
+    exported_file,
     read_manifest,
     read_state,
 )
 from airflow_provider_chatbase.exports.redaction import Redaction, detect
 from airflow_provider_chatbase.exports.rows import TABLES_OF, user_of
 from airflow_provider_chatbase.exports.staging import FOLDER, PIECE, remove_attempt
-from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.directory import Directory, os_errors, temporary_told
 from airflow_provider_chatbase.files.formats import (
     CsvStyle,
     Table,
@@ -60,17 +60,6 @@ class ErasureReport:
     files_checked: int = 0
     staged_attempts: int = 0  # whose staged rows were removed
     deleted_at_source: int | None = None  # how many conversations; ``None`` where only files are meant
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        return {
-            "conversations": self.conversations,
-            "rows": self.rows,
-            "files_changed": self.files_changed,
-            "files_checked": self.files_checked,
-            "staged_attempts": self.staged_attempts,
-            "deleted_at_source": self.deleted_at_source,
-        }
 
 
 def erase(
@@ -244,19 +233,19 @@ class _Erasure:
             self._directory.remove(path)
         return there
 
+    @os_errors(temporary_told)
     def _rewrite(self, file: ExportedFile, wanted: set[str]) -> ExportedFile:
         rows, local = 0, self._local / "file"
-        with local.open("wb") as stream:
-            target = HashingStream(stream)
-            with self._format.writer(self._tables[file.table], target) as writer:  # type: ignore[arg-type]
-                for identity, _, row in self._rows(file):
-                    if identity not in wanted:
-                        (writer.write if isinstance(row, bytes) else writer.write_row)(row)
-                        rows += 1
-        path = file.path.replace(file.sha256[:12], target.sha256[:12])
-        with local.open("rb") as written, self._directory.replacing(path) as copy:
+        with local.open("wb") as stream, self._format.writer(self._tables[file.table], stream) as writer:
+            for identity, _, row in self._rows(file):
+                if identity not in wanted:
+                    (writer.write if isinstance(row, bytes) else writer.write_row)(row)
+                    rows += 1
+        folder, _, name = file.path.rpartition("/")
+        new = exported_file(local, folder, name[12:], file.table, rows)
+        with local.open("rb") as written, self._directory.replacing(new.path) as copy:
             shutil.copyfileobj(written, copy, PIECE)
-        return replace(file, path=path, rows=rows, size=target.size, sha256=target.sha256)
+        return new
 
     def _rows(self, file: ExportedFile) -> Iterator[Row]:
         with self._directory.open(file.path) as stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -16,21 +16,10 @@ from airflow_provider_chatbase.client.loop_thread import run_in_thread
 from airflow_provider_chatbase.client.rate_limiter import shared_limiter
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.transport import quiet_logs
-from airflow_provider_chatbase.exports import reading
-from airflow_provider_chatbase.exports.errors import ChatbaseIncompleteExportError
+from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError, reading
 from airflow_provider_chatbase.exports.manifest import CREATED, ONE, UPDATED, ExportedFile
-from airflow_provider_chatbase.exports.parallel import (
-    FIRST_PIECES,
-    MOST_IN_PART,
-    TOLERANCE,
-    ParallelReader,
-    PartRows,
-    identity_of,
-    newest_first,
-    part_size,
-    split_evenly,
-)
-from airflow_provider_chatbase.exports.reading import ConversationsV2, Listing
+from airflow_provider_chatbase.exports.parallel import ParallelReader, PartRows, identity_of, newest_first
+from airflow_provider_chatbase.exports.reading import Listing
 from airflow_provider_chatbase.exports.redaction import Redaction
 from airflow_provider_chatbase.exports.rows import created_at, user_of
 from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart
@@ -140,7 +129,7 @@ class _ExportRun:
         self._client = client
         self._target = target
         self._settings = settings
-        self._finished: list[FinishedPart] = []
+        self._finished: dict[str, FinishedPart] = {}
         self._reported = time.monotonic()
 
     async def run(self) -> Exported:
@@ -150,7 +139,7 @@ class _ExportRun:
         log.info("Exporting %s of agent %s, %s.", self._settings.kind, self._settings.agent_id, self._what())
         try:
             await self._read(plan)
-            parts = _in_order(self._finished)
+            parts = _in_order(self._finished.values())
             return await asyncio.to_thread(self._target.publish, self._settings, parts, self._until())
         except BaseException as error:
             hopeless = isinstance(error, ChatbaseError) and error.permanent
@@ -168,7 +157,8 @@ class _ExportRun:
     def _begin(self, **found: Any) -> None:
         window = self._settings.window
         plan = {"window": window.as_json() if window else None, **found}
-        self._finished = _without_overlap(self._target.begin(self._settings, plan))
+        there = self._target.begin(self._settings, plan)
+        self._finished = {part.key: part for part in _without_overlap(there)}
         if self._finished:
             log.info("Going on after %d parts that an earlier attempt read.", len(self._finished))
 
@@ -193,7 +183,7 @@ class _ExportRun:
 
     async def _read_one(self, conversation_id: str) -> None:
         self._begin()
-        items = await self._conversations().one(conversation_id)
+        items = await self._read_conversation(conversation_id)
         if not items:
             raise ChatbaseNotFoundError(
                 f"There is no conversation {conversation_id!r} of agent {self._settings.agent_id}. "
@@ -209,12 +199,11 @@ class _ExportRun:
                 self._client, self._settings.agent_id, window, self._settings.channels
             )
         self._begin(changed=found)
-        listing, slots = self._conversations(), asyncio.Semaphore(max(self._settings.concurrency, 1))
-        done = {part.key for part in self._finished}
+        slots = asyncio.Semaphore(max(self._settings.concurrency, 1))
 
         async def one(conversation_id: str) -> list[Encoded]:
             async with slots:
-                return [self._encode(item) for item in await listing.one(conversation_id)]
+                return [self._encode(item) for item in await self._read_conversation(conversation_id)]
 
         async def batch(key: str, ids: list[str]) -> None:
             read = await _all_of(one(each) for each in ids)
@@ -225,26 +214,17 @@ class _ExportRun:
 
         batches = [found[start : start + IDS_IN_PART] for start in range(0, len(found), IDS_IN_PART)]
         keyed = [(f"batch-{number:06}", ids) for number, ids in enumerate(batches)]
-        await _all_of(batch(key, ids) for key, ids in keyed if key not in done)
+        await _all_of(batch(key, ids) for key, ids in keyed if key not in self._finished)
 
     async def _read_window(self, window: Window) -> None:
         self._begin()
-        listing = self._listing()
+        listing, settings = self._listing(), self._settings
         missing = [window]
-        for part in self._finished:
+        for part in self._finished.values():
             done = _window_of(part)
             missing = [rest for each in missing for rest in (each.without(done) if done else [each])]
-        size = MOST_IN_PART
-        if isinstance(listing, ConversationsV2):
-            probed = await listing.probe(window)
-            size = part_size(probed.total or 0, self._settings.concurrency)
-            log.info("Chatbase counts %s conversations.", probed.total)
-            newest = read_moment(created_at(probed.items[0])) if probed.items else None
-            if not self._finished and (probed.total or 0) > size * TOLERANCE:
-                missing = split_evenly(window, probed.total or 0, size, newest, FIRST_PIECES)
-        firsts = [each for part in missing for each in listing.first_parts(part, self._settings.concurrency)]
-        parallel = ParallelReader(listing, self._encode, self._finish, self._settings.concurrency, size)
-        await parallel.read(firsts)
+        firsts = [each for rest in missing for each in listing.first_parts(rest, settings.concurrency)]
+        await ParallelReader(listing, self._encode, self._finish, settings.concurrency).read(firsts)
 
     def _listing(self) -> Listing:
         settings = self._settings
@@ -254,11 +234,13 @@ class _ExportRun:
             return reading.contacts(self._client, settings.agent_id)
         if settings.api_version == "v1":
             return reading.conversations_v1(self._client, settings.agent_id, settings.channels)
-        return self._conversations()
+        return reading.conversations_v2(self._client, settings.agent_id, settings.channels, settings.summary)
 
-    def _conversations(self) -> ConversationsV2:
+    async def _read_conversation(self, conversation_id: str) -> list[JsonObject]:
         settings = self._settings
-        return ConversationsV2(self._client, settings.agent_id, settings.channels, settings.summary)
+        return await reading.read_one(
+            self._client, settings.agent_id, conversation_id, settings.channels, settings.summary
+        )
 
     def _encode(self, item: JsonObject) -> Encoded:
         at, identity = read_moment(created_at(item)), identity_of(item)
@@ -268,10 +250,10 @@ class _ExportRun:
         return self._target.encode(self._settings.redaction.apply(item), at, identity)
 
     async def _finish(self, key: str, part: PartRows) -> None:
-        self._finished.append(await asyncio.to_thread(self._target.keep, key, part.items, part.api_total))
+        self._finished[key] = await asyncio.to_thread(self._target.keep, key, part.items, part.api_total)
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._reported = time.monotonic()
-            log.info("%d %s read.", sum(each.rows for each in self._finished), self._settings.kind)
+            log.info("%d %s read.", sum(each.rows for each in self._finished.values()), self._settings.kind)
 
 
 def _window_of(part: FinishedPart) -> Window | None:
@@ -297,7 +279,7 @@ def _without_overlap(found: list[FinishedPart]) -> list[FinishedPart]:
     return fitting
 
 
-def _in_order(parts: list[FinishedPart]) -> list[FinishedPart]:
+def _in_order(parts: Collection[FinishedPart]) -> list[FinishedPart]:
     """Sort parts, so that the newest conversation comes first."""
     by_time = not any(part.key.startswith("batch-") for part in parts)
     return sorted(parts, key=lambda part: part.key, reverse=by_time)

@@ -22,10 +22,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.exports.errors import ChatbaseReplacedExportError
+from airflow_provider_chatbase.exports import ChatbaseReplacedExportError
 from airflow_provider_chatbase.exports.export import Exported, ExportSettings
 from airflow_provider_chatbase.exports.manifest import (
     MANIFESTS,
@@ -34,6 +34,7 @@ from airflow_provider_chatbase.exports.manifest import (
     OutputState,
     Partition,
     advance_watermark,
+    exported_file,
     partitions_of,
     read_manifest,
     read_state,
@@ -42,8 +43,8 @@ from airflow_provider_chatbase.exports.manifest import (
 from airflow_provider_chatbase.exports.rows import choose_tables, rows_of
 from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart, Staging, remove_attempt
 from airflow_provider_chatbase.exports.window import Window
-from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.errors import ChatbaseStorageError
+from airflow_provider_chatbase.files import ChatbaseStorageError
+from airflow_provider_chatbase.files.directory import Directory, os_errors, temporary_told
 from airflow_provider_chatbase.files.formats import CsvStyle, open_format
 
 log = logging.getLogger(__name__)
@@ -69,51 +70,6 @@ class FileSettings:
     csv_style: CsvStyle = field(default_factory=CsvStyle)
 
 
-class HashingStream:
-    """A stream that sums up what goes through it."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-        self.size = 0
-        self.closed = False
-
-    def write(self, content: Any) -> int:
-        """Write bytes."""
-        self._stream.write(content)
-        self._digest.update(content)
-        size = len(memoryview(content).cast("B"))
-        self.size += size
-        return size
-
-    def tell(self) -> int:
-        """Return how many bytes were written."""
-        return self.size
-
-    def flush(self) -> None:
-        """Do nothing: the stream behind knows when."""
-
-    def close(self) -> None:
-        """Do nothing: whoever opened the stream closes it."""
-
-    def writable(self) -> bool:
-        """Return that it can be written."""
-        return True
-
-    def readable(self) -> bool:
-        """Return that it cannot be read."""
-        return False
-
-    def seekable(self) -> bool:
-        """Return that it only goes forward."""
-        return False
-
-    @property
-    def sha256(self) -> str:
-        """The checksum."""
-        return self._digest.hexdigest()
-
-
 class FilesTarget:
     """Writes an export as files."""
 
@@ -129,6 +85,7 @@ class FilesTarget:
         self._state = OutputState()
         self._staging = Staging(directory, self._staging_key(settings))
         self._owned: dict[Partition, Manifest | None] = {}
+        self._ends: list[Partition] = []  # the first and the last of them
         self._publishing: list[Partition] = []
         self._missing = self._missing_folders()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="export-files")
@@ -169,6 +126,7 @@ class FilesTarget:
             self._look.partition_by == "day",
         )
         self._owned = self._manifests_of(owned)
+        self._ends = [owned[0], owned[-1]]
         for manifest in self._owned.values():
             if manifest is not None:
                 OutputState(manifest.contents).holding(self._directory, self._contents)
@@ -213,11 +171,12 @@ class FilesTarget:
         )
 
     def _day_of(self, item: Encoded) -> str | None:
-        if self._look.partition_by != "day":
+        """Return the day of an object; what says another than those of the run is in the nearest of them."""
+        days = [each.day for each in self._ends if each.day is not None]
+        if not days:
             return None
-        if item.at is not None:
-            return f"{item.at.astimezone(UTC):%Y-%m-%d}"
-        return next(iter(self._owned)).day
+        day = days[0] if item.at is None else f"{item.at.astimezone(UTC):%Y-%m-%d}"
+        return min(max(day, days[0]), days[-1])
 
     # -- publishing
 
@@ -299,18 +258,16 @@ class FilesTarget:
             if is_needed or (number >= first and (each.window is None or each.window.start < tomorrow))
         ]
 
+    @os_errors(temporary_told)
     def _write_file(self, parts: list[FinishedPart], partition: Partition, table: str) -> ExportedFile:
         """Write a file to the local disk; it is named by its content."""
-        rows = 0
-        with self._local(partition, table).open("wb") as stream:
-            target = HashingStream(stream)
-            with self._format.writer(self._tables[table], target) as writer:  # type: ignore[arg-type]
-                for part in parts:
-                    for count, piece in part.pieces(table, partition.day):
-                        writer.write(piece)
-                        rows += count
-        name = f"{table}/{partition.name}/{target.sha256[:12]}{self._format.suffix}"
-        return ExportedFile(name, table, rows, target.size, target.sha256)
+        rows, local = 0, self._local(partition, table)
+        with local.open("wb") as stream, self._format.writer(self._tables[table], stream) as writer:
+            for part in parts:
+                for count, piece in part.pieces(table, partition.day):
+                    writer.write(piece)
+                    rows += count
+        return exported_file(local, f"{table}/{partition.name}", self._format.suffix, table, rows)
 
     def _upload(self, partition: Partition, file: ExportedFile) -> None:
         self._staging.write(file.path, self._local(partition, file.table))

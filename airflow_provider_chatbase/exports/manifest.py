@@ -6,16 +6,18 @@ A partition is a day, or the window of a run. The run that writes it owns it; it
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 from airflow_provider_chatbase.exports.window import Window, compact, in_utc, read_moment, read_window
+from airflow_provider_chatbase.files import ChatbaseOutputError
 from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.errors import ChatbaseOutputError
 
 VERSION = 2
 
@@ -52,6 +54,13 @@ class ExportedFile:
             "bytes": self.size,
             "sha256": self.sha256,
         }
+
+
+def exported_file(local: Path, folder: str, suffix: str, table: str, rows: int) -> ExportedFile:
+    """Describe a file that was written to the local disk; it will be named by its content."""
+    with local.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return ExportedFile(f"{folder}/{sha256[:12]}{suffix}", table, rows, local.stat().st_size, sha256)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """
 Reads a window with many walks at once, each until all that the API counts has arrived.
 
-Whoever has nothing to do takes over half of the longest rest. A part that was shortened is complete when its
-objects and those of what was given away are as many as the API counted in the whole: so nothing is lost where
-two walks meet.
+Whoever has nothing to do takes over a piece of the longest rest, and a walk that has read enough gives its
+rest to a new one, so that parts are finished all the time. A part that was shortened is complete when its
+objects, and those that the API counts in what was given away, are as many as it counted in the whole: so
+nothing is lost where two walks meet.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from heapq import heappop, heappush
-from itertools import count, pairwise
+from itertools import pairwise
 
 from airflow_provider_chatbase.client.errors import ChatbasePagingError
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.exports.errors import ChatbaseIncompleteExportError
+from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError
 from airflow_provider_chatbase.exports.reading import Listing
 from airflow_provider_chatbase.exports.staging import Encoded
 from airflow_provider_chatbase.exports.window import Window, read_moment, whole_second
@@ -30,58 +30,10 @@ log = logging.getLogger(__name__)
 
 MOST_WALKS = 6
 
-MOST_IN_PART = 480
-LEAST_IN_PART = 60
-PART_BYTES = 8 * 1024 * 1024
-TOLERANCE = 1.25
-"""How much bigger than wanted a part may be before it is cut again: the pieces are never quite even."""
-
-FIRST_PIECES = 16
-MOST_PIECES = 64
-"""
-Into how many pieces to cut at one time, at most: first, when nothing is known of how conversations are spread
-over the window, and later. Where a piece is full, it is cut again.
-"""
-
-
-class Slots:
-    """A bounded number of slots for work at the same time, given to the lowest rank that waits."""
-
-    def __init__(self, number: int) -> None:
-        self._free = number
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._arrivals = count()
-
-    @asynccontextmanager
-    async def take(self, rank: float) -> AsyncIterator[None]:
-        """Have a slot for the time of a block."""
-        if self._free:
-            self._free -= 1
-        else:
-            await self._wait(rank)
-        try:
-            yield
-        finally:
-            self._give_back()
-
-    async def _wait(self, rank: float) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        heappush(self._waiting, (rank, next(self._arrivals), turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was given a slot that it will not use
-                self._give_back()
-            raise
-
-    def _give_back(self) -> None:
-        while self._waiting:
-            *_, turn = heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
-
+PARTS_OF_A_WALK = 4
+LEAST_PAGES, MOST_PAGES = 4, 24
+PART_BYTES = 4 * 1024 * 1024
+"""A part ends with the page that fills it: a quarter of what each walk has to read, within these bounds."""
 
 PAGES_IN_MEMORY = 24 * 1024 * 1024
 FIRST_AT_ONCE = 8
@@ -89,6 +41,8 @@ FIRST_AT_ONCE = 8
 
 TIMES_IN_MEMORY = 3
 """How often a page is in memory while it arrives: as bytes, as text and as objects."""
+
+SECOND = timedelta(seconds=1)
 
 
 class PageBudget:
@@ -117,38 +71,6 @@ class PageBudget:
         self._most = max(self._budget // (max(size, 1) * TIMES_IN_MEMORY), 2)
 
 
-def part_size(total: int, concurrency: int) -> int:
-    """
-    Return how many conversations a part should have.
-
-    Every part costs about half a page more, so they are few; who is done takes over from the others.
-    """
-    return min(max(2 * total // concurrency, LEAST_IN_PART), MOST_IN_PART)
-
-
-def split_evenly(
-    window: Window, total: int, wanted: int, newest: datetime | None, most_pieces: int = MOST_PIECES
-) -> list[Window]:
-    """Cut a window into pieces of equal time."""
-    top = window.end
-    if newest is not None and window.start < newest < window.end:
-        top = min(whole_second(newest) + timedelta(seconds=1), window.end)
-    seconds = int((top - window.start).total_seconds())
-    pieces = min(-(-total // wanted), most_pieces, seconds)
-    if pieces < 2:
-        return [window]
-    cuts = [window.start + timedelta(seconds=seconds * number // pieces) for number in range(pieces)]
-    return [Window(*bounds) for bounds in pairwise([*cuts, window.end])][::-1]
-
-
-def middle(start: datetime, oldest: datetime | None) -> datetime | None:
-    """Return where to cut what lies before the oldest conversation that was read."""
-    if oldest is None:
-        return None
-    cut = whole_second(start + (oldest - start) / 2)
-    return cut if start < cut <= oldest else None
-
-
 @dataclass(frozen=True, slots=True)
 class PartRows:
     """All of a part, its objects newest first."""
@@ -157,26 +79,28 @@ class PartRows:
     api_total: int | None  # how many the API counted in it; ``None`` where it does not say
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class PartReader:
     """One walk over a part, page after page. What is given away of it meanwhile is no longer its own."""
 
     listing: Listing
     part: Window
     encode: Callable[[JsonObject], Encoded]
-    giver: PartReader | None = None  # the one that gave this part away
     budget: PageBudget = field(default_factory=lambda: PageBudget())
-    size: int = 0  # about how many bytes have arrived
-    own_total: int = 0  # about how many are its own, where it can be cut; corrected when the API has counted
+    count: int = 0  # about how many are in the part; as the API counts them from the first of its own on
+    counted: asyncio.Event = field(default_factory=asyncio.Event)
     own: Window = field(init=False)
     seen: dict[str, Encoded | None] = field(default_factory=dict)
-    """What has arrived of its own; what lies after it is ``None``."""
+    """What has arrived of its own; what is a neighbour's is ``None``."""
+    pages: int = 0
+    page_size: int = 0
+    size: int = 0  # about how many bytes have arrived
     totals: list[int] = field(default_factory=list)
     broken: ChatbasePagingError | None = None
     oldest: datetime | None = None
-    page_size: int = 0
-    given: list[Awaitable[int]] = field(default_factory=list)
-    """For each part that was given away, how many objects are in it."""
+    given: list[PartReader] = field(default_factory=list)  # of what was given away
+    delivers: Awaitable[int] | None = None
+    """How many objects were exported of the part in the end, with what was given away of it."""
     _past_its_own: bool = False
 
     def __post_init__(self) -> None:
@@ -190,8 +114,15 @@ class PartReader:
 
     @property
     def left(self) -> int:
-        """How many of its own are still to come, where something can be given away."""
-        return max(self.own_total - len(self.seen), 0) if self.page_size else 0
+        """About how many of its own are still to come, where something can be given away."""
+        if not self.totals or self.oldest is None or not self.listing.can_be_cut:
+            return 0
+        return max(self.totals[-1] - len(self.seen) - self.given_away, 0)
+
+    @property
+    def given_away(self) -> int:
+        """How many are in what was given away."""
+        return sum(each.count for each in self.given)
 
     async def run(self, after_page: Callable[[PartReader], None] | None = None) -> None:
         """Walk to the end of its own."""
@@ -204,16 +135,31 @@ class PartReader:
                     learn(self.size - size)
                 if after_page is not None:
                     after_page(self)
-        except StopAsyncIteration:
-            return
         except ChatbasePagingError as error:
             self.broken = error
+        except StopAsyncIteration:
+            pass
+        self._note_count(max(self.totals, default=0))
 
-    def shorten(self, cut: datetime, given: int) -> Window:
+    def cuts(self, pieces: int) -> list[datetime]:
+        """
+        Return where to cut what is left into pieces, the oldest moment first.
+
+        After one page the rest is taken to come as fast as that; the oldest piece holds what does not.
+        """
+        if self.oldest is None:
+            return []
+        span = self.oldest - self.own.start
+        newest = max((each.at for each in self.seen.values() if each and each.at), default=self.oldest)
+        if self.pages == 1 and newest > self.oldest:
+            span = min(span, (newest - self.oldest) / self.page_size * self.left)
+        found = {whole_second(self.oldest - span * number / pieces) for number in range(1, pieces)}
+        return sorted(each for each in found if self.own.start < each <= self.oldest)
+
+    def shorten(self, cut: datetime) -> Window:
         """Give away what lies before a moment."""
         rest = Window(self.own.start, cut)
         self.own = Window(cut, self.own.end)
-        self.own_total -= given
         if self.oldest is not None and self.oldest < cut:
             self._past_its_own = True
             self.seen = {
@@ -230,35 +176,45 @@ class PartReader:
         inside = [each for each in seen.values() if each is not None]
         outside = len(seen) - len(inside)
         return PartRows(
-            newest_first(inside, by_id=not self.listing.keeps_order),
+            newest_first(inside, by_id=not self.listing.can_be_cut),
             None if total is None else total - outside,
         )
 
     def _take(self, page: Page) -> None:
+        self.pages += 1
         for item in page.items:
             moment = self.listing.moment(item)
-            if self.own.holds(moment):
+            if self._owns(moment):
                 self._keep(item)
             elif self.shortened and (at := read_moment(moment)) is not None and at < self.own.start:
                 self._past_its_own = True
             else:
                 self.seen[identity_of(item)] = None
         if page.total is not None and self.listing.says_total:
-            self._count(page.total, len(page.items))
+            self.totals.append(page.total)
+            self.page_size = self.page_size or len(page.items)
+            if self.oldest is not None:
+                self._note_count(page.total)
 
-    def _count(self, total: int, page_size: int) -> None:
-        if not self.totals and self.giver is not None:
-            self.giver.own_total += self.own_total - total
-        if self.listing.can_be_cut and self.oldest is not None and not self.page_size:
-            self.own_total, self.page_size = total, page_size
-        self.totals.append(total)
+    def _note_count(self, total: int) -> None:
+        if not self.counted.is_set():
+            self.count = total - sum(each is None for each in self.seen.values())
+            self.counted.set()
+
+    def _owns(self, moment: object) -> bool:
+        """Say whether an object is its own; the API may cut by another time than the one it shows."""
+        if not self.listing.can_be_cut or self.shortened:
+            return self.own.holds(moment)
+        at = read_moment(moment)
+        return at is None or not self.own.end <= at < self.own.end + SECOND
 
     def _keep(self, item: JsonObject) -> None:
         encoded = self.encode(item)
         self.seen[encoded.identity] = encoded
         self.size += encoded.size
-        if encoded.at is not None and (self.oldest is None or encoded.at < self.oldest):
-            self.oldest = encoded.at
+        at = encoded.at
+        if at is not None and self.own.start <= at < (self.oldest or self.own.end):
+            self.oldest = at
 
 
 async def read_to_the_end(reader: PartReader, given: int) -> PartRows:
@@ -270,7 +226,7 @@ async def read_to_the_end(reader: PartReader, given: int) -> PartRows:
     for attempt in range(2, MOST_WALKS + 1):
         union |= reader.seen
         _report(reader, attempt - 1, given)
-        reader, given = PartReader(reader.listing, reader.own, reader.encode, budget=reader.budget), 0
+        reader, given = PartReader(reader.listing, reader.own, reader.encode, reader.budget), 0
         await reader.run()
         if reader.complete(0):
             return reader.rows(reader.seen, max(reader.totals, default=None))
@@ -328,17 +284,16 @@ class ParallelReader:
         encode: Callable[[JsonObject], Encoded],
         finish: Callable[[str, PartRows], Awaitable[None]],
         concurrency: int,
-        size: int,
     ) -> None:
         self._listing = listing
         self._encode = encode
         self._finish = finish
         self._concurrency = max(concurrency, 1)
-        self._size = size
-        self._slots = Slots(self._concurrency)
+        self._slots = asyncio.Semaphore(self._concurrency)
         self._budget = PageBudget()
         self._open = 0
         self._readers: list[PartReader] = []
+        self._pages_in_part: int | None = None
         self._tasks = asyncio.TaskGroup()
 
     async def read(self, parts: Iterable[Window]) -> None:
@@ -353,68 +308,66 @@ class ParallelReader:
         if failed is not None:
             raise failed.exceptions[0]
 
-    def _begin(self, part: Window, giver: PartReader | None = None, expected: int = 0) -> Awaitable[int]:
+    def _begin(self, part: Window, expected: int = 0) -> PartReader:
         self._open += 1
-        reader = PartReader(self._listing, part, self._encode, giver, self._budget, own_total=expected)
-        return self._tasks.create_task(self._read(reader))
+        reader = PartReader(self._listing, part, self._encode, self._budget, expected)
+        reader.delivers = self._tasks.create_task(self._read(reader))
+        return reader
 
     async def _read(self, reader: PartReader) -> int:
         """Read a part; return how many objects are in it, with those of what was given away."""
-        async with self._slots.take(_newest_first(reader.part)):
+        async with self._slots:
             self._readers.append(reader)
             try:
                 await reader.run(self._after_page)
             finally:
                 self._readers.remove(reader)
-            in_all = None if reader.given else await self._complete(reader, 0)
-            self._open -= 1
-            self._share()
-        if in_all is not None:
-            return in_all
-        given = sum([await each for each in reader.given])
-        async with self._slots.take(_newest_first(reader.part)):
-            return await self._complete(reader, given)
+        self._open -= 1
+        self._share()
+        for each in reader.given:
+            await each.counted.wait()
+        own = await self._complete(reader, reader.given_away)
+        total = max(reader.totals, default=0) - sum(each is None for each in reader.seen.values())
+        reader.seen = {}
+        given = sum([await each.delivers for each in reader.given if each.delivers])
+        if own + given < total:  # what was given away was counted wrongly, or changed
+            own = await self._complete(reader, given)
+        return own + given
 
     async def _complete(self, reader: PartReader, given: int) -> int:
-        rows = await read_to_the_end(reader, given)
+        async with nullcontext() if reader.complete(given) else self._slots:
+            rows = await read_to_the_end(reader, given)
         await self._finish(reader.own.name, rows)
-        return given + (len(rows.items) if rows.api_total is None else rows.api_total)
+        return len(rows.items) if rows.api_total is None else rows.api_total
 
     def _after_page(self, reader: PartReader) -> None:
-        if reader.left > self._wanted(reader) * TOLERANCE:
-            self._cut(reader)
+        if self._pages_in_part is None and reader.totals:
+            log.info("Chatbase counts %d in %s.", reader.totals[0], reader.part.name)
+            pages = reader.totals[0] // (max(reader.page_size, 1) * self._concurrency * PARTS_OF_A_WALK)
+            self._pages_in_part = min(max(pages, LEAST_PAGES), MOST_PAGES)
+        full = reader.size >= PART_BYTES or reader.pages >= (self._pages_in_part or MOST_PAGES)
+        if full and reader.left > reader.page_size:
+            self._give_rest(reader)
         self._share()
 
-    def _wanted(self, reader: PartReader) -> int:
-        """Return how many objects a part should have: fewer, the larger they are."""
-        each = reader.size // max(len(reader.seen), 1) + 1
-        return min(self._size, max(PART_BYTES // each, reader.page_size, 1))
-
-    def _cut(self, reader: PartReader) -> None:
-        """Leave a reader what it has read, and give away the rest in pieces: a part is held in memory."""
-        if reader.oldest is None:
-            return
-        cut = min(whole_second(reader.oldest) + timedelta(seconds=1), reader.own.end)
-        wanted = self._wanted(reader)
-        pieces = split_evenly(Window(reader.own.start, cut), reader.left, wanted, reader.oldest)
-        if len(pieces) > 1:
-            reader.shorten(cut, reader.left)
-            reader.given += [self._begin(piece) for piece in pieces]
+    def _give_rest(self, reader: PartReader) -> None:
+        """Leave a reader what it has read: it is held in memory, and is of no use until it is finished."""
+        if reader.oldest is not None and (cut := whole_second(reader.oldest) + SECOND) < reader.own.end:
+            left = reader.left
+            reader.given.append(self._begin(reader.shorten(cut), left))
 
     def _share(self) -> None:
-        """Give half of the longest rest to a new reader, as long as there are free slots."""
-        while self._open < self._concurrency:
+        """Give pieces of the longest rest to new readers, as long as there are free slots."""
+        while (free := self._concurrency - self._open) > 0:
             longest = max(self._readers, key=lambda reader: reader.left, default=None)
             if longest is None or longest.left <= longest.page_size:
                 return
-            cut = middle(longest.own.start, longest.oldest)
-            if cut is None:
-                longest.own_total = 0
-            else:
-                given = longest.left // 2
-                longest.given.append(self._begin(longest.shorten(cut, given), longest, given))
-
-
-def _newest_first(part: Window) -> float:
-    """Rank a part: the pieces of one that was cut come before older ones, so that little waits for them."""
-    return -part.end.timestamp()
+            left = longest.left
+            # Each piece ends with a page that is not full, and pieces are never quite even.
+            cuts = longest.cuts(min(free + 1, max(left // (2 * longest.page_size), 2)))
+            if not cuts:
+                return
+            bounds = [longest.own.start, *cuts]
+            longest.shorten(cuts[-1])
+            for piece in pairwise(bounds):
+                longest.given.append(self._begin(Window(*piece), left // (len(cuts) + 1)))

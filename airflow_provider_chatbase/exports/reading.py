@@ -1,12 +1,12 @@
-"""What can be exported: how each listing of the API is asked for and cut, and which conversations changed."""
+"""What can be exported: how each listing of the API is asked for, and which conversations changed."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import (
@@ -33,34 +33,25 @@ SEARCH_LAG = timedelta(minutes=5)
 """How much later than it happened a change may appear in the search; the window is begun earlier by it."""
 
 
-class Listing(Protocol):
+@dataclass(frozen=True, slots=True)
+class Listing:
     """A listing of the API."""
 
-    @property
-    def operation(self) -> str:
-        """Its name in the API."""
-
-    @property
-    def says_total(self) -> bool:
-        """Whether its replies say how many there are."""
-
-    @property
-    def keeps_order(self) -> bool:
-        """Whether it promises an order, newest first."""
-
-    @property
-    def can_be_cut(self) -> bool:
-        """Whether it brings any part of a window without the rest, and says how many are in it."""
-
-    @property
-    def moment(self) -> Callable[[JsonObject], Any]:
-        """Return the time by which an object belongs to a window."""
+    client: AsyncChatbaseClient
+    operation: str
+    page_request: Callable[[Window], Request[Page]]  # for a window's objects, and perhaps others
+    moment: Callable[[JsonObject], Any]  # the time by which an object belongs to a window
+    says_total: bool = False
+    can_be_cut: bool = False  # newest first; any part of a window comes alone, with how many are in it
+    most_days: int | None = None  # how long a part may be; where it can be cut, that is found while reading
 
     def pages(self, window: Window) -> AsyncIterator[Page]:
         """Walk over the pages that hold a window's objects, and perhaps others."""
+        return follow(self.client, PageWalk(self.page_request(window)))
 
     def first_parts(self, window: Window, concurrency: int) -> list[Window]:
-        """Cut a window where its total is not known."""
+        """Cut a window into what is walked over at the same time from the beginning."""
+        return split_by_days(window, concurrency, self.most_days) if self.most_days else [window]
 
 
 def first_page(kind: str, agent_id: str, api_version: str) -> Request[Page]:
@@ -93,110 +84,70 @@ async def send_steadily(client: AsyncChatbaseClient, request: Request[Page]) -> 
     return await client.send(request)
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationsV2:
-    """``exportConversations`` of API v2: newest first, by cursor, with a total."""
+def conversations_v2(
+    client: AsyncChatbaseClient, agent_id: str, channels: Sequence[str], summary: bool
+) -> Listing:
+    """Return the conversations as API v2 exports them; what is created at a window's end comes too."""
 
-    client: AsyncChatbaseClient
-    agent_id: str
-    channels: Sequence[str] = ()
-    summary: bool = False
-    operation: str = "exportConversations"
-    says_total: bool = True
-    keeps_order: bool = True
-    can_be_cut: bool = True
-
-    @property
-    def moment(self) -> Callable[[JsonObject], Any]:
-        """See :meth:`Listing.moment`."""
-        return created_at
-
-    def pages(self, window: Window) -> AsyncIterator[Page]:
-        """See :meth:`Listing.pages`. The API's end is inclusive: it brings what is created at our end too."""
-        return follow(self.client, PageWalk(self._request(window)))
-
-    async def probe(self, window: Window) -> Page:
-        """Ask how many there are, cheaply."""
-        request = self._request(window).with_query(limit=1, include="summary")
-        return await send_steadily(self.client, request)
-
-    def first_parts(self, window: Window, _concurrency: int) -> list[Window]:
-        """See :meth:`Listing.first_parts`; parts are cut by the total here."""
-        return [window]
-
-    async def one(self, conversation_id: str) -> list[JsonObject]:
-        """Read a single conversation, whatever its channel; nothing comes of one that is gone."""
-        request = export_conversations(
-            self.agent_id, conversation_id=conversation_id, sources=self.channels, summary=self.summary
-        )
-        try:
-            return (await send_steadily(self.client, request)).items
-        except ChatbaseNotFoundError as error:
-            if error.code == AGENT_NOT_FOUND:
-                raise
-            return []
-
-    def _request(self, window: Window) -> Request[Page]:
+    def page_request(window: Window) -> Request[Page]:
         return export_conversations(
-            self.agent_id, start=window.start, end=window.end, sources=self.channels, summary=self.summary
+            agent_id, start=window.start, end=window.end, sources=channels, summary=summary
         )
 
-
-@dataclass(frozen=True, slots=True)
-class NumberedListing:
-    """A listing of API v1: by page number, filtered by days at best."""
-
-    client: AsyncChatbaseClient
-    operation: str
-    page_request: Callable[[Window], Request[Page]]
-    moment: Callable[[JsonObject], Any]
-    says_total: bool = False
-    most_days: int | None = DAYS_IN_PART
-    keeps_order: bool = False
-    can_be_cut: bool = False
-
-    def pages(self, window: Window) -> AsyncIterator[Page]:
-        """See :meth:`Listing.pages`."""
-        return follow(self.client, PageWalk(self.page_request(window)))
-
-    def first_parts(self, window: Window, concurrency: int) -> list[Window]:
-        """See :meth:`Listing.first_parts`."""
-        return split_by_days(window, concurrency, self.most_days) if self.most_days else [window]
+    return Listing(client, "exportConversations", page_request, created_at, says_total=True, can_be_cut=True)
 
 
-def conversations_v1(client: AsyncChatbaseClient, agent_id: str, channels: Sequence[str]) -> NumberedListing:
+def conversations_v1(client: AsyncChatbaseClient, agent_id: str, channels: Sequence[str]) -> Listing:
     """Return the conversations as API v1 lists them."""
 
     def page_request(window: Window) -> Request[Page]:
         first, last = _days(window)
         return get_conversations(agent_id, first_day=first, last_day=last, sources=channels)
 
-    return NumberedListing(client, "getConversations", page_request, created_at)
+    return Listing(client, "getConversations", page_request, created_at, most_days=DAYS_IN_PART)
 
 
-def leads(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
+def leads(client: AsyncChatbaseClient, agent_id: str) -> Listing:
     """Return the leads."""
 
     def page_request(window: Window) -> Request[Page]:
         first, last = _days(window)
         return get_leads(agent_id, first_day=first, last_day=last)
 
-    return NumberedListing(client, "getLeads", page_request, created_at, most_days=DAYS_OF_LEADS_IN_PART)
+    return Listing(client, "getLeads", page_request, created_at, most_days=DAYS_OF_LEADS_IN_PART)
 
 
-def contacts(client: AsyncChatbaseClient, agent_id: str) -> NumberedListing:
+def contacts(client: AsyncChatbaseClient, agent_id: str) -> Listing:
     """Return the contacts; the API lists all of them, and a window picks those that changed in it."""
-    return NumberedListing(
+    return Listing(
         client,
         "listContacts",
         lambda _window: list_contacts(agent_id),
         lambda item: updated_at(item) or created_at(item),
         says_total=True,
-        most_days=None,
     )
 
 
-def _days(window: Window) -> tuple[Any, Any]:
+async def read_one(
+    client: AsyncChatbaseClient,
+    agent_id: str,
+    conversation_id: str,
+    channels: Sequence[str],
+    summary: bool,
+) -> list[JsonObject]:
+    """Read a single conversation, whatever its channel; nothing comes of one that is gone."""
+    request = export_conversations(
+        agent_id, conversation_id=conversation_id, sources=channels, summary=summary
+    )
+    try:
+        return (await send_steadily(client, request)).items
+    except ChatbaseNotFoundError as error:
+        if error.code == AGENT_NOT_FOUND:
+            raise
+        return []
+
+
+def _days(window: Window) -> tuple[date, date]:
     last = window.end - timedelta(seconds=1)
     return window.start.date(), last.date()
 
@@ -224,7 +175,7 @@ async def changed_since(
     except (ChatbasePlanError, ChatbasePermissionError, ChatbaseUnsupportedError) as error:
         raise _no_search(error) from error
     except ChatbaseNotFoundError as error:
-        if error.code == "AGENT_NOT_FOUND":
+        if error.code == AGENT_NOT_FOUND:
             raise
         raise _no_search(error) from error
     changed = [item for item in found.values() if Window(begin, window.end).holds(updated_at(item))]

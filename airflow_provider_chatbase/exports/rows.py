@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from airflow_provider_chatbase.client.answer import message_parts, parts_text
 from airflow_provider_chatbase.client.decoding import sound_text
@@ -11,88 +11,34 @@ from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.v2.conversations import messages_in
 from airflow_provider_chatbase.exports.window import read_moment
-from airflow_provider_chatbase.files.formats import Column, Table, json_text
+from airflow_provider_chatbase.files.formats import Column, ColumnType, Table, fitting, json_text
 
-CONVERSATIONS = Table(
+
+def _table(name: str, columns: str) -> Table:
+    named = [each.partition(":") for each in columns.split()]
+    return Table(name, tuple(Column(column, cast("ColumnType", kind or "text")) for column, _, kind in named))
+
+
+CONVERSATIONS = _table(
     "conversations",
-    (
-        Column("conversation_id"),
-        Column("created_at", "time"),
-        Column("updated_at", "time"),
-        Column("channel"),
-        Column("status"),
-        Column("user_id"),
-        Column("title"),
-        Column("message_count", "integer"),
-        Column("agent_id"),
-        Column("raw", "json"),
-    ),
+    "conversation_id created_at:time updated_at:time channel status user_id title message_count:integer "
+    "agent_id raw:json",
 )
-
-MESSAGES = Table(
+MESSAGES = _table(
     "messages",
-    (
-        Column("conversation_id"),
-        Column("message_id"),
-        Column("position", "integer"),
-        Column("role"),
-        Column("text"),
-        Column("created_at", "time"),
-        Column("feedback"),
-        Column("score", "number"),
-        Column("channel"),
-        Column("updated_at", "time"),
-        Column("agent_id"),
-        Column("raw", "json"),
-    ),
+    "conversation_id message_id position:integer role text created_at:time feedback score:number channel "
+    "updated_at:time agent_id raw:json",
 )
-
-TOOL_CALLS = Table(
+TOOL_CALLS = _table(
     "tool_calls",
-    (
-        Column("conversation_id"),
-        Column("message_id"),
-        Column("position", "integer"),
-        Column("tool_call_id"),
-        Column("tool_name"),
-        Column("input", "json"),
-        Column("output", "json"),
-        Column("created_at", "time"),
-        Column("channel"),
-        Column("updated_at", "time"),
-        Column("agent_id"),
-        Column("raw", "json"),
-    ),
+    "conversation_id message_id position:integer tool_call_id tool_name input:json output:json "
+    "created_at:time channel updated_at:time agent_id raw:json",
 )
-
-LEADS = Table(
-    "leads",
-    (
-        Column("lead_id"),
-        Column("created_at", "time"),
-        Column("name"),
-        Column("email"),
-        Column("phone"),
-        Column("agent_id"),
-        Column("raw", "json"),
-    ),
-)
-
-CONTACTS = Table(
+LEADS = _table("leads", "lead_id created_at:time name email phone agent_id raw:json")
+CONTACTS = _table(
     "contacts",
-    (
-        Column("contact_id"),
-        Column("external_id"),
-        Column("created_at", "time"),
-        Column("updated_at", "time"),
-        Column("name"),
-        Column("email"),
-        Column("phone"),
-        Column("custom_attributes", "json"),
-        Column("stripe_accounts", "json"),
-        Column("agent_id"),
-        Column("raw", "json"),
-    ),
+    "contact_id external_id created_at:time updated_at:time name email phone custom_attributes:json "
+    "stripe_accounts:json agent_id raw:json",
 )
 
 TABLES_OF: dict[str, tuple[Table, ...]] = {
@@ -124,50 +70,27 @@ def choose_tables(file_format: str, kind: str, tables: Sequence[str] | None) -> 
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
 
-_CONVERSATION = frozenset(
-    [
-        "id",
-        "title",
-        "createdAt",
-        "created_at",
-        "updatedAt",
-        "updated_at",
-        "last_message_at",
-        "userId",
-        "user_id",
-        "customer",
-        "status",
-        "source",
-        "messages",
-        "chatbot_id",
-        "chatbotId",
-    ]
-)
-_MESSAGE = frozenset(
-    ("id", "role", "parts", "content", "type", "createdAt", "created_at", "feedback", "metadata", "score")
-)
-_METADATA = frozenset(("score",))
-_CALL = frozenset(("type", "toolCallId", "toolName", "input", "output"))
-_LEAD = frozenset(("id", "name", "email", "phone", "created_at", "createdAt", "chatbot_id"))
-_CONTACT = frozenset(
-    [
-        "id",
-        "external_id",
-        "name",
-        "email",
-        "phonenumber",
-        "created_at",
-        "updated_at",
-        "custom_attributes",
-        "stripe_accounts",
-    ]
-)
 
+def _fields(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_CONVERSATION = _fields(
+    "id title createdAt created_at updatedAt updated_at last_message_at userId user_id customer status "
+    "source messages chatbot_id chatbotId"
+)
+_MESSAGE = _fields("id role parts content type createdAt created_at feedback metadata score")
+_METADATA = _fields("score")
+_CALL = _fields("type toolCallId toolName input output")
+_LEAD = _fields("id name email phone created_at createdAt chatbot_id")
+_CONTACT = _fields(
+    "id external_id name email phonenumber created_at updated_at custom_attributes stripe_accounts"
+)
 
 KNOWN_FIELDS = {
     "conversations": (_CONVERSATION, _MESSAGE, _METADATA, _CALL | {"text"}),
-    "leads": (_LEAD, frozenset[str](), frozenset[str](), frozenset[str]()),
-    "contacts": (_CONTACT, frozenset[str](), frozenset[str](), frozenset[str]()),
+    "leads": (_LEAD, _fields(""), _fields(""), _fields("")),
+    "contacts": (_CONTACT, _fields(""), _fields(""), _fields("")),
 }
 """The fields that have columns: of an object of the API, of its messages, of their metadata and parts."""
 
@@ -326,4 +249,5 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    found = fitting("number", value)
+    return None if found is None else float(found)

@@ -7,7 +7,6 @@ files of the export are made. A copy of each part lies in the output: a retry on
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -25,12 +24,12 @@ from typing import IO, Any
 import msgspec
 
 from airflow_provider_chatbase.exports.window import Window, read_window
-from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.errors import (
+from airflow_provider_chatbase.files import (
     ChatbaseDamagedFileError,
     ChatbaseOutputError,
     ChatbaseStorageError,
 )
+from airflow_provider_chatbase.files.directory import Directory, os_errors, temporary_told
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +80,8 @@ class RowSpool:
             self._left -= size
             return rows
         content = msgspec.msgpack.encode(rows)
-        os.pwrite(self._file, content, self._end)
+        with os_errors(temporary_told):
+            os.pwrite(self._file, content, self._end)
         self._end += len(content)
         return OnDisk(self._end - len(content), len(content))
 
@@ -117,14 +117,14 @@ class FinishedPart:
     rows: int  # how many objects of the API it brought
     api_total: int | None  # how many the API counted; ``None`` where it does not say
     excluded: int  # how many were left out on purpose
-    path: Path
+    path: str  # on the local disk
     segments: tuple[Segment, ...]
 
     def pieces(self, table: str, day: str | None) -> Iterator[tuple[int, bytes]]:
         """Read the rows of a table and a day: how many, and their bytes."""
         wanted = [each for each in self.segments if (each.table, each.day) == (table, day)]
         if wanted:
-            with self.path.open("rb") as stream:
+            with Path(self.path).open("rb") as stream:
                 for each in wanted:
                     stream.seek(each.offset)
                     yield each.rows, stream.read(each.size)
@@ -136,9 +136,10 @@ class Staging:
     def __init__(self, directory: Directory, key: str) -> None:
         self._directory = directory
         self.key = key
-        self._local = tempfile.TemporaryDirectory(prefix="chatbase-export-")
-        self.local = Path(self._local.name)
-        self.rows = RowSpool(self.local)
+        with os_errors(temporary_told):
+            self._local = tempfile.TemporaryDirectory(prefix="chatbase-export-")
+            self.local = Path(self._local.name)
+            self.rows = RowSpool(self.local)
 
     def plan(self) -> dict[str, Any] | None:
         """Return the plan of an earlier attempt, or ``None`` where there is none."""
@@ -146,7 +147,6 @@ class Staging:
 
     def begin(self, plan: dict[str, Any]) -> None:
         """Note what is to be read, and see whether files can be written and removed here."""
-        self._directory.write_json(self._path(PLAN), plan)
         self._directory.write(self._path(PROBE), b"")
         try:
             self._directory.remove(self._path(PROBE))
@@ -156,6 +156,7 @@ class Staging:
                 "storage's connection the right to delete (s3:DeleteObject on S3) below output_path. "
                 "Nothing was exported."
             ) from error
+        self._directory.write_json(self._path(PLAN), plan)
 
     def earlier_parts(self) -> list[FinishedPart]:
         """Fetch what earlier attempts have read."""
@@ -163,6 +164,7 @@ class Staging:
         names = [name for name in self._directory.names(folder) if name.startswith("part-")]
         return sorted((self._fetch(name) for name in names), key=lambda part: part.key)
 
+    @os_errors(temporary_told)
     def finish_part(
         self,
         key: str,
@@ -173,18 +175,20 @@ class Staging:
     ) -> FinishedPart:
         """Write a part. Its copy in the output appears whole or not at all."""
         kept = [each for each in items if each.rows is not None]
-        name = f"part-{key}"
-        segments: list[Segment] = []
-        with (self.local / name).open("wb") as stream:
+        local, segments = self.local / f"part-{key}", []
+        with local.open("wb") as stream:
             for day, of_day in groupby(kept, key=day_of):
                 for some in by_size(of_day):
-                    self._write_segments(stream, segments, day, [self.rows.take(each) for each in some], join)
-            counts = {"key": key, "rows": len(kept), "api_total": api_total}
-            facts = {**counts, "excluded": len(items) - len(kept)}
-            listed = [[each.table, each.day, each.rows, each.offset, each.size] for each in segments]
-            _write_footer(stream, {**facts, "segments": listed})
-        self._stage(lambda: self._copy(self.local / name, self._path(name)))
-        return _read_part(self.local / name)
+                    for segment, piece in _joined([self.rows.take(each) for each in some], day, join):
+                        segments.append(replace(segment, offset=stream.tell()))
+                        stream.write(piece)
+            part = FinishedPart(
+                key, len(kept), api_total, len(items) - len(kept), str(local), tuple(segments)
+            )
+            _write_footer(stream, part)
+        small = local.stat().st_size <= HELD_IN_MEMORY // 4
+        self._stage(lambda: self._copy(local.read_bytes() if small else local, self._path(local.name)))
+        return part
 
     def write(self, name: str, content: bytes | Path) -> None:
         """
@@ -270,21 +274,6 @@ class Staging:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise self._directory.damaged(self._path(name), str(error)) from error
 
-    def _write_segments(
-        self,
-        stream: IO[bytes],
-        segments: list[Segment],
-        day: str | None,
-        items: list[Rows],
-        join: Callable[[str, list[Any]], bytes],
-    ) -> None:
-        for table in items[0]:
-            rows = [row for each in items for row in each[table]]
-            if rows:
-                piece = join(table, rows)
-                segments.append(Segment(table, day, len(rows), stream.tell(), len(piece)))
-                stream.write(piece)
-
 
 def remove_attempt(directory: Directory, key: str) -> None:
     """Remove what an attempt has staged, even if it is just writing, or somebody else removes it too."""
@@ -316,9 +305,18 @@ def by_size(items: Iterable[Encoded]) -> Iterator[list[Encoded]]:
         yield some
 
 
-def _write_footer(stream: IO[bytes], facts: dict[str, Any]) -> None:
+def _joined(
+    items: list[Rows], day: str | None, join: Callable[[str, list[Any]], bytes]
+) -> Iterator[tuple[Segment, bytes]]:
+    for table in items[0]:
+        if rows := [row for each in items for row in each[table]]:
+            piece = join(table, rows)
+            yield Segment(table, day, len(rows), 0, len(piece)), piece
+
+
+def _write_footer(stream: IO[bytes], part: FinishedPart) -> None:
     begins = stream.tell()
-    stream.write(json.dumps(facts).encode())
+    stream.write(msgspec.json.encode({**asdict(part), "path": ""}))
     stream.write(f"{begins:0{_FOOTER}x}".encode())
 
 
@@ -328,6 +326,5 @@ def _read_part(path: Path) -> FinishedPart:
         ends = stream.tell()
         begins = int(stream.read(), 16)
         stream.seek(begins)
-        facts = json.loads(stream.read(ends - begins))
-    segments = tuple(Segment(*each) for each in facts.pop("segments"))
-    return FinishedPart(**facts, path=path, segments=segments)
+        part = msgspec.json.decode(stream.read(ends - begins), type=FinishedPart)
+    return replace(part, path=str(path))

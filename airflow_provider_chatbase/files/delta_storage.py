@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow_provider_chatbase.files.errors import ChatbaseOutputError, ChatbaseStorageError
+from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -10,20 +11,19 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_chatbase.client.decoding import decode_json
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.files.errors import (
+from airflow_provider_chatbase.files import (
     ChatbaseDamagedFileError,
     ChatbaseOutputError,
     ChatbaseStorageError,
-    is_lasting,
-    reason_of,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ TEMPORARY = ".tmp-"
 
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss", "ocifs", "memory"})
 _CHUNK = 1 << 20
+
+_LASTING = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError, FileNotFoundError)
+_LASTING_NUMBERS = frozenset({errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EXDEV})
+_LASTING_STATUSES = frozenset({400, 401, 403, 404, 405, 410, 501})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +146,11 @@ class Directory:
     def replacing(self, name: str) -> Iterator[IO[bytes]]:
         """Write a file of any size, which appears at the end of the block, whole."""
         self.make_folder(name)
-        folder = posixpath.dirname(self.path(name)) if self.local else tempfile.gettempdir()
+        folder = posixpath.dirname(self.path(name)) if self.local else temporary_directory()
         temporary = Path(folder, f"{TEMPORARY}{uuid.uuid4().hex}")
+        errors = partial(self._told, done="written", name=name) if self.local else temporary_told
         try:
-            with self._local_errors(name), temporary.open("xb") as stream:
+            with os_errors(errors), temporary.open("xb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -209,13 +214,6 @@ class Directory:
             raise
         except Exception as error:
             raise self._told(error, done, name) from error
-
-    @contextmanager
-    def _local_errors(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self._told(error, "written", name) from error
 
     def _told(self, error: Exception, done: str, name: str) -> ChatbaseStorageError:
         if is_lasting(error):
@@ -314,3 +312,54 @@ def open_file(path: str, conn_id: str | None = None, *, argument: str) -> tuple[
     file = open_directory(path, conn_id, argument=argument)
     root, _, name = file.root.rpartition("/")
     return Directory(file.fs, root or "/", file.url.rpartition("/")[0] or "/"), name
+
+
+# -- what a storage raises
+
+
+@contextmanager
+def os_errors(told: Callable[[OSError], ChatbaseStorageError]) -> Iterator[None]:
+    """Turn errors of the local disk into ours; also a decorator."""
+    try:
+        yield
+    except OSError as error:
+        raise told(error) from error
+
+
+def temporary_directory() -> str:
+    """Return where a worker may write what nobody else needs."""
+    with os_errors(temporary_told):
+        return tempfile.gettempdir()
+
+
+def temporary_told(error: OSError) -> ChatbaseStorageError:
+    """Say that the worker's own disk is at fault, and not the storage."""
+    place = tempfile.tempdir or os.environ.get("TMPDIR", "/tmp")  # noqa: S108
+    cls = ChatbaseOutputError if is_lasting(error) else ChatbaseStorageError
+    return cls(
+        f"The worker's temporary directory {place} cannot be used: {reason_of(error)}. What is read waits "
+        "there until it is written. Make room there or let TMPDIR name another, and run the task again."
+    )
+
+
+def is_lasting(error: Exception) -> bool:
+    """Say whether a storage's error stays until somebody changes something."""
+    if isinstance(error, OSError):
+        return isinstance(error, _LASTING) or error.errno in _LASTING_NUMBERS
+    return isinstance(error, NotImplementedError) or _status(error) in _LASTING_STATUSES
+
+
+def reason_of(error: Exception) -> str:
+    """Return a storage's error in a few words."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status; gcsfs, adlfs, aiohttp and botocore each keep it elsewhere."""
+    for name in ("code", "status_code", "status"):
+        found = getattr(error, name, None)
+        if isinstance(found, int | str) and str(found).isdigit():
+            return int(found)
+    response = getattr(error, "response", None)
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    return metadata.get("HTTPStatusCode")

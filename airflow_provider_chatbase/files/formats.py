@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from typing import IO, Any, Literal, Protocol, cast
 
 import msgspec
@@ -242,7 +243,22 @@ def _cell(kind: ColumnType, value: Any) -> Any:
         return json_text(value)
     if kind == "texts":
         return [sound_text(str(each)) for each in value]
-    return sound_text(str(value)) if kind == "text" else value
+    if kind == "text":
+        return sound_text(str(value))
+    return fitting(kind, value) if kind in ("integer", "number") else value
+
+
+def fitting(kind: ColumnType, value: Any) -> int | float | None:
+    """Return a number that a column of numbers can hold: no other type, not infinite, not beyond 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if kind == "integer":
+        whole = isinstance(value, int) or value.is_integer()
+        return int(value) if whole and -(2**63) <= value < 2**63 else None
+    try:
+        return value if isfinite(value) else None
+    except OverflowError:  # a whole number beyond all that a float can be
+        return None
 
 
 _GZIP_LEVEL = 6

@@ -27,12 +27,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.errors import (
+from airflow_provider_chatbase.files import (
     ChatbaseDamagedFileError,
     ChatbaseOutputBusyError,
     ChatbaseStorageError,
 )
+from airflow_provider_chatbase.files.directory import Directory
 
 log = logging.getLogger(__name__)
 

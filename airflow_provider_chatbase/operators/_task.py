@@ -100,8 +100,8 @@ def read_number(name: str, value: Any) -> float:
 
 def read_given(path: str, conn_id: str | None, *, argument: str) -> bytes:
     """Read a file that an argument names, on any storage that Airflow knows."""
+    from airflow_provider_chatbase.files import ChatbaseOutputError
     from airflow_provider_chatbase.files.directory import open_file
-    from airflow_provider_chatbase.files.errors import ChatbaseOutputError
 
     directory, name = open_file(path, conn_id, argument=argument)
     content = directory.read(name)

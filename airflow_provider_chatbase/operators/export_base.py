@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import quote
 
-from airflow_provider_chatbase.operators._task import ChatbaseOperator
+from airflow.sdk import Asset
+
+from airflow_provider_chatbase.operators._task import ChatbaseOperator, task_identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_chatbase.exports.export import Exported, ExportSettings, Target
-    from airflow_provider_chatbase.exports.redaction import Redaction
     from airflow_provider_chatbase.exports.window import Moment, Window
     from airflow_provider_chatbase.files.delta_storage import DeltaStorage
     from airflow_provider_chatbase.files.directory import Directory
@@ -20,12 +24,16 @@ if TYPE_CHECKING:
 
     Output = Directory | DeltaStorage
 
+log = logging.getLogger(__name__)
+
 FileFormat = Literal["jsonl", "csv", "parquet", "delta"]
 Compression = Literal["gzip", "zstd"]
 
 FEW = 3
 """So many files at the most are named in the result, which stays under 2 kB; the manifest names all."""
 
+
+PLACEHOLDER = "{agent_id}"
 
 MARGIN = 120.0
 """Seconds that Chatbase may need, at the most, to show a conversation that was created."""
@@ -67,6 +75,8 @@ class ExportOperator(ChatbaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
+    flags: ClassVar[Sequence[str]] = ("remove_missing", "optimize", "escape_formulas", "csv_bom")
+    numbers: ClassVar[Sequence[str]] = ("vacuum_days", "concurrency", "margin")
     template_fields: Sequence[str] = (
         *ChatbaseOperator.template_fields,
         "output_path",
@@ -79,6 +89,9 @@ class ExportOperator(ChatbaseOperator):
         "redact",
         "redact_salt_conn_id",
         "storage_conn_id",
+        "csv_null",
+        *flags,
+        *numbers,
     )
 
     kind = ""
@@ -139,7 +152,6 @@ class ExportOperator(ChatbaseOperator):
         :raises AirflowSkipException: when earlier runs have exported everything until now.
         """
         from airflow_provider_chatbase.exports.export import export
-        from airflow_provider_chatbase.operators.export_context import emit_asset_events, output_url
 
         with self.hook() as hook:
             self._check()
@@ -148,19 +160,7 @@ class ExportOperator(ChatbaseOperator):
             settings = self._settings(hook, agent_id, output, context)
             exported = export(hook.open_async_client, self._target(output, settings), settings)
         result = self._result(exported, settings, output)
-        self.log.info(
-            "Exported %d %s of agent %s (the API counts %s, %d left out on purpose), window %s: %d bytes in "
-            "%d files to %s.",
-            result["rows"],
-            self.kind,
-            agent_id,
-            result["api_total"],
-            result["excluded"],
-            result["window"],
-            result["bytes"],
-            result["file_count"],
-            result["output_path"],
-        )
+        self.log.info(in_words(result))
         self._exported = result
         emit_asset_events(self.outlets, context, result)
         return result
@@ -171,10 +171,28 @@ class ExportOperator(ChatbaseOperator):
 
         :param _task_instance: the task instance.
         """
-        from airflow_provider_chatbase.operators.export_context import lineage
-
         exported = getattr(self, "_exported", None)
         return lineage(exported) if exported else None
+
+    def _check(self) -> None:
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+        if self.partition_by not in (None, "", "day"):
+            raise ChatbaseInputError(f"partition_by must be 'day' or None, not {self.partition_by!r}.")
+        if not isinstance(self.csv_null, str) or set(self.csv_null) & set('",\r\n'):
+            raise ChatbaseInputError(
+                f"csv_null must be a text without quotes, commas and line ends, not {self.csv_null!r}."
+            )
+        if self.file_format != "delta" and (self.remove_missing or self.vacuum_days is not None):
+            raise ChatbaseInputError("remove_missing and vacuum_days are for file_format='delta'.")
+        if self.partition_by and self._by() != "created":
+            raise ChatbaseInputError(
+                "partition_by='day' owns whole days, and this export brings what changed on any day, or one "
+                "conversation. Leave partition_by out; each run then has a directory of its own."
+            )
+        for name, least in (("concurrency", 1), ("margin", 0)):
+            if (value := getattr(self, name)) < least:
+                raise ChatbaseInputError(f"{name} must be a number from {least}, not {value!r}.")
 
     def _open(self, url: str) -> Output:
         if self.file_format == "delta":
@@ -206,9 +224,8 @@ class ExportOperator(ChatbaseOperator):
         self, hook: ChatbaseHook, agent_id: str, output: Output, context: Context
     ) -> ExportSettings:
         from airflow_provider_chatbase.exports.export import ExportSettings
+        from airflow_provider_chatbase.exports.redaction import read_redaction
         from airflow_provider_chatbase.exports.window import ends_now
-        from airflow_provider_chatbase.operators._task import task_identity
-        from airflow_provider_chatbase.operators.export_context import data_interval
 
         window = self._window(hook, agent_id, output, context)
         return ExportSettings(
@@ -217,40 +234,13 @@ class ExportOperator(ChatbaseOperator):
             window=window,
             by=self._by(),
             api_version=hook.connection.settings.api_version,
-            redaction=self._redaction(context),
-            concurrency=self.concurrency,
+            redaction=read_redaction(self.redact, read_salt(self, context), self.kind),
+            concurrency=int(self.concurrency),
             attempt=str(task_identity(context) or ""),
             ends_now=window is not None and ends_now(self.start, self.end, data_interval(context)),
             margin=timedelta(seconds=self.margin),
             **self._selection(),
         )
-
-    def _check(self) -> None:
-        from airflow_provider_chatbase.client.errors import ChatbaseInputError
-
-        if self.partition_by not in (None, "", "day"):
-            raise ChatbaseInputError(f"partition_by must be 'day' or None, not {self.partition_by!r}.")
-        if not isinstance(self.csv_null, str) or set(self.csv_null) & set('",\r\n'):
-            raise ChatbaseInputError(
-                f"csv_null must be a text without quotes, commas and line ends, not {self.csv_null!r}."
-            )
-        if self.file_format != "delta" and (self.remove_missing or self.vacuum_days is not None):
-            raise ChatbaseInputError("remove_missing and vacuum_days are for file_format='delta'.")
-        if self.partition_by and self._by() != "created":
-            raise ChatbaseInputError(
-                "partition_by='day' owns whole days, and this export brings what changed on any day, or one "
-                "conversation. Leave partition_by out; each run then has a directory of its own."
-            )
-        for name, least in (("concurrency", 1), ("margin", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
-                raise ChatbaseInputError(f"{name} must be a number from {least}, not {value!r}.")
-
-    def _redaction(self, context: Context) -> Redaction:
-        from airflow_provider_chatbase.exports.redaction import read_redaction
-        from airflow_provider_chatbase.operators.export_context import read_salt
-
-        return read_redaction(self.redact, read_salt(self, context), self.kind)
 
     def _watermark(self, output: Output) -> datetime | None:
         from airflow_provider_chatbase.files.delta_storage import DeltaStorage
@@ -270,7 +260,6 @@ class ExportOperator(ChatbaseOperator):
         from airflow_provider_chatbase.client.rate_limiter import shared_limiter
         from airflow_provider_chatbase.exports.reading import first_page
         from airflow_provider_chatbase.exports.window import choose_window, ends_now, in_utc, require_days
-        from airflow_provider_chatbase.operators.export_context import data_interval, export_until, settle
 
         settings, interval = hook.connection.settings, data_interval(context)
         watermark = self._watermark(output)
@@ -308,7 +297,6 @@ class ExportOperator(ChatbaseOperator):
     def _result(self, exported: Exported, settings: ExportSettings, output: Output) -> dict[str, Any]:
         from airflow_provider_chatbase.exports.manifest import MANIFESTS
         from airflow_provider_chatbase.exports.window import in_utc
-        from airflow_provider_chatbase.operators.export_context import without_connection
 
         url = without_connection(output.url)
         tables = dict(exported.tables or {})
@@ -333,3 +321,129 @@ class ExportOperator(ChatbaseOperator):
             "manifest_path": f"{url}/{manifest}" if exported.tables is None else None,
             "removed": exported.removed,
         }
+
+
+def in_words(result: Mapping[str, Any]) -> str:
+    """Say what an export did, and what it left out."""
+    window = result["window"]
+    when = f" from {window['start']} to {window['end']}" if window else ""
+    said = [f"Exported {result['rows']} {result['kind']} of agent {result['agent_id']}{when}"]
+    if result["api_total"] is None:
+        said.append(", of which the API does not say how many there are")
+    elif result["api_total"] != result["rows"]:
+        said.append(f", of {result['api_total']} that the API counts")
+    if result["excluded"]:
+        said.append(f"; {result['excluded']} were left out by exclude_user_prefix")
+    if result["format"] == "delta":
+        said.append(f". They are merged into the tables in {result['output_path']}")
+        said.append(f", and {result['removed']} that Chatbase no longer lists were removed.")
+    else:
+        said.append(f": {result['bytes']} bytes in {result['file_count']} files in {result['output_path']}.")
+    if result["watermark"]:
+        said.append(f" The next export without a window of its own begins at {result['watermark']}.")
+    return "".join(said)
+
+
+# -- what an export has to do with the Airflow run that it belongs to
+
+
+def output_url(output_path: str, agent_id: str, context: Context) -> str:
+    """Return the directory of an agent's export; mapped tasks must not write to one."""
+    name = quote(agent_id, safe="")
+    if PLACEHOLDER in str(output_path):
+        return str(output_path).replace(PLACEHOLDER, name)
+    map_index = getattr(context.get("ti"), "map_index", -1)
+    if output_path and map_index is not None and map_index >= 0:
+        return f"{str(output_path).rstrip('/')}/agent_id={name}"
+    return output_path
+
+
+def without_connection(url: str) -> str:
+    """Return a URL as any reader can open it: without the Airflow connection that may stand in it."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    bucket, slash, path = rest.partition("/")
+    return f"{scheme}://{bucket.rpartition('@')[2]}{slash}{path}"
+
+
+def data_interval(context: Context) -> tuple[datetime | None, datetime | None]:
+    """Return the run's data interval."""
+    return context.get("data_interval_start"), context.get("data_interval_end")
+
+
+def export_until(context: Context, now: datetime, margin: timedelta, *, whole_days: bool) -> datetime:
+    """
+    Return until when to export where no end is given: a scheduled run's moment, else the present.
+
+    Chatbase may show a conversation a moment after it was created, so the present is a margin ago. After a
+    midnight that is only just past, the wait is until the day before is settled.
+    """
+    from airflow_provider_chatbase.exports.window import floor_day
+
+    run_type = str(getattr(context.get("dag_run"), "run_type", "")).rsplit(".", 1)[-1].lower()
+    end = context.get("data_interval_end")
+    moment = min(end, now) if end is not None and run_type in ("scheduled", "backfill") else now
+    if not whole_days:
+        return min(moment, now - margin)
+    settle(floor_day(moment), now, margin)
+    return floor_day(moment)
+
+
+def settle(end: datetime, now: datetime, margin: timedelta) -> None:
+    """Wait until Chatbase shows all that was created before a moment that is just past."""
+    seconds = (end + margin - now).total_seconds()
+    if end <= now and seconds > 0:
+        log.info(
+            "The window ended at %s, %.0f seconds ago by Chatbase's clock. Waiting %.0f seconds, since what "
+            "was created just before may show a little later.",
+            end.astimezone(UTC).isoformat(),
+            (now - end).total_seconds(),
+            seconds,
+        )
+        time.sleep(seconds)
+
+
+def read_salt(operator: Any, context: Context) -> str | None:
+    """Return the salt of hashes; it is no template field, since those are shown."""
+    from airflow.providers.common.compat.sdk import BaseHook
+    from airflow.sdk.log import mask_secret
+
+    salt = operator.redact_salt
+    if operator.redact_salt_conn_id:
+        salt = BaseHook.get_connection(operator.redact_salt_conn_id).password
+    elif isinstance(salt, str) and "{" in salt:
+        salt = operator.render_template(salt, context)
+    if salt:
+        mask_secret(salt)
+    return salt or None
+
+
+def emit_asset_events(outlets: Iterable[Any], context: Context, result: Mapping[str, Any]) -> None:
+    """Put what was exported into the events of the task's assets."""
+    names = ("kind", "agent_id", "rows", "bytes", "window", "watermark", "tables")
+    extra = {name: result[name] for name in names}
+    extra["manifest_uri"] = result["manifest_path"]
+    for outlet in outlets:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(extra)
+
+
+def lineage(result: Mapping[str, Any]) -> Any:
+    """Describe an export for OpenLineage."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from openlineage.client.facet_v2 import output_statistics_output_dataset
+
+    scheme, separator, rest = without_connection(str(result["output_path"])).partition("://")
+    bucket, _, path = rest.partition("/") if separator else ("", "", scheme)
+    statistics: Any = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+        rowCount=result["rows"], size=result["bytes"]
+    )
+    source = f"agents/{result['agent_id']}/{result['kind']}"
+    target = path.strip("/") if bucket else (f"/{path}" if separator else path)
+    namespace = f"{scheme}://{bucket}" if bucket else "file"
+    return OperatorLineage(
+        inputs=[Dataset(namespace="chatbase://www.chatbase.co", name=source)],
+        outputs=[Dataset(namespace=namespace, name=target, facets={"outputStatistics": statistics})],
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.sdk import BaseOperator
-
-from airflow_provider_chatbase.operators.export_base import ExportOperator
+from airflow_provider_chatbase.operators._task import ChatbaseOperator
+from airflow_provider_chatbase.operators.export_base import ExportOperator, read_salt, without_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -168,7 +168,7 @@ class ChatbaseExportContactsOperator(ExportOperator):
         return self.first_start or "1970-01-01"
 
 
-class ChatbaseEraseConversationsOperator(BaseOperator):
+class ChatbaseEraseConversationsOperator(ChatbaseOperator):
     """
     Takes the rows of users or conversations out of earlier exports, and on request out of Chatbase itself.
 
@@ -194,6 +194,8 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``, for ``at_source``.
     """
 
+    flags: ClassVar[Sequence[str]] = ("at_source", "only_count")
+    numbers: ClassVar[Sequence[str]] = ("max_deletes",)
     template_fields: Sequence[str] = (
         "output_path",
         "user_ids",
@@ -201,6 +203,8 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         "redact_salt_conn_id",
         "storage_conn_id",
         "chatbase_conn_id",
+        *flags,
+        *numbers,
     )
 
     def __init__(
@@ -214,7 +218,6 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         at_source: bool = False,
         max_deletes: int = 100,
         dry_run: bool = False,
-        chatbase_conn_id: str = "chatbase_default",
         storage_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -226,7 +229,6 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         self.redact_salt_conn_id = redact_salt_conn_id
         self.at_source = at_source
         self.max_deletes = max_deletes
-        self.chatbase_conn_id = chatbase_conn_id
         self.only_count = dry_run
         self.storage_conn_id = storage_conn_id
 
@@ -237,28 +239,30 @@ class ChatbaseEraseConversationsOperator(BaseOperator):
         :param context: the task's context.
         :return: the report.
         """
-        from airflow_provider_chatbase.exceptions import fail_at_once
         from airflow_provider_chatbase.exports.erasure import AtSource, erase
         from airflow_provider_chatbase.files.directory import open_directory
-        from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
-        from airflow_provider_chatbase.operators.export_context import read_salt
 
-        whom = _names(self.user_ids), _names(self.conversation_ids), read_salt(self, context), self.only_count
-        with fail_at_once(), ChatbaseHook(self.chatbase_conn_id) as hook:
-            at_source = AtSource(hook.client, self.max_deletes) if self.at_source else None
+        with self.hook() as hook:
+            whom = _names(self.user_ids), _names(self.conversation_ids), read_salt(self, context)
+            at_source = AtSource(hook.client, int(self.max_deletes)) if self.at_source else None
             if (tables := self._delta_tables()) is not None:
                 from airflow_provider_chatbase.exports.delta import erase as erase_from_tables
 
-                report = erase_from_tables(tables, *whom, at_source).as_json()
+                report = asdict(erase_from_tables(tables, *whom, self.only_count, at_source))
             else:
                 directory = open_directory(self.output_path, self.storage_conn_id)
-                report = erase(directory, *whom, at_source).as_json()
+                report = asdict(erase(directory, *whom, self.only_count, at_source))
         self.log.info(
-            "%s %d conversations in %d of %d files.",
+            "%s %d conversations: rows of %d of %d files in %s, what %d attempts have staged there, and %s.",
             "Would erase" if self.only_count else "Erased",
             report["conversations"],
             report["files_changed"],
             report["files_checked"],
+            without_connection(self.output_path),
+            report["staged_attempts"],
+            f"{report['deleted_at_source']} at Chatbase"
+            if self.at_source
+            else "nothing at Chatbase: a later export brings back what is still there",
         )
         return {**report, "dry_run": self.only_count}
 

@@ -16,8 +16,8 @@ from fsspec.utils import glob_translate
 from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, ChatbaseInputError
 from airflow_provider_chatbase.client.request import is_unicode
 from airflow_provider_chatbase.client.v2.sources import FILE_SIZE, FILE_SUFFIXES, check_file
+from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.errors import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.records import UnreadableRecord, decode, parse_json
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
 from airflow_provider_chatbase.sync.payloads import (

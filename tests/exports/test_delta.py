@@ -30,16 +30,17 @@ from delta_lake import (
 )
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.exports import delta, delta_table, delta_target
-from airflow_provider_chatbase.exports.delta import erase
-from airflow_provider_chatbase.exports.errors import (
+from airflow_provider_chatbase.exports import (
     ChatbaseExportError,
-    ChatbaseOutputError,
     ChatbaseReplacedExportError,
-    ChatbaseStorageError,
+    delta,
+    delta_table,
+    delta_target,
 )
+from airflow_provider_chatbase.exports.delta import erase
 from airflow_provider_chatbase.exports.redaction import Redaction
 from airflow_provider_chatbase.exports.window import Window
+from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.delta_storage import find_storage
 
 

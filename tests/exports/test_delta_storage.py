@@ -15,7 +15,7 @@ from delta_lake import JANUARY, at_once, conversation, merge, seen, tables, trut
 from s3 import s3_fs, s3_url  # noqa: F401 - a fixture
 
 from airflow_provider_chatbase.exports.delta import erase
-from airflow_provider_chatbase.exports.errors import ChatbaseOutputError, ChatbaseStorageError
+from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.delta_storage import find_storage
 
 SECRET = "top+secret/word"

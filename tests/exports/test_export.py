@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.exports.errors import ChatbaseIncompleteExportError
+from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.simulator import Fault
 

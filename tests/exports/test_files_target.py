@@ -20,11 +20,11 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.exports import ChatbaseReplacedExportError
 from airflow_provider_chatbase.exports.erasure import erase
-from airflow_provider_chatbase.exports.errors import ChatbaseReplacedExportError
 from airflow_provider_chatbase.exports.window import Window, floor_day
+from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.errors import ChatbaseOutputError, ChatbaseStorageError
 
 DAY = timedelta(days=1)
 TODAY = floor_day(datetime.now(tz=UTC))

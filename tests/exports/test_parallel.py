@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_chatbase.exports.parallel import middle
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.simulator import Fault
 
@@ -26,7 +25,7 @@ def bursts(export, seed: int) -> None:
 
 
 def beginnings(export) -> int:
-    """Return how many requests had no cursor: the first of each walk, and the question how many there are."""
+    """Return how many requests had no cursor: the first of each walk."""
     return len([each for each in export.simulator.requests if "cursor" not in each.query])
 
 
@@ -63,8 +62,8 @@ def test_a_part_of_one_walk_is_shared_as_soon_as_others_are_idle(exports):
         export.simulator.create_conversations(at=START.timestamp() + 60 * minute)
     export.run(MONTH, concurrency=8)
     assert export.seen() == export.truth(MONTH)
-    assert len(export.simulator.requests) == 4
-    assert beginnings(export) == 3
+    assert len(export.simulator.requests) == 3
+    assert beginnings(export) == 2
 
 
 def test_alone_nothing_is_shared(exports):
@@ -72,19 +71,20 @@ def test_alone_nothing_is_shared(exports):
     for minute in range(55):
         export.simulator.create_conversations(at=START.timestamp() + 60 * minute)
     export.run(MONTH, concurrency=1)
-    assert len(export.simulator.requests) == 4
-    assert beginnings(export) == 2
+    assert len(export.simulator.requests) == 3
+    assert beginnings(export) == 1
 
 
-def test_a_part_that_is_too_long_keeps_the_page_it_has(exports):
+def test_a_walk_that_has_read_enough_goes_on_as_another_part(exports):
     export = exports(conversations=0, rate_limit=100_000)
     for second in range(700):
         export.simulator.create_conversations(at=START.timestamp() + second)
     seconds = timedelta(seconds=700)
     export.run(Window(START - seconds, START + seconds), concurrency=1)
     assert export.seen() == export.truth()
-    how_many, before, first_page, half = 1, 1, 1, 18  # pages, for 340 and the one at the inclusive end
-    assert len(export.simulator.requests) == how_many + before + first_page + 2 * half
+    pages, parts = 35, 5
+    assert beginnings(export) == parts  # each begins with the last one of the part before
+    assert len(export.simulator.requests) == pages + 1
 
 
 def test_what_the_api_cannot_cut_is_read_in_one_walk(exports):
@@ -105,15 +105,3 @@ def test_a_request_that_fails_for_good_stops_all_walks(exports):
         export.run(Window(now - timedelta(days=400), now))
     assert not isinstance(raised.value, BaseExceptionGroup)
     assert len(export.simulator.requests) < 12 + 40
-
-
-@pytest.mark.parametrize(
-    ("seconds", "cut"), [(0, None), (1, None), (1.5, None), (2, 1), (3, 1), (3.9, 1), (4.5, 2), (60, 30)]
-)
-def test_a_rest_is_cut_at_a_whole_second_within_it(seconds, cut):
-    found = middle(START, START + timedelta(seconds=seconds))
-    assert found == (None if cut is None else START + timedelta(seconds=cut))
-
-
-def test_where_nothing_was_read_nothing_is_cut():
-    assert middle(START, None) is None

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from s3 import s3_url, without_deleting  # noqa: F401 - a fixture
 
 from airflow_provider_chatbase.exports.window import Window, floor_day
+from airflow_provider_chatbase.files import ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.errors import ChatbaseStorageError
 
 pytest.importorskip("moto")
 s3fs = pytest.importorskip("s3fs")
@@ -28,35 +23,8 @@ TODAY = floor_day(datetime.now(tz=UTC))
 OLD, NEW = Window(TODAY - 6 * DAY, TODAY - 3 * DAY), Window(TODAY - 10 * DAY, TODAY)
 
 
-@pytest.fixture(scope="module")
-def s3_url() -> Iterator[str]:
-    """Start an S3 server in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
 @pytest.fixture
-def bucket(s3_url, request):
+def bucket(s3_url, request):  # noqa: F811
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
     name += f"-{zlib.crc32(request.node.name.encode())}"
     fs = s3fs.S3FileSystem(
@@ -167,24 +135,54 @@ def test_names_are_names(exports, bucket, name):
     )
 
 
-def test_the_operator_writes_through_an_airflow_connection(
-    exports, bucket, s3_url, airflow_db, monkeypatch, tmp_path
-):
+@pytest.fixture
+def lake(exports, bucket, s3_url, airflow_db, monkeypatch):  # noqa: F811
+    """Return what exports by the operator, with Airflow connections to the simulator and to S3."""
     pytest.importorskip("airflow.providers.amazon")
     from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
 
     export = exports(conversations=50, months=1)
     connection = {"conn_type": "chatbase", "host": export.simulator.url, "password": export.simulator.api_key}
     monkeypatch.setenv("AIRFLOW_CONN_CHATBASE_DEFAULT", json.dumps(connection))
-    extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
-    storage = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(storage))
-    arguments = {"agent_id": export.simulator.agent_id, "start": NEW.start, "end": NEW.end}
+
+    def run(path: str, url: str = s3_url, conn_id: str = "LAKE", **more):
+        extra = {"endpoint_url": url, "region_name": "us-east-1"}
+        storage = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", json.dumps(storage))
+        arguments = {"agent_id": export.simulator.agent_id, "start": NEW.start, "end": NEW.end, **more}
+        operator = ChatbaseExportConversationsOperator(task_id="export", output_path=path, **arguments)
+        return operator.execute({})
+
+    run.export = export
+    return run
+
+
+def test_the_operator_writes_through_an_airflow_connection(lake, bucket):
     _, name = bucket
     for number, path in enumerate((f"s3://lake@{name}/deep/export", f"s3://{name}/deep/export")):
-        result = ChatbaseExportConversationsOperator(
-            task_id="export", output_path=path, storage_conn_id="lake" if number else None, **arguments
-        ).execute({})
+        result = lake(path, storage_conn_id="lake" if number else None)
         assert result["manifest_path"] == f"s3://{name}/deep/export/_manifests/{NEW.name}.json"
-    export.run(NEW)
-    assert content(bucket) == export.everything()
+    lake.export.run(NEW)
+    assert content(bucket) == lake.export.everything()
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "delta"])
+@pytest.mark.parametrize("name", ["a b", "a?b", "a*b", "a[1]b", "a#b", "100%"])
+def test_names_in_the_url_are_names(lake, bucket, name, file_format):
+    fs, bucket_name = bucket
+    fs.pipe_file(f"{bucket_name}/axb/x", b"of somebody else")
+    assert lake(f"s3://lake@{bucket_name}/{name}/out", file_format=file_format)["rows"] > 10
+    fs.invalidate_cache()
+    tops = {tuple(path.split("/")[1:3]) for path in fs.find(bucket_name)}
+    assert tops == {(name, "out"), ("axb", "x")}
+
+
+def test_where_deleting_is_denied_it_is_told_before_the_reading(lake, bucket, s3_url):  # noqa: F811
+    _, name = bucket
+    with without_deleting(s3_url) as (url, asked):
+        with pytest.raises(Exception, match=r"the right to delete \(s3:DeleteObject") as raised:
+            lake(f"s3://guarded@{name}/deep/export", url, "GUARDED")
+        assert "Nothing was exported" in str(raised.value)
+        assert [each for each in asked if each.startswith("DELETE")]
+        paths = [each.path for each in lake.export.simulator.requests]
+        assert not [each for each in paths if each.endswith("/conversations/export")]

@@ -201,7 +201,7 @@ def test_parquet_does_not_depend_on_the_parts(exports, year, compression, monkey
     export.run(year, file_format="parquet", compression=compression)
     whole = export.everything()
     alone = exports(export.simulator, "alone")
-    monkeypatch.setattr("airflow_provider_chatbase.exports.parallel.LEAST_IN_PART", 33)
+    monkeypatch.setattr("airflow_provider_chatbase.exports.parallel.LEAST_PAGES", 2)
     alone.run(year, file_format="parquet", compression=compression, concurrency=9)
     assert alone.everything() == whole
     file = pq.ParquetFile(io.BytesIO(written(export, "conversations")))

@@ -27,7 +27,6 @@ class Pages:
     total: int
     operation: str = "exportConversations"
     says_total: bool = True
-    keeps_order: bool = True
     can_be_cut: bool = True
 
     def moment(self, item):
@@ -47,12 +46,12 @@ def walk(seconds: list[list[int]], total: int) -> PartReader:
     return PartReader(Pages(seconds, total), PART, encode)
 
 
-def give_away(second: int, given: int):
+def give_away(second: int):
     """Return what gives away all before a second, after the first page."""
 
     def after_page(walk: PartReader) -> None:
         if len(walk.totals) == 1:
-            walk.shorten(START + timedelta(seconds=second), given)
+            walk.shorten(START + timedelta(seconds=second))
 
     return after_page
 
@@ -72,7 +71,7 @@ def test_a_walk_counts_what_is_left():
 
 def test_it_ends_where_its_own_ends():
     walked = walk([[90, 80], [70, 60], [50, 40], [30]], 7)
-    asyncio.run(walked.run(give_away(65, 1)))
+    asyncio.run(walked.run(give_away(65)))
     assert seen(walked) == ["90", "80", "70"]
     assert len(walked.totals) == 2
     assert walked.own == Window(START + timedelta(seconds=65), PART.end)
@@ -82,13 +81,13 @@ def test_it_ends_where_its_own_ends():
 
 def test_what_it_no_longer_owns_does_not_stand_for_what_is_missing():
     walked = walk([[90], [70, 60, 50]], 6)
-    asyncio.run(walked.run(give_away(65, 1)))
+    asyncio.run(walked.run(give_away(65)))
     assert not walked.complete(given=3)
 
 
 def test_what_it_read_of_what_it_gives_away_is_given_away_too():
     walked = walk([[90, 80, 80], [70]], 4)
-    asyncio.run(walked.run(give_away(81, 0)))
+    asyncio.run(walked.run(give_away(81)))
     assert seen(walked) == ["90"]
     assert len(walked.totals) == 1
 
@@ -102,7 +101,7 @@ def test_what_lies_after_the_part_counts_as_arrived_and_is_no_row():
 
 def test_only_its_own_is_walked_again(caplog):
     walked = walk([[90, 80], [70, 60], [50]], 5)
-    asyncio.run(walked.run(give_away(65, 1)))
+    asyncio.run(walked.run(give_away(65)))
     walked.listing.total = 3
     rows = asyncio.run(read_to_the_end(walked, given=1))
     assert ([each.identity for each in rows.items], rows.api_total) == (["90", "80", "70"], 3)
@@ -117,3 +116,34 @@ def test_where_nothing_can_be_given_away_nothing_counts_as_left(reader):
     left = []
     asyncio.run(walked.run(lambda each: left.append(each.left)))
     assert left == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cuts"), [(0, []), (1, []), (1.5, []), (2, [1]), (3, [1]), (3.9, [1]), (4.5, [2]), (60, [30])]
+)
+def test_a_rest_is_cut_at_a_whole_second_within_it(seconds, cuts):
+    walked = walk([[90, 80], [70]], 3)
+    asyncio.run(walked.run())
+    walked.oldest = START + timedelta(seconds=seconds)
+    assert walked.cuts(2) == [START + timedelta(seconds=each) for each in cuts]
+
+
+def test_after_one_page_the_rest_is_taken_to_come_as_fast():
+    left = []
+    walked = walk([[99, 98, 97, 96, 95]], 25)
+    asyncio.run(walked.run(lambda each: left.append(each.cuts(4))))
+    assert left == [[START + timedelta(seconds=each) for each in (83, 87, 91)]]
+
+
+def test_where_nothing_was_read_nothing_is_cut():
+    assert walk([], 0).cuts(2) == []
+
+
+def test_what_the_api_lists_in_a_part_is_in_it_whatever_it_says_of_its_time():
+    walked = walk([[90, 0]], 3)
+    walked.part = walked.own = Window(START + timedelta(seconds=50), PART.end)
+    walked.listing.pages = lambda _window: Pages([[90, 0], [200]], 3).pages(PART)
+    asyncio.run(walked.run())
+    rows = asyncio.run(read_to_the_end(walked, 0))
+    assert {each.identity for each in rows.items} == {"90", "0", "200"}
+    assert rows.api_total == 3

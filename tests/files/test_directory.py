@@ -12,12 +12,12 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.files.directory import Directory, open_directory, open_file
-from airflow_provider_chatbase.files.errors import (
+from airflow_provider_chatbase.files import (
     ChatbaseDamagedFileError,
     ChatbaseOutputError,
     ChatbaseStorageError,
 )
+from airflow_provider_chatbase.files.directory import Directory, open_directory, open_file
 from tests.support.buckets import Bucket
 from tests.support.s3 import s3_fs, s3_url
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_provider_chatbase.files import ChatbaseOutputBusyError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.files.errors import ChatbaseOutputBusyError, ChatbaseStorageError
 from airflow_provider_chatbase.files.lock import Lock, LockTimes, has_died, this_process
 from tests.support.buckets import Bucket
 from tests.support.s3 import s3_fs, s3_url
