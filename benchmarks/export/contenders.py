@@ -18,27 +18,66 @@ Run = Callable[[], int]
 
 def ours(options: argparse.Namespace) -> Run:
     """Export with this package."""
+    export_window = exporter(options)
+    now = datetime.now(tz=UTC).replace(microsecond=0)
+    return lambda: export_window(now - timedelta(days=400), now)
+
+
+def exporter(options: argparse.Namespace) -> Callable[[datetime, datetime], int]:
+    """Return what exports a window with this package, as a task does it: the watermark is looked at, too."""
     import httpcore  # noqa: F401 - httpx imports it at its first client
     from fsspec.implementations.local import LocalFileSystem
 
     from airflow_provider_chatbase.client import AsyncChatbaseClient
     from airflow_provider_chatbase.client.settings import ClientSettings
     from airflow_provider_chatbase.client.transport import load_async_backend
-    from airflow_provider_chatbase.exports.export import ExportSettings, export
+    from airflow_provider_chatbase.exports.export import ExportSettings, Target, export
     from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
+    from airflow_provider_chatbase.exports.manifest import read_watermark
     from airflow_provider_chatbase.exports.window import Window
     from airflow_provider_chatbase.files.directory import Directory
 
     load_async_backend()
+    path = f"{options.path}/ours"
+    directory = Directory(LocalFileSystem(), path, f"file://{path}")
 
     async def client() -> AsyncChatbaseClient:
         return AsyncChatbaseClient(ClientSettings(api_key=options.key, host=options.url))
 
-    now = datetime.now(tz=UTC).replace(microsecond=0)
-    settings = ExportSettings("conversations", options.agent, Window(now - timedelta(days=400), now))
-    directory = Directory(LocalFileSystem(), f"{options.path}/ours", f"file://{options.path}/ours")
-    target = FilesTarget(directory, settings, FileSettings(options.format))
-    return lambda: export(client, target, settings).rows
+    def into_files(settings: ExportSettings) -> Target:
+        read_watermark(directory, "created")
+        return FilesTarget(directory, settings, FileSettings(options.format))
+
+    def into_tables(settings: ExportSettings) -> Target:
+        read_delta_watermark(tables, "conversations")
+        return DeltaTarget(tables, settings, DeltaSettings())
+
+    target = into_files
+    if options.format == "delta":
+        from airflow_provider_chatbase.exports.delta import read_watermark as read_delta_watermark
+        from airflow_provider_chatbase.exports.delta_target import DeltaSettings, DeltaTarget
+        from airflow_provider_chatbase.files.delta_storage import find_storage
+
+        tables, target = find_storage(f"file://{path}"), into_tables
+
+    def run(start: datetime, end: datetime) -> int:
+        settings = ExportSettings("conversations", options.agent, Window(start, end))
+        return export(client, target(settings), settings).rows
+
+    return run
+
+
+def repeated(options: argparse.Namespace) -> None:
+    """Export one window after the other into one place; print what the runs cost."""
+    run, step = exporter(options), timedelta(hours=8)
+    end = datetime.now(tz=UTC).replace(microsecond=0)
+    seconds: list[float] = []
+    rows = 0
+    for number in range(options.runs, 0, -1):
+        started = time.monotonic()
+        rows += run(end - number * step, end - (number - 1) * step)
+        seconds.append(time.monotonic() - started)
+    print(json.dumps({"rows": rows, "seconds": seconds}))
 
 
 def sequential(options: argparse.Namespace) -> Run:
@@ -141,7 +180,11 @@ def main() -> None:
     for name in ("contender", "url", "key", "agent", "path"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--format", default="jsonl")
+    parser.add_argument("--runs", type=int, default=0, help="so many windows of 8 hours, one after the other")
     options = parser.parse_args()
+    if options.runs:
+        repeated(options)
+        return
     run = CONTENDERS[options.contender](options)
     started, cpu = time.monotonic(), time.process_time()
     rows = run()

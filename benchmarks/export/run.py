@@ -3,8 +3,9 @@ Compare ways to export conversations, against one simulator, and print a table o
 
     python benchmarks/export/run.py             # 4,000 and 20,000 conversations, 150 ms, 1,000 per 10 s
     python benchmarks/export/run.py --memory    # ours alone: memory at 20,000 and 200,000, and CPU
+    python benchmarks/export/run.py --runs 1000 # ours alone: what the first and the last of many runs cost
 
-Needs, besides this package with its extras simulator and parquet: apache-airflow-providers-http, dlt.
+Needs, besides this package with its extras simulator, parquet and delta: apache-airflow-providers-http, dlt.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,13 +34,13 @@ KEY = "simulator-key"
 
 
 @contextmanager
-def simulator(conversations: int, latency: float, limit: int) -> Iterator[tuple[str, str]]:
+def simulator(conversations: int, latency: float, limit: int, *more: str) -> Iterator[tuple[str, str]]:
     """Run a simulator in a process of its own; give its URL and its agent."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "airflow_provider_chatbase.simulator", "--port", "0"),
             *("--conversations", str(conversations), "--latency", str(latency)),
-            *("--rate-limit", str(limit), "--api-key", KEY),
+            *("--rate-limit", str(limit), "--api-key", KEY, *more),
         ],
         stdout=subprocess.PIPE,
         text=True,
@@ -65,13 +67,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "AIRFLOW_HOME": str(home)}
 
 
-def measure(contender: str, url: str, agent: str, file_format: str = "jsonl") -> dict[str, Any]:
+def measure(contender: str, url: str, agent: str, file_format: str = "jsonl", *more: str) -> dict[str, Any]:
     """Run one contender and return its figures."""
     with tempfile.TemporaryDirectory() as path:
         done = subprocess.run(
             [
                 *(sys.executable, str(HERE / "contenders.py"), "--contender", contender, "--url", url),
                 *("--key", KEY, "--agent", agent, "--path", path, "--format", file_format),
+                *more,
             ],
             capture_output=True,
             text=True,
@@ -93,13 +96,20 @@ def compare(conversations: int) -> None:
     print("|---|---|---|---|---|---|")
     with simulator(conversations, LATENCY, LIMIT) as (url, agent):
         best = None
-        for contender in ("ours", "httpx loop", "HttpOperator", "dlt"):
+        for contender, file_format in (
+            ("ours", "jsonl"),
+            ("ours", "delta"),
+            ("httpx loop", "jsonl"),
+            ("HttpOperator", "jsonl"),
+            ("dlt", "jsonl"),
+        ):
             time.sleep(WINDOW + 1)  # the window of the one before is empty again
-            figures = measure(contender, url, agent)
+            figures = measure(contender, url, agent, file_format)
             assert figures["rows"] == conversations, (contender, figures)
             best = best or figures["seconds"]
             print(
-                f"| {contender} | {figures['seconds']:.1f} | {figures['seconds'] / best:.1f} | "
+                f"| {contender}, {file_format} | {figures['seconds']:.1f} | "
+                f"{figures['seconds'] / best:.1f} | "
                 f"{ceiling / figures['seconds']:.0%} | {figures['cpu'] / conversations * 1000:.2f} | "
                 f"{figures['peak_mb']:.0f} |",
                 flush=True,
@@ -113,7 +123,7 @@ def memory() -> None:
     print("|---|---|---|---|---|")
     for conversations in (20_000, 200_000):
         with simulator(conversations, 0.0, 10**9) as (url, agent):
-            for file_format in ("jsonl", "parquet"):
+            for file_format in ("jsonl", "parquet", "delta"):
                 figures = measure("ours", url, agent, file_format)
                 assert figures["rows"] == conversations, figures
                 print(
@@ -123,6 +133,19 @@ def memory() -> None:
                 )
 
 
+def runs(number: int) -> None:
+    """Print what runs cost that had few, some and many before them: the median of ten around each."""
+    print(f"\nours, no latency, no limit, {number:,} runs of 20 conversations each into one place\n")
+    named = [each for each in (1, 100, 1_000) if each <= number]
+    print(f"| format | {' | '.join(f'run {each:,}, ms' for each in named)} |\n|---|{'---|' * len(named)}")
+    with simulator(20 * number, 0.0, 10**9, "--set", f"months={number // 90 + 1}") as (url, agent):
+        for file_format in ("jsonl", "parquet", "delta"):
+            seconds = measure("ours", url, agent, file_format, "--runs", str(number))["seconds"]
+            around = [seconds[1:11] if each == 1 else seconds[max(each - 10, 0) : each] for each in named]
+            shown = [f"{statistics.median(each) * 1000:.0f}" for each in around]
+            print(f"| {file_format} | {' | '.join(shown)} |", flush=True)
+
+
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(
@@ -130,9 +153,13 @@ def main() -> None:
     )
     parser.add_argument("--conversations", type=int, nargs="*", default=[4_000, 20_000])
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--runs", type=int)
     options = parser.parse_args()
     if options.memory:
         memory()
+        return
+    if options.runs:
+        runs(options.runs)
         return
     for conversations in options.conversations:
         compare(conversations)
