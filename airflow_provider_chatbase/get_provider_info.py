@@ -65,6 +65,32 @@ EXTRA_FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 
+WEBHOOK_OPTIONS: dict[str, dict[str, Any]] = {
+    "webhook_secret": {
+        "description": "The webhook's secret key from Chatbase. Empty: nothing is received. Several, such as "
+        "the old and the new one, are separated by commas.",
+        "type": "string",
+        "default": "",
+        "example": None,
+        "version_added": None,
+        "sensitive": True,
+    },
+    "webhook_replay_window": {
+        "description": "Seconds in which the same call is refused when it comes again.",
+        "type": "float",
+        "default": "86400",
+        "example": None,
+        "version_added": None,
+    },
+    "webhook_keeps_data": {
+        "description": "Whether the asset event holds the lead's name, e-mail address and phone number.",
+        "type": "boolean",
+        "default": "True",
+        "example": None,
+        "version_added": None,
+    },
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, as Airflow's schema wants it."""
@@ -120,6 +146,12 @@ def get_provider_info() -> dict[str, Any]:
             f"{_PACKAGE}.links.ChatbaseAgentLink",
             f"{_PACKAGE}.links.ChatbaseConversationLink",
         ],
+        "config": {
+            "chatbase": {
+                "description": "The receiver for Chatbase's webhook, in the API server.",
+                "options": WEBHOOK_OPTIONS,
+            },
+        },
         "task-decorators": [
             {"name": "chatbase", "class-name": f"{_PACKAGE}.decorators.chat.chatbase_task"},
         ],

@@ -23,7 +23,7 @@ from airflow_provider_chatbase.webhook.call import (
     is_signed,
     read_call,
 )
-from airflow_provider_chatbase.webhook.settings import WebhookSettings
+from airflow_provider_chatbase.webhook.plugin import WebhookSettings
 
 log = logging.getLogger(__name__)
 
