@@ -14,6 +14,7 @@ from enum import StrEnum
 from math import ceil
 from typing import Any
 
+from airflow_provider_chatbase.client.decoding import sound_text
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.v2.conversations import messages_in
@@ -78,16 +79,16 @@ def read_rows(rows: Iterable[JsonObject], now: float) -> list[ActiveConversation
     found = []
     for row in rows:
         active, created = read_moment(row.get("updatedAt")), read_moment(row.get("createdAt"))
-        if isinstance(row.get("id"), str) and row["id"]:
+        if name := _text(row, "id"):
             at = now if active is None else active.timestamp()
             begun = at if created is None else created.timestamp()
-            found.append(ActiveConversation(row["id"], begun, at, _text(row, "status"), _text(row, "source")))
+            found.append(ActiveConversation(name, begun, at, _text(row, "status"), _text(row, "source")))
     return sorted(found, key=lambda each: (each.active_at, each.id))
 
 
 def _text(row: JsonObject, name: str) -> str | None:
     value = row.get(name)
-    return value if isinstance(value, str) else None
+    return sound_text(value) if isinstance(value, str) else None
 
 
 @dataclass(frozen=True, slots=True)

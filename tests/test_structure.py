@@ -18,7 +18,7 @@ MODULES = {
 MOST_LINES = 450
 """A file that is longer holds more than one subject, or tells it at too great a length."""
 
-WITHOUT_AIRFLOW = ("client", "batch", "exports", "files", "sync", "simulator", "training")
+WITHOUT_AIRFLOW = ("client", "batch", "exports", "files", "sync", "simulator", "training", "watching")
 OPENS_AIRFLOW_PATHS = (f"{NAME}.files.directory", f"{NAME}.files.delta_storage")
 """Where an Airflow path becomes a directory, or a place for tables, inside a function."""
 

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Hashable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.sdk import Variable
@@ -17,7 +17,6 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.triggers.beats import Beat, SharedBeats, beats
 from airflow_provider_chatbase.watching import (
     MOST_IN_EVENT,
     Look,
@@ -28,6 +27,9 @@ from airflow_provider_chatbase.watching import (
     read_rows,
     turn,
 )
+
+if TYPE_CHECKING:
+    from airflow_provider_chatbase.triggers.beats import Beat, SharedBeats
 
 STORED_WITHIN = 3.0
 """Seconds after which Airflow before 3.3, which does not say so, has stored an event: it takes one or two."""
@@ -109,6 +111,8 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch for ever, where Airflow has no shared streams: before 3.3."""
+        from airflow_provider_chatbase.triggers.beats import beats  # the client: not where a DAG is parsed
+
         async for beat in beats(self.chatbase_conn_id, self.poll_interval):
             async for event in self._told_at(beat):
                 yield event
@@ -122,6 +126,8 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedBeats:
         """See Airflow's base class."""
+        from airflow_provider_chatbase.triggers.beats import SharedBeats
+
         return SharedBeats(kwargs["chatbase_conn_id"], kwargs["poll_interval"])
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Beat]) -> AsyncIterator[TriggerEvent]:

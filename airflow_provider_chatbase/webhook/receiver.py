@@ -40,7 +40,8 @@ def make_app(settings: WebhookSettings) -> FastAPI:
         status, said = await _receive(request, settings)
         if status >= 400:
             log.warning("A call of the Chatbase webhook was refused with %s: %s", status, said)
-        return JSONResponse({"detail": said}, status)
+        unread = status in (408, 413)  # the server would read on, to no end
+        return JSONResponse({"detail": said}, status, {"connection": "close"} if unread else None)
 
     return app
 

@@ -19,6 +19,7 @@ from airflow_provider_chatbase.simulator import Simulator
 QUICKSTART = Path(__file__).parents[2] / "example_dags" / "chatbase_quickstart.py"
 DAGS = Path(__file__).parent / "dags"
 KEY = "sk-of-the-system-test-4711"
+WEBHOOK_SECRET = "whsec-of-the-system-test-4711"
 SECONDS_TO_WAIT = 300  # also on a machine that has a lot to do besides
 
 
@@ -70,8 +71,10 @@ def airflow(folder, simulator, watched_simulator, chatbase, processes) -> Airflo
     airflow.environment |= {
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
+        "AIRFLOW__CHATBASE__WEBHOOK_SECRET": f"{WEBHOOK_SECRET}, the-old-secret",
     }
     airflow.prepare()
+    shutil.copy(QUICKSTART.with_name("chatbase_low_confidence.py"), airflow.home / "dags")
     shutil.copytree(DAGS, airflow.home / "dags", dirs_exist_ok=True)
     airflow.start(processes)
     for _ in airflow.components_as_they_become_healthy(processes):
@@ -104,6 +107,8 @@ def api(airflow, wait) -> Iterator[AirflowApi]:
             "watched_new",
             "watched_changed",
             "watched_handed_over",
+            "webhook",
+            "chatbase_low_confidence",
         )
         wait(lambda: api.import_errors() or all(api.knows_dag(dag) for dag in dags))
         assert api.import_errors() == []
