@@ -8,10 +8,11 @@ import json
 import time
 from collections.abc import AsyncIterator, Hashable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.sdk import Variable
+from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 STORED_WITHIN = 3.0
 """Seconds after which Airflow before 3.3, which does not say so, has stored an event: it takes one or two."""
+
+AIRFLOW_FAILURES = (AirflowException, AirflowRuntimeError, OSError, RuntimeError)
+"""What comes of connections, variables and states that cannot be had; a trigger survives it."""
 
 LONGEST_LOOK = 100.0
 """Seconds for a look. A reading that takes longer goes on, and the next look takes up what it brings."""
@@ -145,7 +149,7 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
             self._logged = ""
         except TimeoutError:
             self.log.info("Chatbase is still being read; the next poll takes up what comes.")
-        except (ChatbaseError, AirflowException) as error:
+        except (ChatbaseError, *AIRFLOW_FAILURES) as error:
             kind = f"{type(error).__name__} {getattr(error, 'code', None)}"  # the text has a request id
             if kind != self._logged:
                 self.log.warning("This poll of %s conversations failed, trying again: %s", self.when, error)
@@ -191,7 +195,7 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
         names = ("when", "channels", "confidence_below", "chatbase_conn_id")
         watched = json.dumps([agent_id, *(arguments[name] for name in names)])
         key = f"chatbase_conversations_{hashlib.sha256(watched.encode()).hexdigest()[:16]}"
-        self._store = await open_store(getattr(self, "asset_state_store", None), key)
+        self._store = WatchStore(getattr(self, "asset_state_store", None), key)
         stored = await self._store.get()
         return None if stored is None else Memory.from_json(stored)
 
@@ -199,12 +203,12 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
         """Store what is known, when that is worth it; a store that fails now is tried again the next time."""
         stored, store = self._stored, self._store
         moved = stored is None or memory.watermark - stored.watermark > self.overlap / 2
-        if store is None or not (moved or stored is None or memory.told != stored.told):
+        if store is None or (stored is not None and not moved and memory.told == stored.told):
             return
         try:
             await store.set(memory.as_json())
             self._stored = memory
-        except (AirflowException, OSError, RuntimeError) as error:
+        except AIRFLOW_FAILURES as error:
             self.log.warning("What was told could not be stored, trying again after the next poll: %s", error)
 
 
@@ -212,40 +216,20 @@ def _count(number: int) -> str:
     return "1 conversation" if number == 1 else f"{number} conversations"
 
 
-class WatchStore(Protocol):
-    """Where a watcher's memory is kept."""
+class WatchStore:
+    """Where a watcher's memory is kept: in the state of its asset (Airflow 3.3), else in a Variable."""
+
+    def __init__(self, asset_state: Any, key: str) -> None:
+        self._asset_state = asset_state
+        self._key = key
 
     async def get(self) -> Any:
         """Return what is stored, or ``None``."""
-
-    async def set(self, value: JsonObject) -> None:
-        """Store it."""
-
-
-class AssetStore:
-    """The state store of the watched asset: Airflow 3.3 and newer."""
-
-    def __init__(self, accessor: Any, key: str) -> None:
-        self._accessor = accessor
-        self._key = key
-
-    async def get(self) -> Any:
-        """See :class:`WatchStore`."""
-        return await self._accessor.aget(self._key)
-
-    async def set(self, value: JsonObject) -> None:
-        """See :class:`WatchStore`."""
-        await self._accessor.aset(self._key, value)
-
-
-class VariableStore:
-    """An Airflow Variable: before 3.3, and where one trigger watches several assets."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    async def get(self) -> Any:
-        """See :class:`WatchStore`."""
+        if self._asset_state is not None:
+            try:
+                return await self._asset_state.aget(self._key)
+            except ValueError:  # one trigger watches several assets: Airflow knows not whose state is meant
+                self._asset_state = None
         text = await sync_to_async(Variable.get)(self._key, default=None)
         try:
             return None if text is None else json.loads(text)
@@ -253,18 +237,9 @@ class VariableStore:
             return text  # which is refused
 
     async def set(self, value: JsonObject) -> None:
-        """See :class:`WatchStore`."""
-        text = json.dumps(value, separators=(",", ":"))
-        await sync_to_async(Variable.set)(self._key, text, "What a watcher of Chatbase conversations told")
-
-
-async def open_store(accessor: Any, key: str) -> WatchStore:
-    """Return where to keep a memory, as this Airflow has it."""
-    if accessor is None:
-        return VariableStore(key)
-    store = AssetStore(accessor, key)
-    try:
-        await store.get()
-    except ValueError:  # Airflow's answer where it is not clear which asset is meant
-        return VariableStore(key)
-    return store
+        """Store it."""
+        if self._asset_state is not None:
+            await self._asset_state.aset(self._key, value)
+        else:
+            text = json.dumps(value, separators=(",", ":"))
+            await sync_to_async(Variable.set)(self._key, text, "What a watcher of conversations told")

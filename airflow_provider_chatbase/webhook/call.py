@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from airflow_provider_chatbase.client.decoding import sound_text
+from airflow_provider_chatbase.client.decoding import decode_json
 
 MOST_BYTES = 64 * 1024
 """A lead has a few hundred bytes."""
-
-DEEPEST = 20
-"""Levels of nesting; a lead has two, and Airflow itself ends at some hundreds."""
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 EVENT_TYPE = re.compile(r"[a-z][a-z0-9._-]{0,63}\Z")
@@ -67,9 +63,9 @@ def is_signed(body: bytes, signature: str | None, secrets: Sequence[str]) -> boo
 def read_call(body: bytes) -> WebhookCall:
     """Read the body of a call that is signed."""
     try:
-        found = _sound(json.loads(body, parse_constant=_no_json))
-    except (ValueError, RecursionError):
-        raise RefusedCallError("The body is no JSON, or nested too deep.") from None
+        found = _without_nul(decode_json(body, mend=True))
+    except ValueError:  # whose text quotes the body
+        raise RefusedCallError("The body is no JSON, or is nested too deeply.") from None
     if not isinstance(found, dict):
         raise RefusedCallError("The body is no JSON object.")
     event_type, agent_id, data = found.get("eventType"), found.get("chatbotId"), found.get("payload", {})
@@ -82,16 +78,10 @@ def read_call(body: bytes) -> WebhookCall:
     return WebhookCall(event_type, agent_id, data, hashlib.sha256(body).hexdigest())
 
 
-def _sound(value: Any, depth: int = 0) -> Any:
-    """Return JSON with the replacement character for what a task's API or a database cannot take."""
-    if depth > DEEPEST:
-        raise ValueError(depth)
+def _without_nul(value: Any) -> Any:
+    """Replace the one character that PostgreSQL's JSON does not hold."""
     if isinstance(value, str):
-        return sound_text(value.replace("\0", "\ufffd"))
+        return value.replace("\0", "\ufffd")
     if isinstance(value, dict):
-        return {_sound(name): _sound(each, depth + 1) for name, each in value.items()}
-    return [_sound(each, depth + 1) for each in value] if isinstance(value, list) else value
-
-
-def _no_json(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity, which a database refuses
+        return {_without_nul(name): _without_nul(each) for name, each in value.items()}
+    return [_without_nul(each) for each in value] if isinstance(value, list) else value

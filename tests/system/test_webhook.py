@@ -120,7 +120,6 @@ def test_the_old_secret_holds_while_it_is_configured(call):
         (lead(agent_id=""), 400),
         (lead(agent_id="../../etc"), 400),
         (lead(agent_id={"a": 1}), 400),
-        (lead(payload={"n": float("nan")}), 400),
         (lead(agent_id="nobody-waits"), 404),
         (b"x" * 65_537, 413),
     ],
@@ -133,7 +132,10 @@ def test_what_is_no_event_is_refused_though_it_is_signed(call, stored, body, sta
 
 
 def test_an_event_that_is_not_known_yet_passes(call, api, wait):
-    body = lead(eventType="tickets.new", payload={"odd": "half", "deep": [[[1]]]})
+    body = lead(
+        eventType="tickets.new",
+        payload={"odd": "half", "number": float("nan"), "deep": json.loads("[" * 90 + "]" * 90)},
+    )
     assert call(body.replace(b"half", rb"\ud800\u0000")).status_code == 202
     wait(lambda: any(each["event_type"] == "tickets.new" for each in told(api)))
 
