@@ -52,6 +52,7 @@ class ChatbaseCreateAgentOperator(TrainingTask):
         "settings_path",
         "url",
         "source_text",
+        "if_exists",
         "storage_conn_id",
     )
     template_fields_renderers = {"settings": "json"}  # noqa: RUF012
@@ -99,10 +100,19 @@ class ChatbaseCreateAgentOperator(TrainingTask):
             )
             result = hook.client.run(find_or_create_agent(hook.client.api, wanted))
             self.linked_agent_id = result["agent_id"]
-            verb = "Created" if result["created"] else "Found"
-            self.log.info("%s agent %s, %s.", verb, result["agent_id"], wanted.name)
+            self.log.info(
+                "%s agent %s, %s; settings changed since: %s.",
+                "Created" if result["created"] else "Found",
+                result["agent_id"],
+                wanted.name,
+                ", ".join(result["changed"]) or "none",
+            )
             if result["not_applied"]:
-                self.log.warning("Chatbase did not apply: %s.", ", ".join(result["not_applied"]))
+                self.log.warning(
+                    "Chatbase did not apply: %s. autoRetrain needs something that is trained; set what is "
+                    "missing later, with ChatbaseUpdateAgentOperator.",
+                    ", ".join(result["not_applied"]),
+                )
             if not self.wait_for_training:
                 return result
             return _await_all(self, hook.client, result, writes_text=bool(self.source_text))
@@ -138,6 +148,8 @@ class ChatbaseUpdateAgentOperator(TrainingTask):
         "settings",
         "settings_path",
         "source_text",
+        "mode",
+        "on_drift",
         "storage_conn_id",
     )
     template_fields_renderers = {"settings": "json"}  # noqa: RUF012
@@ -177,6 +189,10 @@ class ChatbaseUpdateAgentOperator(TrainingTask):
                 raise ChatbaseInputError("mode must be apply or check, and on_drift fail or report.")
             if self.settings is None and not self.settings_path and not self.source_text:
                 raise ChatbaseInputError("Give settings or settings_path: there is nothing to change.")
+            if self.mode == "check" and self.source_text:
+                raise ChatbaseInputError(
+                    "source_text cannot be compared, since Chatbase does not show it: leave it out of a check."
+                )
             wanted = _declared_settings(self.settings, self.settings_path, self.storage_conn_id)
             agent_id, api = hook.agent_or_default(self.agent_id), hook.client.api
             if self.mode == "check":
@@ -196,13 +212,18 @@ class ChatbaseUpdateAgentOperator(TrainingTask):
             f"{name} is {sides['actual']!r}, not {sides['wanted']!r}"
             for name, sides in comparison["differs"].items()
         ]
+        if comparison["not_shown"]:
+            self.log.warning(
+                "Chatbase does not show, so not compared: %s.", ", ".join(comparison["not_shown"])
+            )
         if not lines:
             self.log.info("Agent %s has the declared settings.", comparison["agent_id"])
         elif self.on_drift == "report":
             self.log.warning("Agent %s differs: %s.", comparison["agent_id"], "; ".join(lines))
         else:
             raise ChatbaseDriftError(
-                f"Agent {comparison['agent_id']} is not as declared: {'; '.join(lines)}."
+                f"Agent {comparison['agent_id']} is not as declared: {'; '.join(lines)}. Set it with "
+                "mode='apply', or change what is declared."
             )
         return comparison
 
@@ -258,7 +279,7 @@ class ChatbaseCloneAgentOperator(TrainingTask):
             )
             result = hook.client.run(steps)
             self.linked_agent_id = result["agent_id"]
-            self.log.info("Agent %s is a copy of %s.", result["agent_id"], agent_id)
+            self.log.info("Agent %s, %s, is a copy of %s.", result["agent_id"], result["name"], agent_id)
             if not self.wait_for_training:
                 return result
             return _await_all(self, hook.client, result, writes_text=False)
@@ -301,7 +322,8 @@ class ChatbaseDeleteAgentOperator(ChatbaseOperator):
             except ChatbaseNotFoundError:
                 if earlier_try_began(context) is None:
                     raise
-                self.log.info("Agent %s is gone; an earlier attempt deleted it.", self.agent_id)
+                self.log.info("An earlier attempt has deleted it.")
+            self.log.info("Agent %s is deleted, with its sources and integrations.", self.agent_id)
         return {"agent_id": self.agent_id, "deleted": True}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import SequenceMatcher
+from math import isclose
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client.api import Api
@@ -32,6 +33,9 @@ READ_ONLY = {"id", "status", "size", "createdAt", "creditsUsed", "lastMessageAt"
 
 RESET_TO_DEFAULT = {"ipRateLimits"}
 """Settings that ``None`` gives a value that only Chatbase knows, so none can be said to differ."""
+
+UNORDERED = {"allowedDomains", "blockedCountries"}
+"""Lists that mean the same in any order, and in capitals."""
 
 LONGEST_SHOWN = 200
 
@@ -69,7 +73,7 @@ def find_or_create_agent(api: Api, wanted: NewAgent) -> Steps[JsonObject]:
     if found is None:
         created = yield from _make(api, creation, there, lambda agent: agent.get("name") == wanted.name)
     agent_id = str((found or created)["id"])
-    pending = [str(step) for step in created.get("pendingSteps") or []]
+    pending = _pending_steps(created)
     finished: list[str] = []
     is_found_again = found is not None and wanted.is_ours(found)
     if wanted.url and (is_found_again or created.get("found") or "ADD_SOURCE" in pending):
@@ -129,7 +133,7 @@ def find_or_clone_agent(
         copy = copies[0]
     else:
         created = yield from _make(api, copying, there, lambda agent: _is_copy(agent, original, name))
-        pending = [str(step) for step in created.get("pendingSteps") or []]
+        pending = _pending_steps(created)
         copy = yield api.get_agent(str(created["id"]))
     if name is not None and copy.get("name") != name:
         for request in api.update_agent(str(copy["id"]), {"name": name}):  # noqa: UP028 - a list takes no replies
@@ -167,6 +171,11 @@ def _make(
                 return {"id": new[0]["id"], "found": True}
         raise
     return created
+
+
+def _pending_steps(created: JsonObject) -> list[str]:
+    steps = created.get("pendingSteps")
+    return [str(step) for step in steps] if isinstance(steps, list) else []
 
 
 def _add_link(agent_id: str, url: str) -> Steps[None]:
@@ -240,7 +249,8 @@ def compare(api: Api, agent_id: str, settings: JsonObject) -> Steps[JsonObject]:
             name: {"wanted": shortened(value), "actual": shortened(agent.get(name))}
             for name, value in differs.items()
         },
-        "unchanged": sorted(set(settings) - set(differs)),
+        "unchanged": sorted(name for name in set(settings) - set(differs) if name in agent),
+        "not_shown": sorted(name for name in set(settings) - set(differs) if name not in agent),
     }
 
 
@@ -293,18 +303,34 @@ def require_settings(api: Api, settings: Iterable[str], shown: Iterable[str]) ->
 def differing(wanted: JsonObject, agent: JsonObject) -> JsonObject:
     """Return the settings that the agent does not have yet, or does not show."""
     return {
-        name: value for name, value in wanted.items() if name not in agent or not is_met(value, agent[name])
+        name: value
+        for name, value in wanted.items()
+        if name not in agent or not is_met(_in_order(name, value), _in_order(name, agent[name]))
     }
 
 
-def is_met(wanted: Any, actual: Any) -> bool:
+def _in_order(name: str, value: Any) -> Any:
+    if name in UNORDERED and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return sorted({each.strip().lower() for each in value})
+    return value
+
+
+def is_met(wanted: Any, actual: Any, *, whole: bool = False) -> bool:
     """Say whether a setting has the wanted value. In an object, what is not named may be anything."""
     if isinstance(wanted, dict) and isinstance(actual, dict):
-        return all(name in actual and is_met(value, actual[name]) for name, value in wanted.items())
+        return (not whole or wanted.keys() == actual.keys()) and all(
+            name in actual and is_met(value, actual[name], whole=whole) for name, value in wanted.items()
+        )
+    if isinstance(wanted, list) and isinstance(actual, list):
+        return len(wanted) == len(actual) and all(
+            is_met(each, other, whole=True) for each, other in zip(wanted, actual, strict=True)
+        )
     if isinstance(wanted, bool) or isinstance(actual, bool):
         return wanted is actual
     if isinstance(wanted, str) and isinstance(actual, str):
         return _plain(wanted) == _plain(actual)
+    if isinstance(wanted, int | float) and isinstance(actual, int | float):
+        return isclose(wanted, actual, rel_tol=1e-6)
     return bool(wanted == actual)
 
 

@@ -192,3 +192,17 @@ def test_values_are_not_logged(simulator, shown):
     update({"instructions": "Our secret recipe."})
     assert "changed instructions" in shown()
     assert "recipe" not in shown()
+
+
+def test_what_is_not_shown_is_not_said_to_be_in_step(simulator, connect, shown):
+    connect(simulator, extra={"api_version": "v1"})
+    report = update({"temp": 0.9, "instructions": "x"}, mode="check", on_drift="report")
+    assert report["not_shown"]
+    assert not set(report["not_shown"]) & set(report["unchanged"])
+    assert "does not show, so not compared: " in shown()
+
+
+def test_a_text_cannot_be_compared(simulator):
+    with pytest.raises(ChatbasePermanentError, match="cannot be compared"):
+        update({}, mode="check", source_text="x")
+    assert simulator.requests == []

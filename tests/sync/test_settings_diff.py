@@ -37,6 +37,13 @@ from airflow_provider_chatbase.sync.agents import differing, is_met
         ({"a": {"b": 1}}, {"a": {"b": 2}}, False),
         ({"a": True}, {"a": 1}, False),
         ({"a": 1}, None, False),
+        (None, [], False),
+        (None, 0, False),
+        (None, False, False),
+        (["Hi \r\n"], ["Hi"], True),
+        (["Hi", "you"], ["Hi"], False),
+        (0.3, 0.30000001192092896, True),
+        (0.3, 0.301, False),
     ],
     ids=repr,
 )
@@ -52,3 +59,10 @@ def test_differing_leaves_out_what_is_so_already():
 
 def test_what_the_agent_does_not_show_differs_even_if_nothing_is_wanted():
     assert differing({"brandNew": None}, {}) == {"brandNew": None}
+
+
+def test_lists_that_mean_the_same_in_any_order_are_no_drift():
+    agent = {"blockedCountries": ["FR", "DE"], "allowedDomains": ["b.example", "a.example"]}
+    wanted = {"blockedCountries": ["de", "fr"], "allowedDomains": ["A.example ", "b.example"]}
+    assert differing(wanted, agent) == {}
+    assert set(differing({"blockedCountries": ["de"]}, agent)) == {"blockedCountries"}
