@@ -191,7 +191,7 @@ class ChatbaseUpdateAgentOperator(TrainingTask):
                 raise ChatbaseInputError("Give settings or settings_path: there is nothing to change.")
             if self.mode == "check" and self.source_text:
                 raise ChatbaseInputError(
-                    "source_text cannot be compared, since Chatbase does not show it: leave it out of a check."
+                    "source_text cannot be compared, since Chatbase does not show it: leave it out."
                 )
             wanted = _declared_settings(self.settings, self.settings_path, self.storage_conn_id)
             agent_id, api = hook.agent_or_default(self.agent_id), hook.client.api
