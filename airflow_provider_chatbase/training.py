@@ -111,9 +111,14 @@ class TrainingWait:
         self._failed_in_a_row += 1
         if not error.transient or self._failed_in_a_row > self._most:
             raise error
-        self._last_failure = f" The last poll failed: {error}"
+        self.note(error)
         count = f"{self._failed_in_a_row} of at most {self._most} in a row"
         return Verdict(WAITING, f"Poll failed ({count}), trying again: {error}")
+
+    def note(self, error: ChatbaseError | None) -> None:
+        """Take note of what a poll met that is still being tried."""
+        if error is not None:
+            self._last_failure = f" The last poll failed: {error}"
 
     def left(self, now: float) -> float:
         """Return the seconds until the deadline."""

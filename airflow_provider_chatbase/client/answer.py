@@ -7,7 +7,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from airflow_provider_chatbase.client.decoding import decode_json, sound, sound_text
-from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, ChatbaseInterruptedAnswerError
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseAnswerError,
+    ChatbaseInterruptedAnswerError,
+    quoted,
+)
 from airflow_provider_chatbase.client.replies import data_object
 from airflow_provider_chatbase.client.request import Json, JsonObject
 
@@ -226,7 +230,7 @@ class EventStreamReader:
     def _error(self, event: JsonObject) -> None:
         why = event.get("errorText") or as_mapping(event.get("error")).get("message") or "no reason given"
         raise ChatbaseAnswerError(
-            f"The agent failed while it answered, after {len(self._text()):,} characters: {why}. "
+            f"The agent failed while it answered, after {len(self._text()):,} characters: {quoted(why)}. "
             "Look at the conversation in Chatbase; sending again is charged again.",
             operation="chatWithAgent",
             text=self._text(),

@@ -14,15 +14,17 @@ from typing import Any, Self, TypeVar
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
+    ChatbaseConfigurationError,
     ChatbaseError,
     ChatbaseRateLimitError,
     ChatbaseReplyError,
+    quoted,
 )
 from airflow_provider_chatbase.client.loop_thread import shared_loop
 from airflow_provider_chatbase.client.rate_limiter import RateLimiter, shared_limiter
 from airflow_provider_chatbase.client.replies import RAW_ERRORS, Page, PageWalk, read_reply
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, StreamReader
-from airflow_provider_chatbase.client.settings import ClientSettings
+from airflow_provider_chatbase.client.settings import HIDDEN, ClientSettings
 from airflow_provider_chatbase.client.transport import OpenReply, StreamBrokenError, Transport
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ async def repeated(
             return await attempt()
         except ChatbaseError as error:
             error.attempts = number
+            error.__context__ = None  # the frames of the HTTP library hold the key
             wait = policy.wait(error, number, random.random())  # noqa: S311
             if number >= policy.max_attempts or not policy.repeats(request, error):
                 raise
@@ -136,10 +139,15 @@ class AsyncChatbaseClient:
         policy: RetryPolicy | None = None,
         before_send: Callable[[Request[Any]], None] | None = None,
     ) -> None:
+        if settings.api_key == HIDDEN:
+            raise ChatbaseConfigurationError(
+                "These settings come out of a pickle, which holds no API key: read the connection again."
+            )
         self.settings = settings
         self.policy = policy or RetryPolicy(max_attempts=settings.max_attempts)
         self.api = Api(settings.api_version)
         self._transport = Transport(settings)
+        self.last_error: ChatbaseError | None = None  # of the latest attempt, for who gives up waiting
         self._before_send = before_send or (lambda _: None)
 
     async def send(self, request: Request[Result]) -> Result:
@@ -172,9 +180,12 @@ class AsyncChatbaseClient:
                 if text := reader.take(piece):
                     yield text
         except StreamBrokenError as broken:
+            broken.__context__ = None
             raise reader.interrupted(str(broken)) from None
         except RAW_ERRORS as raw:
-            raise reader.interrupted(f"an event is not what the API promises ({raw!r})") from raw
+            raise reader.interrupted(
+                f"an event is not what the API promises ({quoted(repr(raw), 200)})"
+            ) from raw
         finally:
             await reply.close()
 
@@ -239,10 +250,14 @@ class AsyncChatbaseClient:
                 self._before_send(request)
                 reply = await self._transport.open(request)
                 limiter.learn(reply.headers, time.monotonic() - went)
-                return await take(reply)
+                taken = await take(reply)
             except ChatbaseError as error:
+                self.last_error = error
                 attempts.note(error)
                 raise
+            else:
+                self.last_error = None
+                return taken
             finally:
                 limiter.done()
 
@@ -274,7 +289,8 @@ class StepsWalk:
         except RAW_ERRORS as raw:
             operation = asked.operation if isinstance(asked, Request) else None
             raise ChatbaseReplyError(
-                f"What came for {operation} is not what the API promises: {raw!r}.", operation=operation
+                f"What came for {operation} is not what the API promises: {quoted(repr(raw), 200)}.",
+                operation=operation,
             ) from raw
 
 

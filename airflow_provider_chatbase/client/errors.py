@@ -39,6 +39,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
+
+_secrets: set[str] = set()
+
+
+def keep_secret(secret: str) -> None:
+    """Take note of what no message may show, however it came there: a server or a proxy may echo it."""
+    if len(secret) >= SHORTEST_SECRET:
+        _secrets.update((secret, quote(secret, safe="")))
+
+
+def without_secrets(text: str) -> str:
+    """Take out of a text what no message may show."""
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def quoted(text: object, longest: int = 500) -> str:
+    """Put what others said into a message: on one line, without control characters, and not at any length."""
+    shown = str(text)
+    if len(shown) > longest:
+        shown = f"{shown[:longest]}… ({len(shown):,} characters)"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+SHORTEST_SECRET = 5
+"""What is shorter is no secret, and would make holes into words."""
 
 
 class ChatbaseError(Exception):
@@ -69,13 +97,14 @@ class ChatbaseError(Exception):
         details: Mapping[str, Any] | None = None,
         retry_after: float | None = None,
     ) -> None:
+        message = without_secrets(message)
         super().__init__(message)
         self.message = message
         self.operation = operation
         self.status = status
-        self.code = code
-        self.request_id = request_id
-        self.details = dict(details or {})
+        self.code = code and without_secrets(code)
+        self.request_id = request_id and without_secrets(request_id)
+        self.details = {name: _plain(value) for name, value in (details or {}).items()}
         self.retry_after = retry_after
         self.attempts = 1
 
@@ -84,6 +113,10 @@ class ChatbaseError(Exception):
         if self.attempts > 1:
             return f"{self.message} Gave up after {self.attempts} attempts."
         return self.message
+
+
+def _plain(value: Any) -> Any:
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 class ChatbaseInputError(ChatbaseError, ValueError):
@@ -159,7 +192,7 @@ class ChatbaseAnswerError(ChatbaseError):
         self, message: str, *, text: str = "", conversation_id: str | None = None, **reply: Any
     ) -> None:
         super().__init__(message, **reply)
-        self.text = text
+        self.text = without_secrets(text)
         self.conversation_id = conversation_id
 
 
@@ -360,3 +393,16 @@ def advice(code: str | None, error: ApiError) -> str:
     """Say what to do next about a refusal."""
     said = BY_CODE[code][1] if code in BY_CODE else ""
     return said or ADVICE_BY_ERROR.get(error, "")
+
+
+LASTING_CODES = frozenset(
+    {
+        "CHAT_CONVERSATION_MISMATCH",
+        "CHAT_CONVERSATION_NOT_ONGOING",
+        "CONVERSATION_USER_MISMATCH",
+        "CONVERSATION_NOT_TAKEN_OVER",
+        "SOURCE_DUPLICATE",
+        "SOURCE_PENDING_DELETION",
+    }
+)
+"""Conflicts that no waiting ends: somebody has to ask for something else."""

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from airflow_provider_chatbase.client.decoding import decode_json
 from airflow_provider_chatbase.client.errors import (
-    ChatbaseApiError,
+    LASTING_CODES,
+    ChatbaseConfigurationError,
     ChatbaseDamagedReplyError,
     ChatbaseError,
     ChatbasePagingError,
@@ -17,6 +18,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseReplyError,
     advice,
     error_class,
+    quoted,
 )
 from airflow_provider_chatbase.client.rate_limiter import asked_wait
 from airflow_provider_chatbase.client.request import Json, JsonObject, Request
@@ -29,6 +31,7 @@ class Page:
     items: list[JsonObject]
     cursor: str | None  # where the next page starts
     total: int | None  # how many match in all, where the operation says so
+    promises_more: bool = False  # without saying where
 
 
 def bare_object(reply: Json) -> JsonObject:
@@ -68,9 +71,14 @@ def page(reply: Json) -> Page:
     items, pagination = _objects(found.get("data"), "a list of objects under data"), found.get("pagination")
     if not isinstance(pagination, dict):
         raise UnexpectedShapeError("pagination was promised, and is missing")
-    cursor = pagination.get("cursor")
-    more = bool(pagination.get("hasMore")) and isinstance(cursor, str) and cursor != ""
-    return Page(items=items, cursor=cursor if more else None, total=_count(pagination.get("total")))
+    cursor = pagination.get("cursor") if isinstance(pagination.get("cursor"), str) else None
+    more = pagination.get("hasMore", cursor)  # where it is not said, a cursor says it
+    return Page(
+        items=items,
+        cursor=(cursor or None) if more else None,
+        total=_count(pagination.get("total")),
+        promises_more=bool(more) and not cursor,
+    )
 
 
 def listed(items: Json, total: Json = None) -> Page:
@@ -130,7 +138,8 @@ class Reply:
     @property
     def request_id(self) -> str | None:
         """The id to quote to Chatbase's support."""
-        return self.headers.get("x-request-id")
+        found = self.headers.get("x-request-id")
+        return quoted(found, 100) if found else None
 
 
 def read_reply(request: Request[Result], reply: Reply, now: float) -> Result:
@@ -144,23 +153,30 @@ def read_reply(request: Request[Result], reply: Reply, now: float) -> Result:
     except ChatbaseError:
         raise
     except RAW_ERRORS as raw:
-        raise _not_promised(request, reply, f"it cannot be read ({raw!r})") from raw
+        raise _not_promised(request, reply, f"it cannot be read ({quoted(repr(raw), 200)})") from raw
 
 
-def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseApiError | ChatbaseReplyError:
+def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseError:
     """Make the error of a reply that is no success."""
     if reply.status < 400:
-        where = reply.headers.get("location", "nowhere")
+        where = quoted(reply.headers.get("location", "nowhere"))
         what = f"a redirect to {where}, which is not followed, since the API key would go there too. "
         return _not_promised(request, reply, what + "Check the connection's base URL")
     code, message, details = error_envelope(reply.content)
+    if reply.status == 407:
+        return ChatbaseConfigurationError(
+            f"The proxy refused {request.operation} [HTTP 407]: it wants a user name and a password. "
+            "Put them into the connection's proxy field, as in http://user:password@proxy:3128.",
+            operation=request.operation,
+            status=reply.status,
+        )
     cls = error_class(code, reply.status)
-    what = message or "no reason given"
+    what = quoted(message) or "no reason given"
     if details:
-        what += " (" + "; ".join(f"{field}: {why}" for field, why in details.items()) + ")"
+        what += " (" + quoted("; ".join(f"{field}: {why}" for field, why in details.items())) + ")"
     facts = ", ".join(filter(None, [code, f"HTTP {reply.status}", _request(reply)]))
     said = f"Chatbase refused {request.operation}: {what.rstrip('.')} [{facts}]. {advice(code, cls)}"
-    return cls(
+    error = cls(
         said.rstrip(),
         operation=request.operation,
         status=reply.status,
@@ -169,6 +185,11 @@ def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseApiEr
         details=details,
         retry_after=asked_wait(reply.headers, now, rate_limited=issubclass(cls, ChatbaseRateLimitError)),
     )
+    error.permanent = error.permanent or code in LASTING_CODES
+    # Only the API knows whether it did the work; what stands in front of it may have lost the reply.
+    said_by_api = code is not None or bool(message)
+    error.ambiguous = error.ambiguous or not (said_by_api or cls is ChatbaseRateLimitError)
+    return error
 
 
 def error_envelope(content: bytes) -> tuple[str | None, str, JsonObject]:
@@ -187,7 +208,7 @@ def error_envelope(content: bytes) -> tuple[str | None, str, JsonObject]:
     details = error.get("details")
     code, message = error.get("code"), error.get("message")
     return (
-        code if isinstance(code, str) else None,
+        quoted(code, 100) if isinstance(code, str) and code else None,
         message if isinstance(message, str) else "",
         details if isinstance(details, dict) else _issues(error.get("issues")),
     )
@@ -205,7 +226,7 @@ def _decoded(request: Request[Result], reply: Reply) -> Json:
     try:
         return decode_json(reply.content, mend=True)
     except ValueError as error:
-        kind = reply.headers.get("content-type", "no content type")
+        kind = quoted(reply.headers.get("content-type", "no content type"), 100)
         if "json" in kind.lower():
             what = f"JSON that was cut or damaged ({error})"
             raise _not_promised(request, reply, what, ChatbaseDamagedReplyError) from error
@@ -253,6 +274,7 @@ class PageWalk:
         self._max_barren_pages = max_barren_pages
         self._seen: set[int] = set()
         self._pages = 0
+        self._items = 0
         self._barren = 0
         self._last: list[int] = []
 
@@ -275,6 +297,9 @@ class PageWalk:
         return self._first.with_query(page=self._pages + 1) if is_new and not all_came else None
 
     def _by_cursor(self, page: Page) -> Request[Page] | None:
+        self._items += len(page.items)
+        if page.promises_more and (page.total is None or self._items < page.total):
+            raise self._stuck("it says that there is more, and not where")
         if page.cursor is None:
             return None
         self._barren = 0 if page.items else self._barren + 1

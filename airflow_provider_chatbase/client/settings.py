@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError
+from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, keep_secret
 from airflow_provider_chatbase.client.request import ApiVersion, Host
 
 DEFAULT_HOST = "https://www.chatbase.co"
@@ -20,6 +20,21 @@ READ_TIMEOUT = 30.0
 POOL_TIMEOUT = 60.0
 LEAST_TOTAL = 120.0
 TOTAL_BY_READ = 4.0
+
+
+HIDDEN = "***"
+
+
+class Secret(str):
+    """A text that no traceback shows and no pickle holds."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN)
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        return Secret, (HIDDEN,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,15 @@ class ClientSettings:
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     proxy: str | None = field(default=None, repr=False)  # None goes by the environment
     ca_bundle: str | None = None  # path of a file with the certificates to trust
+
+    def __post_init__(self) -> None:
+        """Keep what is secret out of messages, tracebacks and pickles."""
+        object.__setattr__(self, "api_key", Secret(self.api_key))
+        keep_secret(self.api_key)
+        if self.proxy is not None:
+            object.__setattr__(self, "proxy", Secret(self.proxy))
+            for secret in proxy_secrets(self.proxy):
+                keep_secret(secret)
 
     def url(self, host: Host, version: ApiVersion, path: str) -> str:
         """Return the whole URL of a path."""
@@ -80,6 +104,25 @@ def base_url(name: str, value: str) -> str:
         )
     path = re.sub(r"/api(/v[12])?$", "", parts.path.rstrip("/"))
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def proxy_secrets(proxy: str) -> list[str]:
+    """Return what is secret in a proxy's URL, also where it is none: a password may hold any sign."""
+    found = re.search(r"^(?:[a-zA-Z0-9+.-]*://)?([^:@]*):(.*)@", proxy, re.DOTALL)
+    return [proxy] if found is None else [found[2], unquote(found[2])]
+
+
+def proxy_url(proxy: str) -> str:
+    """Check the URL of a proxy; the message does not show it, since it may hold a password."""
+    parts = _split(proxy)
+    known = parts is not None and parts.scheme in ("http", "https", "socks5", "socks5h") and parts.hostname
+    if not known or (parts and (parts.path.strip("/") or parts.query or parts.fragment)):
+        raise ChatbaseConfigurationError(
+            "The connection's extra field proxy is no URL like http://user:password@proxy.example:3128. "
+            "Signs other than letters and digits in its password are written as in %2F for a slash. "
+            "It is not shown here, since it may hold a password."
+        )
+    return proxy
 
 
 def is_loopback(hostname: str) -> bool:

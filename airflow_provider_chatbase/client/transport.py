@@ -27,7 +27,9 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseReplyError,
     ChatbaseTimeoutError,
     ChatbaseUnreachableError,
+    quoted,
 )
+from airflow_provider_chatbase.client.lasting import causes, is_lasting
 from airflow_provider_chatbase.client.replies import Reply
 from airflow_provider_chatbase.client.request import Form, Request
 from airflow_provider_chatbase.client.settings import ClientSettings
@@ -93,9 +95,11 @@ class Transport:
         try:
             self.pools = Pools(lambda: httpx.AsyncClient(**_client_arguments(settings)))
         except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
-            raise ChatbaseConfigurationError(
-                f"The connection's proxy or ca_bundle cannot be used: {error}."
-            ) from error
+            # The text of a wrong proxy shows its password, and so do the frames that looked at it.
+            why = quoted(error) if settings.proxy is None else type(error).__name__
+        else:
+            return
+        raise ChatbaseConfigurationError(f"The connection's proxy or ca_bundle cannot be used: {why}.")
 
     async def open(self, request: Request[Any]) -> OpenReply:
         """Send a request once, and leave the body of the reply to come."""
@@ -323,7 +327,7 @@ def _connection_error(
             "Check the connection's base URL and proxy, and the network of this machine.",
             operation=request.operation,
         )
-        if isinstance(_deepest(error), ssl.SSLCertVerificationError) or why.startswith("407"):
+        if is_lasting(error) or why.startswith("407"):
             unreachable.transient, unreachable.permanent = False, True
         return unreachable
     if isinstance(error, httpx.UnsupportedProtocol):
@@ -352,22 +356,13 @@ def _in_time(settings: ClientSettings, request: Request[Any]) -> str:
 
 
 def _why(error: BaseException) -> str:
-    """Say why, by the deepest cause that knows: of a refused connection the library says "all failed"."""
-    deepest = _deepest(error)
-    if isinstance(deepest, (ssl.SSLError, socket.gaierror)):
-        return deepest.strerror or str(deepest)
-    if isinstance(deepest, OSError) and deepest.errno:
-        return os.strerror(deepest.errno)
-    return str(error) or type(error).__name__
-
-
-def _deepest(error: BaseException) -> BaseException:
-    found: BaseException | None = error
-    while found is not None:
-        error = found
-        group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-        found = group[0] if group else error.__cause__ or error.__context__
-    return error
+    """Say why, by the cause that knows: a refused connection is "all attempts failed" to the library."""
+    for cause in causes(error):
+        if isinstance(cause, (ssl.SSLError, socket.gaierror)):
+            return cause.strerror or str(cause)
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+    return quoted(str(error) or type(error).__name__)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_chatbase.client.decoding import decode_json
 from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.lasting import is_lasting
 from airflow_provider_chatbase.files import (
     ChatbaseDamagedFileError,
     ChatbaseOutputError,
@@ -37,10 +37,6 @@ TEMPORARY = ".tmp-"
 
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss", "ocifs", "memory"})
 _CHUNK = 1 << 20
-
-_LASTING = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError, FileNotFoundError)
-_LASTING_NUMBERS = frozenset({errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EXDEV})
-_LASTING_STATUSES = frozenset({400, 401, 403, 404, 405, 410, 501})
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +212,8 @@ class Directory:
             raise self._told(error, done, name) from error
 
     def _told(self, error: Exception, done: str, name: str) -> ChatbaseStorageError:
-        if is_lasting(error):
+        is_nowhere = done == "written" and isinstance(error, FileNotFoundError)  # a bucket that is not there
+        if is_nowhere or is_lasting(error):
             place = self.url if done in ("written", "listed") else posixpath.join(self.url, name)
             kind = "output path" if done == "written" else "path"
             return ChatbaseOutputError(f"The {kind} {place} cannot be {done}: {reason_of(error)}.")
@@ -342,24 +339,6 @@ def temporary_told(error: OSError) -> ChatbaseStorageError:
     )
 
 
-def is_lasting(error: Exception) -> bool:
-    """Say whether a storage's error stays until somebody changes something."""
-    if isinstance(error, OSError):
-        return isinstance(error, _LASTING) or error.errno in _LASTING_NUMBERS
-    return isinstance(error, NotImplementedError) or _status(error) in _LASTING_STATUSES
-
-
 def reason_of(error: Exception) -> str:
     """Return a storage's error in a few words."""
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-
-
-def _status(error: Exception) -> int | None:
-    """Return the HTTP status; gcsfs, adlfs, aiohttp and botocore each keep it elsewhere."""
-    for name in ("code", "status_code", "status"):
-        found = getattr(error, name, None)
-        if isinstance(found, int | str) and str(found).isdigit():
-            return int(found)
-    response = getattr(error, "response", None)
-    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-    return metadata.get("HTTPStatusCode")

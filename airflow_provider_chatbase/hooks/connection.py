@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
-from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 from asgiref.sync import sync_to_async
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient, Request, RetryPolicy
+from airflow_provider_chatbase.client.decoding import decode_json
 from airflow_provider_chatbase.client.errors import (
+    SHORTEST_SECRET,
     ChatbaseConfigurationError,
     ChatbaseError,
     ChatbaseInputError,
@@ -30,6 +31,8 @@ from airflow_provider_chatbase.client.settings import (
     DEFAULT_MAX_ATTEMPTS,
     ClientSettings,
     base_url,
+    proxy_secrets,
+    proxy_url,
 )
 from airflow_provider_chatbase.client.transport import load_async_backend
 from airflow_provider_chatbase.get_provider_info import EXTRA_FIELDS, HIDDEN_FIELDS, PLACEHOLDERS, RELABELING
@@ -60,8 +63,7 @@ class ConnectedHook(BaseHook):
     @cached_property
     def connection(self) -> ChatbaseConnection:
         """The client's settings and the default agent."""
-        found = self.get_connection(self.chatbase_conn_id)
-        return _masked(read_connection(found, found.extra_dejson))
+        return _masked(_read_quietly([self.get_connection(self.chatbase_conn_id)]))
 
     @cached_property
     def client(self) -> ChatbaseClient:
@@ -79,8 +81,7 @@ class ConnectedHook(BaseHook):
         :param policy: when to repeat a request; by default as the connection says.
         """
         if "connection" not in self.__dict__:
-            found = await get_async_connection(self.chatbase_conn_id, hook=self)
-            connection = read_connection(found, await get_async_extra_dejson(found))
+            connection = _read_quietly([await get_async_connection(self.chatbase_conn_id, hook=self)])
             # The triggerer of Airflow 3.0 waits in mask_secret for its event loop, so it must not run there.
             self.__dict__["connection"] = await sync_to_async(_masked)(connection)
         # Certificates and modules take long to load; no event loop should stand still meanwhile.
@@ -171,6 +172,7 @@ class AirflowConnection(Protocol):
     port: int | None
     schema: str | None
     password: str | None
+    extra: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,23 @@ class ChatbaseConnection:
     dashboard_url: str  # of the workspace; ends with /dashboard where it does not name one
 
 
-def read_connection(connection: AirflowConnection, extra: Mapping[str, Any]) -> ChatbaseConnection:
-    """Check a connection, whose decoded extra is given beside it, and read it."""
+def _read_quietly(given: list[AirflowConnection]) -> ChatbaseConnection:
+    """Read a connection; the traceback of what is wrong with it has no frame that holds a secret."""
+    try:
+        return read_connection(given.pop())
+    except ChatbaseConfigurationError as error:
+        wrong = error
+    wrong.__context__ = None
+    raise wrong.with_traceback(None)
+
+
+def read_connection(connection: AirflowConnection) -> ChatbaseConnection:
+    """
+    Check a connection, and read it.
+
+    Airflow's own way to its extra would hand all of it to the masker, which warns of what is too short.
+    """
+    extra = _extra(connection)
     host = _host(connection)
     files_host = _text(extra, "files_host")
     return ChatbaseConnection(
@@ -196,7 +213,7 @@ def read_connection(connection: AirflowConnection, extra: Mapping[str, Any]) -> 
             total_timeout=_positive(extra, "total_timeout", float, "a number of seconds above 0"),
             max_attempts=_positive(extra, "max_attempts", _whole, "a whole number from 1")
             or DEFAULT_MAX_ATTEMPTS,
-            proxy=_text(extra, "proxy"),
+            proxy=None if (proxy := _text(extra, "proxy")) is None else proxy_url(proxy),
             ca_bundle=_text(extra, "ca_bundle"),
         ),
         agent_id=_text(extra, "agent_id"),
@@ -208,6 +225,18 @@ def _dashboard_url(given: str | None, host: str | None) -> str:
     """Read the workspace's address, which may have been copied from any page of the dashboard."""
     url = base_url("dashboard_url", (given or f"{host or DEFAULT_HOST}/dashboard").partition("?")[0])
     return url.partition("/chatbot")[0]
+
+
+def _extra(connection: AirflowConnection) -> Mapping[str, Any]:
+    try:
+        found = decode_json(connection.extra or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ChatbaseConfigurationError(
+            f"The extra of the connection {connection.conn_id!r} is no JSON object. Correct it in its form."
+        )
+    return found
 
 
 def _api_key(connection: AirflowConnection) -> str:
@@ -285,9 +314,10 @@ def _open_async_client(settings: ClientSettings, policy: RetryPolicy | None) -> 
 
 def _masked(connection: ChatbaseConnection) -> ChatbaseConnection:
     """Tell Airflow's logs what to hide; ``dag.test()`` does not do so by itself."""
-    mask_secret(connection.settings.api_key)
-    if connection.settings.proxy and (password := urlsplit(connection.settings.proxy).password):
-        mask_secret(password)
+    settings = connection.settings
+    for secret in (settings.api_key, *(proxy_secrets(settings.proxy) if settings.proxy else ())):
+        if len(secret) >= SHORTEST_SECRET:
+            mask_secret(str(secret))
     return connection
 
 

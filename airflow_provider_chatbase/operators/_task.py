@@ -9,8 +9,8 @@ from datetime import timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
-from airflow.providers.common.compat.sdk import conf
-from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, conf
+from airflow.sdk import BaseOperator, BaseOperatorLink, get_current_context
 
 from airflow_provider_chatbase.exceptions import (
     ChatbaseError,
@@ -66,6 +66,30 @@ def earlier_try_began(context: Context) -> float | None:
     # Clearing a finished run makes it start anew; when it was due stays as it was.
     began = run.run_after if run.clear_number else run.start_date or run.run_after
     return began.timestamp()
+
+
+def time_to_run(task: Any, context: Context) -> float:
+    """Return the seconds until a task's ``execution_timeout``, which Airflow forgets while it is deferred."""
+    began = getattr(context.get("ti"), "start_date", None)
+    if task.execution_timeout is None or began is None:
+        return float("inf")
+    return float(task.execution_timeout.total_seconds() - (time.time() - began.timestamp()))
+
+
+def require_time_to_run(task: Any, context: Context, seen: str) -> None:
+    """Raise what Airflow raises when a task's ``execution_timeout`` is over, if it is."""
+    if time_to_run(task, context) <= 0:
+        raise AirflowTaskTimeout(
+            f"The task's execution_timeout of {task.execution_timeout} is over. Last seen: {seen}"
+        )
+
+
+def _current_context() -> Context:
+    try:
+        context: Context = get_current_context()
+    except RuntimeError:
+        context = {}  # outside of Airflow
+    return context
 
 
 def defers(deferrable: bool | None) -> bool:
@@ -321,11 +345,18 @@ def require_trained(verdict: Verdict, advice: str) -> None:
 
 
 def wait_in_triggerer(
-    task: Any, agent_id: str | None, source_ids: Sequence[str] | None, *, deadline: float, **arguments: Any
+    task: Any,
+    agent_id: str | None,
+    source_ids: Sequence[str] | None,
+    *,
+    deadline: float,
+    context: Context | None = None,
+    **arguments: Any,
 ) -> NoReturn:
     """Defer a task with a connection and ``max_poll_failures`` until its trigger knows how training went."""
     from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
 
+    deadline = min(deadline, time.time() + time_to_run(task, context or _current_context()))
     trigger = ChatbaseTrainingTrigger(
         chatbase_conn_id=task.chatbase_conn_id,
         agent_id=agent_id or None,

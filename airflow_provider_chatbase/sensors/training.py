@@ -12,7 +12,12 @@ from airflow.sdk import BaseSensorOperator
 
 from airflow_provider_chatbase.exceptions import ChatbaseError, ChatbaseTrainingError, fail_at_once
 from airflow_provider_chatbase.links import ChatbaseAgentLink
-from airflow_provider_chatbase.operators._task import defers, require_trained, wait_in_triggerer
+from airflow_provider_chatbase.operators._task import (
+    defers,
+    require_time_to_run,
+    require_trained,
+    wait_in_triggerer,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -79,6 +84,7 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
             self.agent_id,
             self._source_ids(),
             deadline=deadline,
+            context=context,
             poll_interval=float(self.poke_interval),
         )
 
@@ -134,6 +140,7 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
 
         verdict = Verdict.from_event(event)
         if verdict.outcome is TrainingOutcome.TIMEOUT:
+            require_time_to_run(self, context, verdict.reason)
             raise self._too_late(verdict)
         self._conclude(verdict)
         self.log.info(verdict.reason)

@@ -110,6 +110,9 @@ class ChatbaseTrainingTrigger(BaseTrigger):
                         verdict, level = wait.take(found, time.time()), logging.INFO
                     except ChatbaseError as error:
                         verdict, level = wait.tolerate(error), logging.WARNING
+                    except asyncio.CancelledError:  # the time is up, perhaps between two attempts of a poll
+                        wait.note(polls.client.last_error)
+                        raise
                     if verdict.reason != logged:
                         self.log.log(level, verdict.reason)
                     logged = verdict.reason

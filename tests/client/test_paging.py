@@ -125,6 +125,19 @@ def test_all_items_stops_at_a_repeated_cursor():
         drive(all_items(FIRST), [Page(items("a"), "c1", None), Page(items("b"), "c1", None)])
 
 
+@pytest.mark.parametrize("cursor", [None, "", 7], ids=repr)
+@pytest.mark.parametrize("total", [None, 45], ids=["no total", "total"])
+def test_a_listing_that_promises_more_and_not_where_is_not_complete(cursor, total):
+    pagination = {"cursor": cursor, "hasMore": True, "total": total}
+    pages = [page({"data": items("a"), "pagination": pagination})]
+    with pytest.raises(ChatbasePagingError, match="there is more, and not where"):
+        walk_over(pages)
+
+
+def test_a_listing_that_promises_more_than_it_counts_is_complete():
+    walk_over([page({"data": items("a"), "pagination": {"cursor": None, "hasMore": True, "total": 1}})])
+
+
 BY_NUMBER = Request(
     operation="listThings",
     method="GET",

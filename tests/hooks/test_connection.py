@@ -22,7 +22,7 @@ def read(monkeypatch):
         text = value if isinstance(value, str) else json.dumps({"conn_type": "chatbase", **value})
         monkeypatch.setenv("AIRFLOW_CONN_CHATBASE_TEST", text)
         connection = BaseHook.get_connection("chatbase_test")
-        return read_connection(connection, connection.extra_dejson)
+        return read_connection(connection)
 
     return read
 
@@ -42,6 +42,7 @@ EXTRA = {
     "api_version": "v1",
     "files_host": "https://files.example",
     "timeout": 12.5,
+    "total_timeout": 99.5,
     "max_attempts": 3,
     "proxy": "http://proxy.example:3128",
     "ca_bundle": "/etc/ca.pem",
@@ -69,7 +70,7 @@ def test_every_field_from_json_whose_extra_is_a_text(read):
 def test_every_field_from_a_uri(read):
     uri = (
         f"chatbase://:{KEY}@a.example?agent_id=a1&api_version=v1&files_host=https%3A%2F%2Ffiles.example"
-        "&timeout=12.5&max_attempts=3&proxy=http%3A%2F%2Fproxy.example%3A3128&ca_bundle=%2Fetc%2Fca.pem"
+        "&timeout=12.5&total_timeout=99.5&max_attempts=3&proxy=http%3A%2F%2Fproxy.example%3A3128&ca_bundle=%2Fetc%2Fca.pem"
     )
     assert all_fields(read(uri)) == EXTRA
 
@@ -215,3 +216,28 @@ def test_secrets_are_not_shown(read):
     for shown in (repr(connection), str(connection), repr(connection.settings)):
         assert KEY not in shown
         assert "swordfish" not in shown
+
+
+@pytest.mark.parametrize("extra", ["{", "[1]", '"text"', '{"timeout": NaN}'])
+def test_an_extra_that_is_no_json_object_is_told(monkeypatch, extra):
+    from types import SimpleNamespace
+
+    connection = SimpleNamespace(conn_id="c", host=None, port=None, schema=None, password=KEY, extra=extra)
+    with pytest.raises(ChatbaseConfigurationError, match="no JSON object"):
+        read_connection(connection)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "user:swordfish@proxy:3128",
+        "http://user:sword/fish@proxy:3128",
+        "http://user:swordfish@proxy:x",
+        "http://user:sword fish@proxy",
+        "ftp://user:swordfish@proxy",
+    ],
+)
+def test_a_wrong_proxy_is_told_and_its_password_is_not(read, proxy):
+    with pytest.raises(ChatbaseConfigurationError, match="%2F for a slash") as raised:
+        read({"password": KEY, "extra": {"proxy": proxy}})
+    assert "fish" not in str(raised.value)

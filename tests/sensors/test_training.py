@@ -11,7 +11,7 @@ import importlib
 import json
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import (
@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     TaskDeferred,
 )
 
@@ -48,6 +49,9 @@ class TaskInstance:
     """The part of Airflow's that a sensor in reschedule mode asks."""
 
     first_reschedule: datetime | None = None
+
+    def __init__(self) -> None:
+        self.start_date = datetime.now(tz=UTC)
 
     def get_first_reschedule_date(self, context):
         return self.first_reschedule
@@ -381,3 +385,22 @@ def test_says_what_it_waits_for(chatbase, mode, shown):
     assert f"Waiting for 1 of 1 source: 'Hours' ({source}) is untrained." in shown()
     assert "1 source trained." in shown()
     assert simulator.api_key not in shown()
+
+
+def test_a_deferred_wait_that_never_reached_chatbase_says_why(simulator, connect, monkeypatch):
+    monkeypatch.setattr(
+        "airflow_provider_chatbase.triggers.poll_hub.POLL_POLICY", RetryPolicy(first_wait=0.2)
+    )
+    connect(simulator, host="http://127.0.0.1:9")
+    end, error = live("deferrable", agent_id="a1", timeout=1.0, max_poll_failures=100)
+    assert end == "failed for good"
+    assert "http://127.0.0.1:9 cannot be reached" in str(error)
+    assert "Connection refused" in str(error)
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_the_execution_timeout_holds_while_the_task_is_deferred(chatbase, soft_fail):
+    source = add_source(chatbase(training_seconds=NEVER))
+    arguments = {"soft_fail": soft_fail, "execution_timeout": timedelta(seconds=0.5)}
+    with pytest.raises(AirflowTaskTimeout, match=r"is over\. Last seen: Waiting for 1 of 1 source"):
+        live("deferrable", source_ids=[source], timeout=60.0, **arguments)
