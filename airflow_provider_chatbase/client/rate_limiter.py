@@ -66,6 +66,7 @@ def _number(value: str) -> float | None:
 
 
 WINDOW = 10.0
+MOST_COUNTED = 10_000  # requests in a window: a limit beyond that limits nobody here
 """Seconds over which Chatbase's documents say it counts, sliding. Of another window, the replies tell."""
 
 MARGIN = 0.3
@@ -208,8 +209,9 @@ class RateLimiter:
 
     def _count_others(self, used: int, now: float) -> None:
         """Count what others sent with the same key: what the server counted beyond all that we sent."""
-        for _ in range(used - len(self._counted)):
-            insort(self._counted, now)
+        others = min(used, MOST_COUNTED) - len(self._counted)
+        place = bisect_right(self._counted, now)
+        self._counted[place:place] = [now] * others
 
     def _note_way(self, now: float, seconds: float) -> None:
         """Say more closely when a request was counted at the latest: not after its reply."""

@@ -31,8 +31,10 @@ network.let_service_wait_in_simulated_time()
 
 from tests.campaign.cases import CASES  # noqa: E402
 from tests.campaign.clockwork import Clockwork, Process, current_process, running, turning  # noqa: E402
+from tests.campaign.mutations import mutated  # noqa: E402
 
 stand_ins.take_over("airflow_provider_chatbase")
+CASES["mutated"] = mutated
 LINES_OF_HISTORY = 200
 
 

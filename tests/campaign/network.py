@@ -21,7 +21,6 @@ from tests.campaign.clockwork import (
     Process,
     SimulatedThread,
     current_process,
-    current_thread,
     running,
 )
 
@@ -92,6 +91,7 @@ class Exchange:
 
     pieces: deque[Any] = field(default_factory=deque)
     wake: Callable[[], None] = lambda: None
+    closed: bool = False
 
     def arrives(self, piece: Any) -> None:
         """Let a piece arrive: a head, bytes, an error, or None at the end."""
@@ -108,7 +108,7 @@ class Network:
         self.weather = CALM
         self.after_work: list[Callable[[Process, ReceivedRequest], None]] = []
         self.sent: list[tuple[Process, str, str]] = []
-        self.mutate: Callable[[ServedReply, str], None] | None = None
+        self.mutate: Callable[[ServedReply, str, list[Any]], list[Any]] | None = None
         self._app = app
         self._fault: Fault | None = None
         app.world.faults.draw = lambda _request: self._fault
@@ -224,9 +224,11 @@ class Network:
 
         http = Request(scope, receive)
         reply = await self._app.answer(endpoint._handlers, received, http, None)
+        chunks: list[Any] = (
+            [reply.body()] if reply.chunks is None else [chunk async for chunk in reply.chunks]
+        )
         if self.mutate is not None:
-            self.mutate(reply, received.operation or "")
-        chunks = [chunk async for chunk in reply.chunks] if reply.chunks is not None else [reply.body()]
+            chunks = self.mutate(reply, received.operation or "", chunks)
         if received.operation in ASKS:
             self.clockwork.tell(f"the service is through with {content[:60].decode(errors='replace')}")
         for look in self.after_work:
@@ -258,51 +260,27 @@ class Network:
             return
         headers = [("content-type", reply.content_type), *reply.headers.items()]
         self.clockwork.at(moment, lambda: exchange.arrives((reply.status, headers)))
-        content = b"".join(chunks)
-        pieces = chunks if reply.chunks is not None else [content]
-        end: Any = None
+        pieces, end = chunks, None
         if fate == "cut" or reply.cut_after is not None:
+            content = b"".join(chunks)
             left = self.random.randrange(len(content) or 1)
             pieces, end = [content[:left]], httpx.RemoteProtocolError("incomplete body")
         for piece in [*pieces, end]:
-            moment += self._way() / 10
+            moment += self._way() / 10 + 1e-6  # in their order
+            if hasattr(piece, "pause"):
+                self.clockwork.at(moment, lambda piece=piece: self._drip(exchange, piece))
+                return
             self.clockwork.at(moment, lambda piece=piece: exchange.arrives(piece))
+
+    def _drip(self, exchange: Exchange, endless: Any) -> None:
+        """Send a piece over and over, until nobody listens any more."""
+        if not exchange.closed:
+            exchange.arrives(endless.piece)
+            self.clockwork.at(self.clockwork.now + endless.pause, lambda: self._drip(exchange, endless))
 
 
 def _timeout(request: httpx.Request) -> float | None:
     return (request.extensions.get("timeout") or {}).get("read")
-
-
-class BlockingNetwork(httpx.BaseTransport):
-    """The network for a client that blocks."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        content = request.read()
-        exchange, patience = self._network.begin(request, content), _timeout(request)
-        status, headers = self._next(exchange, patience)
-        return httpx.Response(status, headers=headers, stream=_Blocking(self, exchange, patience))
-
-    def _next(self, exchange: Exchange, patience: float | None) -> Any:
-        clockwork, thread = running(), current_thread()
-        deadline = None if patience is None else clockwork.now + patience
-        exchange.wake = lambda: clockwork.wake(thread)
-        while not exchange.pieces:
-            if deadline is not None and clockwork.now >= deadline:
-                raise httpx.ReadTimeout("nothing came")
-            clockwork.park(deadline)
-        return _piece(exchange)
-
-
-class _Blocking(httpx.SyncByteStream):
-    def __init__(self, transport: BlockingNetwork, exchange: Exchange, patience: float | None) -> None:
-        self._transport, self._exchange, self._patience = transport, exchange, patience
-
-    def __iter__(self) -> Iterator[bytes]:
-        while (piece := self._transport._next(self._exchange, self._patience)) is not None:
-            yield piece
 
 
 class AsyncNetwork(httpx.AsyncBaseTransport):
@@ -315,7 +293,8 @@ class AsyncNetwork(httpx.AsyncBaseTransport):
         content = await request.aread()
         exchange, patience = self._network.begin(request, content), _timeout(request)
         status, headers = await self._next(exchange, patience)
-        return httpx.Response(status, headers=headers, stream=_Async(self, exchange, patience))
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+        return httpx.Response(status, headers=raw, stream=_Async(self, exchange, patience))
 
     async def _next(self, exchange: Exchange, patience: float | None) -> Any:
         loop = asyncio.get_running_loop()
@@ -339,6 +318,9 @@ class _Async(httpx.AsyncByteStream):
         while (piece := await self._transport._next(self._exchange, self._patience)) is not None:
             yield piece
 
+    async def aclose(self) -> None:
+        self._exchange.closed = True
+
 
 def _piece(exchange: Exchange) -> Any:
     piece = exchange.pieces.popleft()
@@ -356,11 +338,6 @@ def carry(network: Network) -> None:
     _present[:] = [network]
 
 
-class _Client(httpx.Client):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**_without_wires(given), transport=BlockingNetwork(_present[0]))
-
-
 class _AsyncClient(httpx.AsyncClient):
     def __init__(self, **given: Any) -> None:
         super().__init__(**_without_wires(given), transport=AsyncNetwork(_present[0]))
@@ -371,8 +348,8 @@ def _without_wires(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def take_over_httpx() -> None:
-    """Let httpx's clients use the simulated network."""
-    httpx.Client, httpx.AsyncClient = _Client, _AsyncClient
+    """Let httpx's client use the simulated network."""
+    httpx.AsyncClient = _AsyncClient
 
 
 __all__ = ["CALM", "Network", "SimulatedThread", "Weather", "carry", "take_over_httpx"]

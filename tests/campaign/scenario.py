@@ -30,6 +30,7 @@ class Scenario:
     clockwork: Clockwork
     switches: dict[str, Any] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)  # what must not be so at any moment, and was
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"scenario {self.seed}")
@@ -101,8 +102,9 @@ class Scenario:
         self.processes.append(process)
         self.clockwork.start(process, lambda: work(process))
 
-    def require_told_errors(self) -> None:
-        """Fail where a run ended in anything but an error that says what happened."""
+    def require_sound(self) -> None:
+        """Fail where something was broken, or a run ended in an error that nobody explains."""
+        assert not self.broken, self.broken[0]
         for process in self.processes:
             if process.error is not None and not isinstance(process.error, ChatbaseError):
                 raise AssertionError(f"{process.name} ended in a raw error") from process.error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,7 @@ class ObjectStore(AbstractFileSystem):
         self.random = random.Random(f"storage {seed}")
         self.weather = StorageWeather()
         self.objects: dict[str, tuple[bytes, float]] = {}
+        self.after_change: Callable[[str], None] = lambda path: None
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         self._reads("read", path)
@@ -158,6 +160,7 @@ class _Write:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             store = self._store
+            store.after_change(self._what)
             sleep(store.random.expovariate(1 / store.weather.slowness))
             store.fails(store.weather.fails_after, f"{self._what}, though it was done")
             store.clockwork.point()

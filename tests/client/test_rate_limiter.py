@@ -160,6 +160,12 @@ def test_a_limit_that_is_no_number_is_none(value):
     assert all(limiter.try_to_go() == 0 for _ in range(100))
 
 
+def test_a_limit_of_a_billion_is_not_counted_one_by_one():
+    limiter = RateLimiter(Clock())
+    limiter.learn({"x-ratelimit-limit": "1000000000", "x-ratelimit-remaining": "0"})
+    assert limiter.try_to_go() == 0
+
+
 def test_one_limiter_for_all_that_is_sent_with_a_key():
     ours = ClientSettings(api_key="sk-one", host="https://a.example", files_host="https://a.example")
     theirs = ClientSettings(api_key="sk-two", host="https://a.example", files_host="https://a.example")
