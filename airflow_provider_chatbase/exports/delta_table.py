@@ -43,6 +43,8 @@ KEYS = {
     "tool_calls": ("conversation_id", "tool_call_id"),
     "leads": ("lead_id",),
     "contacts": ("contact_id",),
+    "tickets": ("ticket_number",),
+    "ticket_messages": ("ticket_number", "message_id"),
 }
 """By what the rows of each table are told apart; the first name is that of the object they belong to."""
 
@@ -405,8 +407,9 @@ def with_marks(kind: TableKind) -> Any:
 
 def names_of(table: Any, keys: Sequence[str]) -> Any:
     """Return one text for each row, by which it is told apart."""
-    columns = [table[key] for key in keys]
-    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\0")
+    if len(keys) == 1:
+        return table[keys[0]]
+    return pc.binary_join_element_wise(*(table[key].cast(pa.string()) for key in keys), "\0")
 
 
 def only(rows: Any, mask: Any) -> Any:

@@ -247,8 +247,8 @@ def _require_all(settings: ExportSettings) -> None:
     ]
     if narrowed:
         what = (
-            "contacts"
-            if settings.kind == "contacts"
+            settings.kind
+            if settings.kind in ("contacts", "tickets")
             else f"an export that is narrowed by {', '.join(narrowed)}"
         )
         raise ChatbaseInputError(

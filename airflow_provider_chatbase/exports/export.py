@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -19,16 +19,20 @@ from airflow_provider_chatbase.client.transport import quiet_logs
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError, reading
 from airflow_provider_chatbase.exports.manifest import CREATED, ONE, UPDATED, ExportedFile
 from airflow_provider_chatbase.exports.parallel import ParallelReader, PartRows, identity_of, newest_first
-from airflow_provider_chatbase.exports.reading import Listing
+from airflow_provider_chatbase.exports.reading import Listing, all_of
 from airflow_provider_chatbase.exports.redaction import Redaction
 from airflow_provider_chatbase.exports.rows import created_at, user_of
 from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart
+from airflow_provider_chatbase.exports.tickets import tickets
 from airflow_provider_chatbase.exports.window import Window, read_moment, read_window, whole_second
 
 log = logging.getLogger(__name__)
 
 IDS_IN_PART = 25
 SECONDS_BETWEEN_REPORTS = 10.0
+
+VERSION_OF = {"leads": "v1", "contacts": "v1", "tickets": "v2"}
+"""What only one version of the API has."""
 
 OpenClient = Callable[[], Awaitable[AsyncChatbaseClient]]
 
@@ -37,7 +41,7 @@ OpenClient = Callable[[], Awaitable[AsyncChatbaseClient]]
 class ExportSettings:
     """What is exported, whatever it is written as."""
 
-    kind: str  # ``conversations``, ``leads`` or ``contacts``
+    kind: str  # ``conversations``, ``leads``, ``contacts`` or ``tickets``
     agent_id: str
     window: Window | None  # ``None`` for a single conversation
     by: str = CREATED  # what the window speaks of: ``created``, ``updated``, or ``conversation``
@@ -58,7 +62,7 @@ class ExportSettings:
             "kind": self.kind,
             "agent_id": self.agent_id,
             "scope": "single conversations" if self.by == ONE else "windows",
-            "api_version": self.api_version if self.kind == "conversations" else "v1",
+            "api_version": VERSION_OF.get(self.kind, self.api_version),
             "channels": sorted(self.channels) or None,
             "include": "summary" if self.summary else "messages",
             "exclude_user_prefix": self.exclude_user_prefix,
@@ -206,7 +210,7 @@ class _ExportRun:
                 return [self._encode(item) for item in await self._read_conversation(conversation_id)]
 
         async def batch(key: str, ids: list[str]) -> None:
-            read = await _all_of(one(each) for each in ids)
+            read = await all_of(one(each) for each in ids)
             items = [item for items in read for item in items]
             if len(items) < len(ids):
                 log.info("%d conversations were deleted after they were found.", len(ids) - len(items))
@@ -214,7 +218,7 @@ class _ExportRun:
 
         batches = [found[start : start + IDS_IN_PART] for start in range(0, len(found), IDS_IN_PART)]
         keyed = [(f"batch-{number:06}", ids) for number, ids in enumerate(batches)]
-        await _all_of(batch(key, ids) for key, ids in keyed if key not in self._finished)
+        await all_of(batch(key, ids) for key, ids in keyed if key not in self._finished)
 
     async def _read_window(self, window: Window) -> None:
         self._begin()
@@ -232,6 +236,9 @@ class _ExportRun:
             return reading.leads(self._client, settings.agent_id)
         if settings.kind == "contacts":
             return reading.contacts(self._client, settings.agent_id)
+        if settings.kind == "tickets":
+            summary, at_once = settings.summary, settings.concurrency
+            return tickets(self._client, settings.agent_id, summary=summary, at_once=at_once)
         if settings.api_version == "v1":
             return reading.conversations_v1(self._client, settings.agent_id, settings.channels)
         return reading.conversations_v2(self._client, settings.agent_id, settings.channels, settings.summary)
@@ -283,15 +290,3 @@ def _in_order(parts: Collection[FinishedPart]) -> list[FinishedPart]:
     """Sort parts, so that the newest conversation comes first."""
     by_time = not any(part.key.startswith("batch-") for part in parts)
     return sorted(parts, key=lambda part: part.key, reverse=by_time)
-
-
-async def _all_of(work: Iterable[Awaitable[Any]]) -> list[Any]:
-    """Do several things at once; when one fails, stop the others and raise its error."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

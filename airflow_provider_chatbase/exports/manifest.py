@@ -32,7 +32,12 @@ CREATED, UPDATED, ONE = "created", "updated", "conversation"
 
 Write = Callable[[str, bytes], None]
 
-DAY_COLUMN = {"conversations": "conversation_date", "leads": "lead_date", "contacts": "contact_date"}
+DAY_COLUMN = {
+    "conversations": "conversation_date",
+    "leads": "lead_date",
+    "contacts": "contact_date",
+    "tickets": "ticket_date",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError
 from airflow_provider_chatbase.exports.reading import Listing
+from airflow_provider_chatbase.exports.rows import first_of
 from airflow_provider_chatbase.exports.staging import Encoded
 from airflow_provider_chatbase.exports.window import Window, read_moment, whole_second
 
@@ -265,7 +266,7 @@ def _report(reader: PartReader, attempt: int, given: int) -> None:
 
 def identity_of(item: JsonObject) -> str:
     """Return what tells an object from others."""
-    identity = item.get("id")
+    identity = first_of(item, "id", "ticketNumber")
     return json.dumps(item, sort_keys=True) if identity is None else str(identity)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import (
@@ -21,8 +22,11 @@ from airflow_provider_chatbase.client.replies import Page, PageWalk
 from airflow_provider_chatbase.client.request import JsonObject, Request
 from airflow_provider_chatbase.client.v1 import get_conversations, get_leads, list_contacts
 from airflow_provider_chatbase.client.v2.conversations import export_conversations, search_conversations
+from airflow_provider_chatbase.client.v2.tickets import list_tickets
 from airflow_provider_chatbase.exports.rows import created_at, updated_at
 from airflow_provider_chatbase.exports.window import Window, floor_day, read_moment
+
+Result = TypeVar("Result")
 
 ATTEMPTS_AT_A_PAGE = 4
 
@@ -44,10 +48,18 @@ class Listing:
     says_total: bool = False
     can_be_cut: bool = False  # newest first; any part of a window comes alone, with how many are in it
     most_days: int | None = None  # how long a part may be; where it can be cut, that is found while reading
+    whole: Callable[[JsonObject, Window], Awaitable[JsonObject]] | None = (
+        None  # where a list is not all of it
+    )
 
-    def pages(self, window: Window) -> AsyncIterator[Page]:
+    async def pages(self, window: Window) -> AsyncIterator[Page]:
         """Walk over the pages that hold a window's objects, and perhaps others."""
-        return follow(self.client, PageWalk(self.page_request(window)))
+        async for page in follow(self.client, PageWalk(self.page_request(window))):
+            if self.whole is None:
+                yield page
+            else:
+                yield replace(page, items=await all_of(self.whole(item, window) for item in page.items))
+            del page  # it may have megabytes, and the next one is on its way
 
     def first_parts(self, window: Window, concurrency: int) -> list[Window]:
         """Cut a window into what is walked over at the same time from the beginning."""
@@ -60,6 +72,8 @@ def first_page(kind: str, agent_id: str, api_version: str) -> Request[Page]:
         return get_leads(agent_id)
     if kind == "contacts":
         return list_contacts(agent_id)
+    if kind == "tickets":
+        return list_tickets(agent_id, limit=1)
     if api_version == "v1":
         return get_conversations(agent_id)
     return export_conversations(agent_id, summary=True, limit=1)
@@ -74,7 +88,7 @@ async def follow(client: AsyncChatbaseClient, walk: PageWalk) -> AsyncIterator[P
         del page  # it may have megabytes, and the next one is on its way
 
 
-async def send_steadily(client: AsyncChatbaseClient, request: Request[Page]) -> Page:
+async def send_steadily(client: AsyncChatbaseClient, request: Request[Result]) -> Result:
     """Send a request that only reads; a proxy's page instead of the reply is no reason to give up at once."""
     for _ in range(ATTEMPTS_AT_A_PAGE - 1):
         try:
@@ -120,12 +134,25 @@ def leads(client: AsyncChatbaseClient, agent_id: str) -> Listing:
 def contacts(client: AsyncChatbaseClient, agent_id: str) -> Listing:
     """Return the contacts; the API lists all of them, and a window picks those that changed in it."""
     return Listing(
-        client,
-        "listContacts",
-        lambda _window: list_contacts(agent_id),
-        lambda item: updated_at(item) or created_at(item),
-        says_total=True,
+        client, "listContacts", lambda _window: list_contacts(agent_id), changed_at, says_total=True
     )
+
+
+def changed_at(item: JsonObject) -> Any:
+    """Return when an object last changed, or was created."""
+    return updated_at(item) or created_at(item)
+
+
+async def all_of(work: Iterable[Awaitable[Result]]) -> list[Result]:
+    """Do several things at once; when one fails, stop the others and raise its error."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def read_one(

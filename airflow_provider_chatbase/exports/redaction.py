@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.exports.rows import KNOWN_FIELDS
+from airflow_provider_chatbase.exports.rows import KNOWN_FIELDS, PERSON
 from airflow_provider_chatbase.files.formats import json_text
 
 Action = Literal["drop", "mask", "hash", "detect"]
@@ -50,6 +50,15 @@ _FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "custom_attributes": ("custom_attributes",),
         "stripe_accounts": ("stripe_accounts",),
     },
+    "tickets": {
+        "subject": ("subject",),
+        "description": ("description",),
+        "name": ("name",),
+        "email": ("email",),
+        "phone": ("phoneNumber",),
+        "text": ("contentText", "content"),
+        "attachments": ("attachments",),
+    },
 }
 """For each kind of export the columns that can be redacted, and their fields in the API's objects."""
 
@@ -57,6 +66,7 @@ _KEPT = frozenset(
     [
         *("id", "userId", "user_id", "customer", "external_id", "toolCallId", "chatbot_id", "chatbotId"),
         *("parentConversationId", "createdAt", "created_at", "updatedAt", "updated_at", "last_message_at"),
+        *("ticketNumber", "statusId", "assigneeId", "teamId", "conversationId", "lastMessageAt"),
     ]
 )
 """What identifies or dates an object of the API itself; detectors leave it alone, or keys would be torn."""
@@ -131,7 +141,7 @@ class Redaction:
         conversation, message, metadata, part = KNOWN_FIELDS[self.kind]
         item = clean(item, conversation)
         messages = item.get("messages")
-        if self.kind == "conversations" and isinstance(messages, list):
+        if "messages" in conversation and isinstance(messages, list):
             cleaned = [clean(each, message) for each in messages if isinstance(each, dict)]
             for each in cleaned:
                 if isinstance(each.get("metadata"), dict):
@@ -139,6 +149,10 @@ class Redaction:
                 if isinstance(each.get("parts"), list):
                     each["parts"] = [clean(one, part) for one in each["parts"] if isinstance(one, dict)]
             item["messages"] = cleaned
+        if self.kind == "tickets":
+            for owner, name in ((item, "customer"), *((each, "sender") for each in item.get("messages", ()))):
+                if isinstance(owner.get(name), dict):
+                    owner[name] = clean(owner[name], PERSON)
         return item
 
 
@@ -245,7 +259,10 @@ def _detected(value: Any) -> Any:
 
 def _detected_object(item: JsonObject) -> JsonObject:
     """Detect in all of an object of the API but what identifies or dates it, its messages and their parts."""
-    return {name: value if name in _KEPT else _detected_field(name, value) for name, value in item.items()}
+    return {
+        name: value if name in _KEPT and not isinstance(value, dict) else _detected_field(name, value)
+        for name, value in item.items()
+    }
 
 
 def _detected_field(name: str, value: Any) -> Any:

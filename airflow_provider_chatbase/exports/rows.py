@@ -41,10 +41,24 @@ CONTACTS = _table(
     "stripe_accounts:json agent_id raw:json",
 )
 
+TICKETS = _table(
+    "tickets",
+    "ticket_number:integer created_at:time updated_at:time last_message_at:time subject description status "
+    "status_id priority channel assignee_id team_id customer_id customer_name customer_email customer_phone "
+    "conversation_id message_count:integer metadata:json agent_id raw:json",
+)
+TICKET_MESSAGES = _table(
+    "ticket_messages",
+    "ticket_number:integer message_id position:integer type sender_type sender_id sender_name sender_email "
+    "text html event_type status_from status_to attachments:json created_at:time updated_at:time agent_id "
+    "raw:json",
+)
+
 TABLES_OF: dict[str, tuple[Table, ...]] = {
     "conversations": (CONVERSATIONS, MESSAGES, TOOL_CALLS),
     "leads": (LEADS,),
     "contacts": (CONTACTS,),
+    "tickets": (TICKETS, TICKET_MESSAGES),
 }
 """The tables of each kind of export; the first one has a row for each object of the API."""
 
@@ -86,11 +100,19 @@ _LEAD = _fields("id name email phone created_at createdAt chatbot_id")
 _CONTACT = _fields(
     "id external_id name email phonenumber created_at updated_at custom_attributes stripe_accounts"
 )
+_TICKET = _fields(
+    "ticketNumber createdAt updatedAt lastMessageAt subject description statusCategory statusId priority "
+    "channel assigneeId teamId customer conversationId metadata messages"
+)
+_TICKET_MESSAGE = _fields("id type sender content contentText attachments createdAt metadata")
+_EVENT = _fields("eventType statusFrom statusTo")
+PERSON = _fields("id type name email phoneNumber")
 
 KNOWN_FIELDS = {
     "conversations": (_CONVERSATION, _MESSAGE, _METADATA, _CALL | {"text"}),
     "leads": (_LEAD, _fields(""), _fields(""), _fields("")),
     "contacts": (_CONTACT, _fields(""), _fields(""), _fields("")),
+    "tickets": (_TICKET, _TICKET_MESSAGE, _EVENT, _fields("")),
 }
 """The fields that have columns: of an object of the API, of its messages, of their metadata and parts."""
 
@@ -222,24 +244,83 @@ def _contact_rows(item: JsonObject, agent_id: str) -> Rows:
         _text(item.get("name")),
         _text(item.get("email")),
         _text(item.get("phonenumber")),
-        json_text(item["custom_attributes"]) if item.get("custom_attributes") is not None else None,
-        json_text(item["stripe_accounts"]) if item.get("stripe_accounts") is not None else None,
+        _json_or_null(item.get("custom_attributes")),
+        _json_or_null(item.get("stripe_accounts")),
         agent_id,
         _unknown(item, _CONTACT),
     )
     return {"contacts": [row]}
 
 
+def _ticket_rows(item: JsonObject, agent_id: str) -> Rows:
+    updated, messages, customer = (
+        read_moment(updated_at(item)),
+        messages_in(item),
+        _object(item.get("customer")),
+    )
+    number = fitting("integer", item.get("ticketNumber"))
+    ticket = (
+        number,
+        read_moment(created_at(item)),
+        updated,
+        read_moment(item.get("lastMessageAt")),
+        *(_text(item.get(name)) for name in ("subject", "description", "statusCategory", "statusId")),
+        *(_text(item.get(name)) for name in ("priority", "channel", "assigneeId", "teamId")),
+        *(_text(customer.get(name)) for name in ("id", "name", "email", "phoneNumber")),
+        _text(item.get("conversationId")),
+        len(messages) if "messages" in item else None,
+        _json_or_null(item.get("metadata")),
+        agent_id,
+        _unknown(item, _TICKET, customer=PERSON),
+    )
+    rows = [
+        (number, *_ticket_message_cells(at, each), updated, agent_id, _message_rest(each))
+        for at, each in enumerate(messages, 1)
+    ]
+    return {"tickets": [ticket], "ticket_messages": rows}
+
+
+def _ticket_message_cells(position: int, message: JsonObject) -> Row:
+    sender, event = _object(message.get("sender")), _object(message.get("metadata"))
+    return (
+        _text(message.get("id")) or str(position),
+        position,
+        _text(message.get("type")),
+        *(_text(sender.get(name)) for name in ("type", "id", "name", "email")),
+        *(_text(message.get(name)) for name in ("contentText", "content")),
+        *(_text(event.get(name)) for name in ("eventType", "statusFrom", "statusTo")),
+        _json_or_null(message.get("attachments")),
+        read_moment(created_at(message)),
+    )
+
+
+def _message_rest(message: JsonObject) -> str | None:
+    return _unknown(message, _TICKET_MESSAGE, sender=PERSON, metadata=_EVENT)
+
+
 _ROWS: dict[str, Callable[[JsonObject, str], Rows]] = {
     "conversations": _conversation_rows,
     "leads": _lead_rows,
     "contacts": _contact_rows,
+    "tickets": _ticket_rows,
 }
 
 
-def _unknown(item: JsonObject, known: frozenset[str]) -> str | None:
+def _unknown(item: JsonObject, known: frozenset[str], **within: frozenset[str]) -> str | None:
+    """Return what has no column, also of objects ``within`` whose fields have."""
     unknown = {name: value for name, value in item.items() if name not in known}
+    for name, fields in within.items():
+        if rest := {each: value for each, value in _object(item.get(name)).items() if each not in fields}:
+            unknown[name] = rest
     return json_text(unknown) if unknown else None
+
+
+def _object(value: Any) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _json_or_null(value: Any) -> str | None:
+    return None if value is None else json_text(value)
 
 
 def _text(value: Any) -> str | None:
