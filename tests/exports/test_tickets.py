@@ -201,7 +201,8 @@ def test_delta_stays_current(start_simulator, connect, tmp_path):
 
     def rows():
         opened = open_table(find_storage(tmp_path.as_uri()), TableKind(TICKETS, "ticket_date", None))
-        return {row["ticket_number"]: row["message_count"] for row in opened.rows(None).to_pylist()}
+        found = opened.rows(["ticket_number", "message_count"]).to_pylist()
+        return {row["ticket_number"]: row["message_count"] for row in found}
 
     assert export(end=NOW - timedelta(minutes=30))["tables"] == {"tickets": 30, "ticket_messages": 0}
     say(simulator, 4, "And now?", at=NOW - timedelta(minutes=5))
