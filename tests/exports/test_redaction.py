@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -172,7 +173,7 @@ def test_nothing_hidden_is_ever_written(exports, year, caplog, monkeypatch, file
     finish = Staging.finish_part
     monkeypatch.setattr(
         "airflow_provider_chatbase.exports.staging.Staging.finish_part",
-        lambda self, *args: (part := finish(self, *args), staged.append(part.path.read_bytes()))[0],
+        lambda self, *args: (part := finish(self, *args), staged.append(Path(part.path).read_bytes()))[0],
     )
     redaction = read_redaction({"*": "detect", "user_id": "hash"}, "salt")
     export.run(year, redaction=redaction, file_format=file_format)
