@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from airflow_provider_chatbase.playground import PlaygroundPage, routes
-from airflow_provider_chatbase.simulator import seed
+from airflow_provider_chatbase.simulator import seed, webhook
 from airflow_provider_chatbase.simulator.access import MAIN_WORKSPACE
 from airflow_provider_chatbase.simulator.app import App
 from airflow_provider_chatbase.simulator.conversations import ROLE_USER, Conversation, Message
@@ -175,6 +175,19 @@ class Simulator:
         agent = self.store.agents[agent_id or self.agent_id]
         conversation = agent.conversations.by_id[conversation_id]
         return self.run(lambda: seed.add_message(self._world, agent, conversation, role, text))
+
+    def submit_lead(self, url: str, secret: str, agent_id: str | None = None, **details: Any) -> int:
+        """
+        Let a customer leave an address, and tell of it by the webhook; return the receiver's HTTP status.
+
+        :param url: the receiver, such as ``http://127.0.0.1:8080/chatbase/webhook``.
+        :param secret: the webhook's secret key.
+        :param agent_id: the agent that the customer talks to.
+        :param details: ``name``, ``email`` and ``phone``.
+        """
+        agent = self.store.agents[agent_id or self.agent_id]
+        body = self.run(lambda: webhook.collect_lead(self._world, agent, **details))
+        return webhook.send_webhook(url, secret, body)
 
     def run(self, work: Callable[[], T]) -> T:
         """Do something with the state between two requests; safe from any thread."""

@@ -30,7 +30,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
-    with Simulator(api_key=KEY, conversations=50, training_seconds=3600.0) as simulator:
+    with Simulator(api_key=KEY, agent_id="agent-1", conversations=50, training_seconds=3600.0) as simulator:
         yield simulator
 
 

@@ -60,18 +60,21 @@ def stored(airflow):
         yield lambda: database.execute(query).fetchone()[0]
 
 
-def test_a_lead_starts_a_run(call, api, wait):
-    body = lead()
-    assert call(body).status_code == 202
-    sent = json.loads(body)["payload"]
-    conversation_id = sent["conversationId"]
+def test_a_lead_starts_a_run(airflow, simulator, api, wait):
+    url = f"{airflow._url}/chatbase/webhook"
+    assert simulator.submit_lead(url, WEBHOOK_SECRET, name="Zoë", email=EMAIL) == 202
+    conversation_id = max(
+        simulator.store.agents[simulator.agent_id].conversations.by_id.values(),
+        key=lambda each: each.created_at,
+    ).id
     wait(lambda: any(each["conversation_id"] == conversation_id for each in told(api)))
     [found] = [each for each in told(api) if each["conversation_id"] == conversation_id]
+    data = {"customerEmail": EMAIL, "customerName": "Zoë", "customerPhone": None}
     assert found == {
-        "agent_id": "agent-1",
+        "agent_id": simulator.agent_id,
         "event_type": "leads.submit",
         "conversation_id": conversation_id,
-        "data": sent,
+        "data": {"conversationId": conversation_id, **data},
     }
 
 
