@@ -123,8 +123,10 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
                 await asyncio.sleep(STORED_WITHIN)
             await beat.end()
 
-    def shared_stream_key(self) -> Hashable:
-        """See Airflow's base class."""
+    def shared_stream_key(self) -> Hashable | None:
+        """See Airflow's base class. A shared stream that does not tell what is stored is of no use."""
+        if not hasattr(BaseEventTrigger, "create_shared_stream_producer"):
+            return None
         return ("chatbase", self.chatbase_conn_id, self.agent_id, self.poll_interval)
 
     @classmethod
