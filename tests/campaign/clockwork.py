@@ -108,6 +108,7 @@ class SimulatedThread:
     def start(self) -> None:
         self._real = RealThread(target=self._run, name=f"{self.process.name}/{self.name}", daemon=True)
         self._real.simulated = self
+        self._real._started._cond = threading.Condition(RealLock())  # both threads use it at one time
         self.clockwork.threads.append(self)
         self._real.start()
         self.clockwork.wake(self)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-SPARED = ("--without", "skew", "--without", "odd_status")
+SPARED = ("--without", "skew")
 SEEDS = {"batch": 50, "message": 100, "export": 50, "sync": 50, "mutated": 136}
 
 
