@@ -125,7 +125,11 @@ def read_record_file(
                 yield from _csv(_lines(stream, encoding, ""), separator, needed)
             else:
                 yield from _READERS[kind](_lines(stream, encoding, "\n"))
-    except ChatbaseError:  # of the storage
+    except ChatbaseError as error:  # of the storage
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise ChatbaseInputError(
+                f"{argument} {url} cannot be read: there is no such file. Nothing was sent."
+            ) from error
         raise
     except _DAMAGED as error:
         raise ChatbaseInputError(
@@ -239,7 +243,7 @@ def _yaml(lines: Iterator[str]) -> Iterator[Any]:
 def _listed(found: Any) -> Iterator[Any]:
     if not isinstance(found, list):
         raise ValueError("it holds no list of records")  # noqa: TRY004 - it is the file that is wrong
-    return (_sound(record, f"record {number}") for number, record in enumerate(found, 1))
+    return (_sound(record, f"number {number}") for number, record in enumerate(found, 1))
 
 
 def _sound(record: Any, place: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators._task import TaskIdentity, TrainingTask, task_identity
+from airflow_provider_chatbase.operators._task import TaskIdentity, TrainingTask, read_flag, task_identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -93,7 +93,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         "upload_interval",
         "busy_timeout",
     )
-    flags = (*TrainingTask.flags, "prune", "allow_empty", "take_over", "only_report")
+    flags = (*TrainingTask.flags, "prune", "allow_empty", "take_over")
     numbers = (*TrainingTask.numbers, "max_deletes", "upload_interval", "busy_timeout")
     template_fields_renderers = {"sources": "json"}  # noqa: RUF012
 
@@ -178,6 +178,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
         from airflow_provider_chatbase.sync.payloads import require_sync_id
 
+        self.only_report = self.only_report is not None and read_flag("dry_run", self.only_report)
         require_sync_id(self._sync_id())
         if self.prune and not self.sync_id:
             raise ChatbaseInputError(
@@ -205,6 +206,8 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             )
         if self.upload_interval is not None and not self.upload_interval >= 0:
             raise ChatbaseInputError(f"upload_interval must be seconds from 0, not {self.upload_interval!r}.")
+        if self.busy_timeout is None or not self.busy_timeout >= 0:
+            raise ChatbaseInputError(f"busy_timeout must be seconds from 0, not {self.busy_timeout!r}.")
 
     def _sync_id(self) -> str:
         return self.sync_id or "airflow"

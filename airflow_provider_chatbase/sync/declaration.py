@@ -13,7 +13,11 @@ from typing import Any
 
 from fsspec.utils import glob_translate
 
-from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, ChatbaseInputError
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseConfigurationError,
+    ChatbaseError,
+    ChatbaseInputError,
+)
 from airflow_provider_chatbase.client.request import is_unicode
 from airflow_provider_chatbase.client.v2.sources import FILE_SIZE, FILE_SUFFIXES, check_file
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
@@ -149,9 +153,9 @@ def read_folder(
             skipped.append((key, "draft: true in its front matter"))
         except ChatbaseStorageError as error:
             complete = False
-            problems.append(Problem(key, str(error), mendable=not error.permanent))
+            problems.append(Problem(key, _why(error), mendable=not error.permanent))
         except ChatbaseInputError as error:
-            problems.append(Problem(key, str(error)))
+            problems.append(Problem(key, _why(error)))
     declared = [*(source.key for source in sources), *(problem.key for problem in problems)]
     inputs = [
         DeclaredInput(
@@ -165,6 +169,11 @@ def read_folder(
     return Declaration(
         tuple(sources), tuple(problems), complete, tuple(sorted(skipped)), tuple(inputs), tuple(unmatched)
     )
+
+
+def _why(error: ChatbaseError) -> str:
+    """Return what is wrong with one of many, of which the others are sent."""
+    return str(error).removesuffix(" Nothing was sent.")
 
 
 def _list(folder: Directory, left_out: list[str]) -> list[tuple[str, str]]:
@@ -278,14 +287,8 @@ def _is_draft(text: str) -> bool:
 
 def _content(folder: Directory, key: str) -> bytes:
     """Read a file, or as much of it as shows that it is too large."""
-    try:
-        with folder.open(key) as stream:
-            return stream.read(FILE_SIZE + 1)
-    except ChatbaseOutputError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            gone = f"{key} is not in {folder.url} any more. Run the task again."
-            raise ChatbaseStorageError(gone) from error
-        raise
+    with folder.open(key) as stream:
+        return stream.read(FILE_SIZE + 1)
 
 
 def html_to_markdown(page: str) -> str:
@@ -336,7 +339,7 @@ def read_records(records: Iterable[Any]) -> Declaration:
             payload.check()
         except ChatbaseInputError as error:
             nameless += key == f"record {number}"
-            problems.append(Problem(key, str(error)))
+            problems.append(Problem(key, _why(error)))
         else:
             sources.append(DeclaredSource(kind, key, payload.digest, partial(_itself, payload)))
     given = DeclaredInput("the list of sources", len(sources) + len(problems))
@@ -349,7 +352,7 @@ def _itself(payload: Payload) -> Payload:
 
 def _kind(record: Any) -> Kind:
     if isinstance(record, UnreadableRecord):
-        raise ChatbaseInputError(f"{record.why}.")
+        raise ChatbaseInputError(f"It cannot be read: {record.why}.")
     if not isinstance(record, Mapping):
         raise ChatbaseInputError(f"It is no object with fields: {str(record)[:100]!r}.")
     kind = record.get("type")

@@ -224,7 +224,7 @@ class SyncReport:
     def failures(self) -> str:
         """Name what failed and why; empty if nothing did."""
         failed = self.sections()["failed"]
-        sentences = [f"{_line(key, 80)}: {_line(why)}" for key, why in failed[:10]]
+        sentences = [f"{_line(key, 80)}: {_line(why).rstrip('.')}" for key, why in failed[:10]]
         if len(failed) > 10:
             sentences.append(f"and {len(failed) - 10} more")
         if self.withheld:

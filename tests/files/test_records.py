@@ -112,12 +112,12 @@ def test_what_yaml_makes_of_a_text_is_told_and_not_guessed(read):
     found = read("a.yaml", text)
     assert found[3] == {"a": "ok"}
     assert [each.why for each in found if isinstance(each, UnreadableRecord)] == [
-        "record 1: a is datetime.date(2026, 1, 2), which JSON does not have; a text needs quotes",
-        "record 2: a is nan, which JSON does not have; a text needs quotes",
-        "record 3: a stands in it twice",
-        "record 5: it is {1: 'x'}, which JSON does not have; a text needs quotes",
-        "record 6: it is nested too deeply",
-        "record 7: b stands in it twice",
+        "number 1: a is datetime.date(2026, 1, 2), which JSON does not have; a text needs quotes",
+        "number 2: a is nan, which JSON does not have; a text needs quotes",
+        "number 3: a stands in it twice",
+        "number 5: it is {1: 'x'}, which JSON does not have; a text needs quotes",
+        "number 6: it is nested too deeply",
+        "number 7: b stands in it twice",
     ]
 
 
@@ -126,7 +126,7 @@ def test_aliases_that_multiply_are_not_followed_for_ever(read):
     bomb = "- a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"  {name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in pairwise(names)
     )
-    assert read("a.yaml", bomb.encode()) == [UnreadableRecord("record 1: it is too large")]
+    assert read("a.yaml", bomb.encode()) == [UnreadableRecord("number 1: it is too large")]
 
 
 def zipped(*names):
