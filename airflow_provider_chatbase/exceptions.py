@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_chatbase.batch.outcome import (
+    ChatbaseBadPromptsError,
     ChatbaseBatchError,
     ChatbaseBatchLimitError,
     ChatbaseExpectationsError,
@@ -71,6 +72,7 @@ __all__ = [
     "ChatbaseAnswerError",
     "ChatbaseApiError",
     "ChatbaseAuthenticationError",
+    "ChatbaseBadPromptsError",
     "ChatbaseBatchError",
     "ChatbaseBatchLimitError",
     "ChatbaseBatchStorageError",

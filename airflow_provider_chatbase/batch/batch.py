@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from airflow_provider_chatbase.batch.checkpoint import AnswerCache, Checkpoint, SegmentLog
+from airflow_provider_chatbase.batch.checkpoint import AnswerCache, Checkpoint, SegmentLog, Sent
 from airflow_provider_chatbase.batch.dispatch import Dispatcher
 from airflow_provider_chatbase.batch.expectations import AnswerSchema
 from airflow_provider_chatbase.batch.outcome import ChatbaseBatchError, Outcome, StopReason
@@ -71,6 +71,8 @@ class Batch:
     output: Directory
     settings: BatchSettings
     cache: Directory | None = None  # earlier answers
+    try_number: int = 1
+    earlier_try_began: float | None = None  # in seconds since the epoch; ``None`` in the first try
     _asked_to_stop: StopReason | None = field(default=None, init=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _dispatcher: Dispatcher | None = field(default=None, init=False)
@@ -79,14 +81,18 @@ class Batch:
         """Ask what is not answered yet, and write the results."""
         began = time.monotonic()
         files, schema = self._checked()
-        with Intake(given) as intake, Lock(self.output, LOCK, self.run, self.settings.lock_times) as lock:
+        lock = Lock(self.output, LOCK, self.run, self.settings.lock_times, try_number=self.try_number)
+        with Intake(given) as intake, lock:
             lock.on_lost = lambda: self.stop(StopReason.LOCK_LOST)
             agent = self._answering_settings(self._read_agent())
             folder = self._folder(agent)
             report_other_run(self.output, self.run)
+            unseen = self._unseen(folder)
             self._begin(folder)
             segments, cache = SegmentLog(self.output, folder), self._answer_cache(agent)
-            dispatcher = Dispatcher(intake, segments, self.settings, lock, cache=cache, schema=schema)
+            dispatcher = Dispatcher(
+                intake, segments, self.settings, lock, cache=cache, schema=schema, unseen=unseen
+            )
             self._report_begin(intake, dispatcher.checkpoint)
             with quiet_logs(_WORDY, logging.ERROR):
                 run_in_thread(self._send(dispatcher, self._key(agent)))
@@ -188,6 +194,27 @@ class Batch:
     def _folder(self, agent: JsonObject | None) -> str:
         return f"{CHECKPOINTS}/{self._key(agent)[:16]}"
 
+    def _unseen(self, folder: str) -> Sent | None:
+        """Say when earlier tries may have sent prompts, where the checkpoint knows nothing of them."""
+        described = self._described(folder) or {}
+        if self.earlier_try_began is None or described.get("tries", 0) >= self.try_number - 1:
+            return None
+        if self.settings.on_ambiguous != "reconcile" or not self._api.keeps_messages:
+            log.warning(
+                "This is try %d, and no checkpoint of the one before is in %s. What it sent goes again: %s.",
+                self.try_number,
+                self.output.url,
+                "API v1 has no way to look" if not self._api.keeps_messages else "on_ambiguous says so",
+            )
+            return None
+        log.warning(
+            "This is try %d, and no checkpoint of the one before is in %s: its folder may be another "
+            "machine's, or lost. Each prompt is looked for before it is sent, which costs no credits.",
+            self.try_number,
+            self.output.url,
+        )
+        return Sent(self.earlier_try_began, time.time())
+
     def _begin(self, folder: str) -> None:
         """Say whose checkpoint it is, and remove those of finished runs, whose results are replaced."""
         self.output.remove_leftovers()
@@ -213,7 +240,8 @@ class Batch:
 
     def _describe(self, folder: str, *, complete: bool) -> None:
         self.output.write_json(
-            f"{folder}/{RUN}", {"run": self.run, "agent_id": self.agent_id, "complete": complete}
+            f"{folder}/{RUN}",
+            {"run": self.run, "agent_id": self.agent_id, "tries": self.try_number, "complete": complete},
         )
 
     def _report_begin(self, intake: Intake, checkpoint: Checkpoint) -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -22,6 +23,8 @@ import msgspec
 
 from airflow_provider_chatbase.batch.outcome import IN_FLIGHT, NOT_SENT, Outcome, PromptRecord
 from airflow_provider_chatbase.batch.prompts import Intake, Prompt
+from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.files import ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 SEGMENT_BYTES = 1 << 20
 MOST_PARTS = 200
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -82,16 +86,18 @@ class SegmentLog:
 
     def finish_segment(self) -> None:
         """Begin a new segment with the next line, and make one object of the parts of this one."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
         if self._parts:
             self._directory.write(self._name(self._number), b"".join(self._parts))
             for part in range(len(self._parts)):
                 self._directory.remove(self._name(self._number, part))
-            self._parts = []
+        self._begin_segment()
+
+    def _begin_segment(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # of what could not be written: it is written again
+                self._file.close()
+        self._file, self._parts, self._size = None, [], 0
         self._number += 1
-        self._size = 0
 
     def lines(self) -> Iterator[tuple[bytes, bool]]:
         """Iterate over what earlier processes wrote: each line, and whether it is the last of a segment."""
@@ -108,12 +114,16 @@ class SegmentLog:
         if self._file is None:
             self._directory.make_folder(name)
         with self._directory.errors("written", name):
-            if self._file is None:
-                self._file = open(self._directory.path(name), "xb")  # noqa: PTH123, SIM115 - kept open
-                _make_entry_durable(self._directory.path(self._folder))
-            self._file.write(data)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            try:
+                if self._file is None:
+                    self._file = open(self._directory.path(name), "xb")  # noqa: PTH123, SIM115 - kept open
+                    _make_entry_durable(self._directory.path(self._folder))
+                self._file.write(data)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._begin_segment()
+                raise
 
     def _found_in(self, names: list[str]) -> dict[int, list[str]]:
         """Return the files of each segment; parts that were already made one object are passed over."""
@@ -152,15 +162,15 @@ _ON_WAY, _KNOWN, _FINAL, _WAS_SENT = 1, 2, 4, 8
 class Checkpoint:
     """The state of each prompt."""
 
-    def __init__(self, segments: SegmentLog, intake: Intake) -> None:
+    def __init__(self, segments: SegmentLog, intake: Intake, unseen: Sent | None = None) -> None:
         self._intake = intake
+        self._unseen = unseen  # when earlier tries may have sent what no line is about
         self._states = bytearray(intake.count)
         self._sent: dict[int, Sent] = {}
         self._attempts: dict[int, int] = {}
         self._sent_earlier: set[str] = set()  # keys of prompts that are not asked any more
         self.spent = Decimal(0)
         self.priced = 0
-        self.damaged = False
         self.failed = 0
         for line in self._read(segments):
             index = intake.place_of(line.key)
@@ -191,7 +201,7 @@ class Checkpoint:
         """Return when a prompt was sent whose fate is unknown."""
         if self._states[index] & _ON_WAY:
             return self._sent.get(index, Sent(0.0, 0.0))
-        return Sent(0.0, 0.0) if self.damaged and not self._states[index] & _KNOWN else None
+        return None if self._states[index] & _KNOWN else self._unseen
 
     def attempts(self, index: int) -> int:
         """Return how often earlier processes began to send a prompt that is not settled."""
@@ -257,30 +267,32 @@ class Checkpoint:
         self._attempts.pop(index, None)
 
     def _read(self, segments: SegmentLog) -> Iterator[Line]:
-        decoder = msgspec.json.Decoder(Line)
+        decoder, damaged = msgspec.json.Decoder(Line), False
         for data, is_last in segments.lines():
             if not data.endswith(b"\n"):  # torn: what was being written when the process died
                 continue
             try:
                 yield decoder.decode(data)
             except UNREADABLE:
-                self.damaged |= not is_last
-        if self.damaged:
+                damaged |= not is_last
+        if damaged:
             log.warning(
                 "The checkpoint is damaged. Prompts without a known answer are looked for before they go."
             )
+            self._unseen = self._unseen or Sent(0.0, 0.0)
 
 
 class Journal:
     """Writes lines from an event loop: many wait for one write, which makes them all durable."""
 
-    def __init__(self, segments: SegmentLog, checkpoint: Checkpoint) -> None:
+    def __init__(self, segments: SegmentLog, checkpoint: Checkpoint, patience: float) -> None:
         self._segments = segments
         self._checkpoint = checkpoint
+        self.patience = patience  # seconds for which a write that failed is tried again
         self._pending: list[tuple[int, Line]] = []
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
-        self._broken: BaseException | None = None
+        self._broken: ChatbaseError | None = None
 
     def add(self, index: int, line: Line) -> asyncio.Future[None]:
         """Have a line written soon."""
@@ -302,21 +314,42 @@ class Journal:
             raise self._broken
 
     async def _write(self) -> None:
-        while self._pending:
-            lines, written = self._pending, self._written
-            self._pending, self._written = [], None
-            try:
-                await asyncio.to_thread(self._segments.append, b"".join(encode(line) for _, line in lines))
+        written: asyncio.Future[None] | None = None
+        try:
+            while self._pending:
+                lines, written = self._pending, self._written
+                self._pending, self._written = [], None
+                await self._append(b"".join(encode(line) for _, line in lines))
                 for index, line in lines:
                     self._checkpoint.note(index, line)
-            except Exception as error:  # noqa: BLE001 - raised by all who wait for it, and by flush()
-                self._broken = error
-                for waiting in (written, self._written):
-                    if waiting is not None and not waiting.done():
-                        waiting.set_exception(error)
-                return
-            if written is not None and not written.done():
-                written.set_result(None)
+                if written is not None and not written.done():
+                    written.set_result(None)
+        except BaseException as error:
+            self._broken = error if isinstance(error, ChatbaseError) else _broken_by(error)
+            for waiting in (written, self._written):
+                if waiting is not None and not waiting.done():
+                    waiting.set_exception(self._broken)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    async def _append(self, data: bytes) -> None:
+        began, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                return await asyncio.to_thread(self._segments.append, data)
+            except ChatbaseStorageError as error:
+                if error.permanent or time.monotonic() - began + pause > self.patience:
+                    raise
+                log.warning("The checkpoint cannot be written; trying again in %g s: %s", pause, error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _broken_by(error: BaseException) -> ChatbaseStorageError:
+    return ChatbaseStorageError(
+        f"The checkpoint could not be written: {type(error).__name__}: {error}. What is on its way is looked "
+        "for when the task is run again."
+    )
 
 
 def _retrieved(future: asyncio.Future[None]) -> None:

@@ -43,6 +43,9 @@ ROUNDS = 3
 LEAST_OUTAGE = 20
 """Failures in a row that pass for an outage: going on would only use up the prompts' attempts."""
 
+HURRIED = (StopReason.KILLED, StopReason.LOCK_LOST, StopReason.TIMEOUT)
+"""Reasons for which what is on its way is not waited for to its end."""
+
 PASSED_OVER_AT_A_TIME = 500
 SECONDS_BETWEEN_LOOKS_AT_THE_LOCK = 0.2
 
@@ -85,14 +88,15 @@ class Dispatcher:
         *,
         cache: AnswerCache | None,
         schema: AnswerSchema | None,
+        unseen: Sent | None = None,
     ) -> None:
         self._intake = intake
         self._settings = settings
         self._lock = lock
         self._cache = cache
         self._schema = schema
-        self.checkpoint = known = Checkpoint(segments, intake)
-        self._journal = Journal(segments, known)
+        self.checkpoint = known = Checkpoint(segments, intake, unseen)
+        self._journal = Journal(segments, known, settings.storage_patience)
         self._sender: Sender
         self._queues: dict[str, PromptQueue] = {}
         self._round = 0
@@ -120,7 +124,8 @@ class Dispatcher:
             self.stopped, self.error = reason, error
             log.warning("No more prompts are sent (%s)%s", reason, f": {error}" if error else ".")
             self._changed.set()
-        if reason in (StopReason.KILLED, StopReason.LOCK_LOST):
+        if reason in HURRIED:
+            self._journal.patience = 0.0
             self._hurried.set()
 
     async def run(self, sender: Sender) -> None:
@@ -128,6 +133,9 @@ class Dispatcher:
         self._sender = sender
         self._learn_queues()
         reporter = asyncio.create_task(self._report())
+        if self._settings.batch_timeout is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._settings.batch_timeout, self.stop, StopReason.TIMEOUT)
         try:
             for self._round in range(ROUNDS):
                 if self.stopped is not None or (self._round > 0 and not self.progress.failed):
@@ -325,9 +333,8 @@ class Dispatcher:
         progress.failed += 1
         if self._settings.fail_fast:
             self.stop(StopReason.FAIL_FAST)
-        most = self._settings.max_failure_rate
         self._lasting_failures += record.final or self._round == ROUNDS - 1
-        if most is not None and Fraction(self._lasting_failures, self._intake.count) > most:
+        if Fraction(self._lasting_failures, self._intake.count) > self._settings.max_failure_rate:
             self.stop(StopReason.FAILURE_RATE)
 
     def _note_outage(self, record: PromptRecord) -> None:

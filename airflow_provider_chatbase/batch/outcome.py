@@ -21,6 +21,12 @@ class ChatbaseBatchLimitError(ChatbaseBatchError):
     permanent = True
 
 
+class ChatbaseBadPromptsError(ChatbaseBatchError):
+    """Some prompts cannot be sent as they are; somebody has to mend them first."""
+
+    permanent = True
+
+
 class ChatbaseExpectationsError(ChatbaseBatchError):
     """Too many answers are not what is expected; asking again brings nothing new."""
 
@@ -58,6 +64,7 @@ class StopReason(StrEnum):
     """Chatbase refused for a reason that holds for every prompt: the key, the plan, the agent."""
     OUTAGE = "outage"
     """Many prompts in a row failed for reasons that may pass."""
+    TIMEOUT = "batch_timeout"
     KILLED = "killed"
     LOCK_LOST = "lock_lost"
 
@@ -129,6 +136,13 @@ def stop_reason(error: ChatbaseError) -> StopReason | None:
     if isinstance(error, _FOR_EVERY_PROMPT) or error.code in _CODES_FOR_EVERY_PROMPT:
         return StopReason.REFUSED
     return None
+
+
+def was_refused(error: ChatbaseError) -> bool:
+    """Say whether nothing was done, and so nothing charged: only the API's own codes say so."""
+    if isinstance(error, errors.ChatbaseApiError):
+        return error.code is not None and not error.ambiguous
+    return isinstance(error, errors.ChatbaseInputError | errors.ChatbaseUnreachableError)
 
 
 def outcome_of(error: ChatbaseError, *, fate_unknown: bool) -> Outcome:

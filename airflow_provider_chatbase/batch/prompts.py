@@ -1,20 +1,14 @@
-"""The prompts of a batch: read from what the user gives, checked, and kept on disk for many passes."""
+"""The prompts of a batch: checked one by one, and kept on disk for many passes."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import lzma
-import posixpath
 import sqlite3
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -26,10 +20,11 @@ from airflow_provider_chatbase.batch.expectations import (
     read_expectations,
 )
 from airflow_provider_chatbase.batch.outcome import PromptRecord
+from airflow_provider_chatbase.client.decoding import decode_json, sound_text
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import require_text, require_user_id
 from airflow_provider_chatbase.files import ChatbaseStorageError
-from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.records import UnreadableRecord
 
 _KNOWN = frozenset({"id", "message", "conversation_id", "user_id", "metadata", "expect", *NAMES})
 
@@ -67,45 +62,58 @@ class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
         return ["user", self.user_id, self.message] if self.user_id is not None else None
 
 
-class Unreadable:
-    """Stands for a line of the input that cannot be read."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
-
-
 def read_prompt(index: int, given: Any) -> Prompt:
-    """Read a prompt; what cannot be sent becomes one with a ``problem``."""
-    if isinstance(given, Unreadable):
-        return Prompt(index, f"#{index}", problem=given.why)
+    """Read a prompt; what cannot be sent becomes one with a ``problem``, and the others go on."""
+    try:
+        return _read(index, given)
+    except (ChatbaseInputError, WrongExpectationError, TypeError, ValueError, RecursionError) as error:
+        why = str(error).removesuffix(" Nothing was sent.")
+        message = given.get("message") if isinstance(given, Mapping) else None
+        return Prompt(
+            index, f"#{index}", message if isinstance(message, str) else "", problem=sound_text(why)
+        )
+
+
+def _read(index: int, given: Any) -> Prompt:
+    if isinstance(given, UnreadableRecord):
+        raise ChatbaseInputError(given.why)
     if isinstance(given, str):
         given = {"message": given}
     if not isinstance(given, Mapping):
-        kind = type(given).__name__
-        return Prompt(index, f"#{index}", problem=f"a prompt must be a text or an object, not {kind}")
-    prompt_id = given.get("id")
-    has_id = prompt_id is not None and prompt_id != ""
+        raise ChatbaseInputError(f"a prompt must be a text or an object, not {type(given).__name__}")
+    prompt_id = _id(given.get("id"))
     prompt = Prompt(
         index,
-        id=str(prompt_id) if has_id else str(index),
-        has_id=has_id,
-        message=given["message"] if isinstance(given.get("message"), str) else "",
-        metadata=_metadata(given),
+        id=str(index) if prompt_id is None else prompt_id,
+        has_id=prompt_id is not None,
+        message=sound_text(given["message"]) if isinstance(given.get("message"), str) else "",
     )
-    return _checked(prompt, given)
+    try:
+        prompt = msgspec.structs.replace(prompt, metadata=_metadata(given))
+        return _checked(prompt, given)
+    except (ChatbaseInputError, WrongExpectationError) as error:
+        return msgspec.structs.replace(prompt, problem=str(error).removesuffix(" Nothing was sent."))
+
+
+def _id(given: Any) -> str | None:
+    if given is None or (isinstance(given, str) and not given):
+        return None
+    if isinstance(given, bool) or not isinstance(given, str | int | float) or given != given:
+        raise ChatbaseInputError(f"id must be text or a number, not {str(given)[:80]!r}")
+    return sound_text(str(given))
 
 
 def _checked(prompt: Prompt, given: Mapping[str, Any]) -> Prompt:
-    try:
-        require_text("message", given.get("message"))
-        conversation_id = _optional_text("conversation_id", given.get("conversation_id"))
-        user_id = _optional_text("user_id", given.get("user_id"))
-        if user_id is not None:
-            require_user_id(user_id)
-        expect = read_expectations(_expected(given))
-    except (ChatbaseInputError, WrongExpectationError) as error:
-        return msgspec.structs.replace(prompt, problem=str(error).removesuffix(" Nothing was sent."))
-    return msgspec.structs.replace(prompt, conversation_id=conversation_id, user_id=user_id, expect=expect)
+    require_text("message", given.get("message"))
+    user_id = _optional_text("user_id", given.get("user_id"))
+    if user_id is not None:
+        require_user_id(user_id)
+    return msgspec.structs.replace(
+        prompt,
+        conversation_id=_optional_text("conversation_id", given.get("conversation_id")),
+        user_id=user_id,
+        expect=read_expectations(_expected(given)),
+    )
 
 
 def _optional_text(name: str, value: Any) -> str | None:
@@ -122,95 +130,15 @@ def _expected(given: Mapping[str, Any]) -> dict[str, Any]:
 def _metadata(given: Mapping[str, Any]) -> dict[str, Any]:
     rest = {str(name): value for name, value in given.items() if name not in _KNOWN}
     metadata = given.get("metadata")
-    if metadata is None or metadata == "":
-        return rest
-    return {**metadata, **rest} if isinstance(metadata, Mapping) else {**rest, "metadata": metadata}
-
-
-# -- from a file
-
-_ENDINGS = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "pq": "parquet"}
-_COMPRESSIONS = ("gz", "bz2", "xz", "zst", "zip")
-_LONGEST_CSV_FIELD = 10_000_000
-
-
-def read_file(directory: Directory, name: str) -> Iterator[Any]:
-    """Read the prompts of a file as a stream: JSON lines, CSV, Parquet."""
-    url = posixpath.join(directory.url, name)
-    read = _READERS[_format_of(name, url)]
+    if isinstance(metadata, Mapping):
+        rest = {**metadata, **rest}
+    elif metadata is not None and metadata != "":
+        rest["metadata"] = metadata
     try:
-        with directory.open(name) as stream:
-            yield from read(stream, name, url)
-    except _DAMAGED as error:
-        raise ChatbaseInputError(f"prompts_path {url} cannot be read: {error} Nothing was sent.") from error
-
-
-def _format_of(name: str, url: str) -> str:
-    endings = name.lower().split(".")[1:]
-    if endings and endings[-1] in _COMPRESSIONS:
-        endings.pop()
-    found = _ENDINGS.get(endings[-1]) if endings else None
-    if found is None:
-        raise ChatbaseInputError(
-            f"prompts_path {url} does not say its format. It must end in .jsonl, .ndjson, .csv or .parquet. "
-            "Nothing was sent."
-        )
-    return found
-
-
-def _decompressed(stream: IO[bytes], name: str, url: str) -> IO[bytes]:
-    from fsspec.compression import compr
-    from fsspec.utils import infer_compression
-
-    compression = infer_compression(name)
-    if compression not in compr:
-        raise ChatbaseInputError(
-            f"prompts_path {url} needs a package to be unpacked: pip install "
-            "'airflow-provider-chatbase[zstd]'. Nothing was sent."
-        )
-    found: IO[bytes] = stream if compression is None else compr[compression](stream, mode="r")
-    return found
-
-
-def _jsonl(stream: IO[bytes], name: str, url: str) -> Iterator[Any]:
-    for number, line in enumerate(_decompressed(stream, name, url), 1):
-        text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-        if not text.strip():
-            continue
-        try:
-            yield json.loads(text)
-        except ValueError as error:
-            yield Unreadable(f"line {number} is no JSON: {error}")
-
-
-def _csv(stream: IO[bytes], name: str, url: str) -> Iterator[Any]:
-    csv.field_size_limit(_LONGEST_CSV_FIELD)
-    text = io.TextIOWrapper(_decompressed(stream, name, url), encoding="utf-8-sig", newline="")
-    reader: csv.DictReader[Any] = csv.DictReader(text)
-    if "message" not in (reader.fieldnames or ()):
-        raise ChatbaseInputError(
-            f"prompts_path {url} has no column 'message' in its first line. Nothing was sent."
-        )
-    for row in reader:
-        if row.pop(None, None):  # where the reader keeps what is too much
-            yield Unreadable(f"line {reader.line_num} has more fields than the first line")
-        else:
-            yield row
-
-
-def _parquet(stream: IO[bytes], _name: str, _url: str) -> Iterator[Any]:
-    from airflow_provider_chatbase.files.parquet import read_rows
-
-    yield from read_rows(stream, needed="message")
-
-
-_READERS: dict[str, Callable[[IO[bytes], str, str], Iterator[Any]]] = {
-    "jsonl": _jsonl,
-    "csv": _csv,
-    "parquet": _parquet,
-}
-_DAMAGED = (EOFError, OSError, UnicodeDecodeError, csv.Error, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-"""What reading a file that is cut, or in another encoding, raises."""
+        return dict(decode_json(json.dumps(rest, default=str), mend=True))
+    except (TypeError, ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ChatbaseInputError(f"what stands beside the message cannot be kept as JSON: {why}") from None
 
 
 # -- taken in
@@ -306,13 +234,7 @@ class Intake:
                 "Answers could not be told apart. Nothing was sent."
             )
         prompt = self._keyed(prompt)
-        try:
-            data = msgspec.json.encode(prompt, enc_hook=str)
-        except (TypeError, ValueError, RecursionError) as error:
-            why = f"its metadata cannot be written as JSON: {error}"
-            prompt = msgspec.structs.replace(prompt, metadata={}, problem=prompt.problem or why)
-            data = msgspec.json.encode(prompt)
-        self._execute("INSERT INTO prompts VALUES (?, ?)", prompt.index, data)
+        self._execute("INSERT INTO prompts VALUES (?, ?)", prompt.index, msgspec.json.encode(prompt))
         self._execute("INSERT INTO keys VALUES (?, ?)", prompt.key, prompt.index)
         self.count += 1
         self.expecting += bool(prompt.expect)

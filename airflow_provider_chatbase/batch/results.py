@@ -18,7 +18,9 @@ from airflow_provider_chatbase.batch.expectations import AnswerSchema
 from airflow_provider_chatbase.batch.outcome import (
     FAILURES,
     INVALID_OUTPUT,
+    INVALID_PROMPT,
     LIMITS,
+    ChatbaseBadPromptsError,
     ChatbaseBatchError,
     ChatbaseBatchLimitError,
     ChatbaseExpectationsError,
@@ -28,6 +30,7 @@ from airflow_provider_chatbase.batch.outcome import (
 )
 from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
+from airflow_provider_chatbase.files import ChatbaseOutputError
 from airflow_provider_chatbase.files.directory import MANIFEST, Directory
 from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Column, ColumnType, Format, Table
 
@@ -131,6 +134,7 @@ class Tally:
     duplicates: int = 0
     checked: int = 0
     passed: int = 0
+    problems: list[str] = field(default_factory=list)  # the first prompts that cannot be sent, and why
     _worst: list[tuple[int, int, str, tuple[str, ...]]] = field(default_factory=list)
 
     @property
@@ -149,6 +153,11 @@ class Tally:
         return [(name, unmet) for _, _, name, unmet in sorted(self._worst, reverse=True)]
 
     @property
+    def causes(self) -> str:
+        """The most frequent error codes."""
+        return ", ".join(f"{code} {n}x" for code, n in self.error_codes.most_common(NAMED))
+
+    @property
     def average(self) -> Decimal | None:
         """What an answer cost on average, where that is known."""
         return self.credits / self.priced if self.priced else None
@@ -158,6 +167,8 @@ class Tally:
         self.outcomes[record.outcome] += 1
         if record.error_code is not None and record.outcome in FAILURES:
             self.error_codes[record.error_code] += 1
+        if prompt.problem is not None and len(self.problems) < NAMED:
+            self.problems.append(f"{_short(prompt.id)} ({prompt.problem[:200]})")
         self.recovered += record.recovered and record.duplicate_of is None
         self.cached += record.cached
         self.duplicates += record.duplicate_of is not None
@@ -222,42 +233,87 @@ def write_results(
 
 
 def report_other_run(directory: Directory, run: str) -> None:
-    """Say in the log when the results of another run are about to be replaced."""
+    """Say in the log when another run's results are about to be replaced; a mapped sibling's are not."""
     found = directory.read_json(MANIFEST)
-    if found is not None and found.get("run") != run:
-        log.warning(
-            "%s holds the results of another run (%s); they are replaced. Give each run a path of its own, "
-            "for example with {{ run_id }} or {{ ds }} in it, to keep both.",
-            directory.url,
-            found.get("run"),
+    other = str(found.get("run")) if found is not None else run
+    if other == run:
+        return
+    task = run.rpartition(" ")[0]
+    if task and other.rpartition(" ")[0] == task:
+        raise ChatbaseOutputError(
+            f"{directory.url} holds the results of another mapped instance of this task ({other}). Give each "
+            "a path of its own, for example with {{ ti.map_index }} in it. Nothing was sent."
         )
+    log.warning(
+        "%s holds the results of another run (%s); they are replaced. Give each run a path of its own, "
+        "for example with {{ run_id }} or {{ ds }} in it, to keep both.",
+        directory.url,
+        other,
+    )
+
+
+AGAIN = "Clear the task to go on; what is answered is not asked again."
+_WHY = {
+    StopReason.MAX_ITEMS: ("max_items was reached", "Raise it and clear the task to go on."),
+    StopReason.MAX_CREDITS: ("max_credits was reached", "Raise it and clear the task to go on."),
+    StopReason.CREDITS_EXHAUSTED: ("no credits are left", "Clear the task when there are some."),
+    StopReason.FAILURE_RATE: ("more failed than max_failure_rate allows", AGAIN),
+    StopReason.FAIL_FAST: ("a prompt failed, and fail_fast is set", AGAIN),
+    StopReason.REFUSED: ("Chatbase refused what holds for every prompt", "Mend that and clear the task."),
+    StopReason.OUTAGE: ("too many failed in a row", AGAIN),
+    StopReason.TIMEOUT: ("batch_timeout has passed", AGAIN),
+}
+
+
+def in_words(tally: Tally, stopped: StopReason | None) -> str:
+    """Say what is done, what is not, why, and what to do."""
+    answered, left = tally.outcomes[Outcome.ANSWERED], tally.outcomes[Outcome.NOT_SENT]
+    known = f"{float(tally.credits):,.10g} credits"
+    unknown = f", and {tally.credits_unknown:,} whose cost is unknown" if tally.credits_unknown else ""
+    told = [f"{answered:,} of {tally.items:,} prompts are answered, for {known}{unknown}."]
+    if tally.failed:
+        told.append(
+            f"{tally.failed:,} failed ({tally.causes}): each row of the results says why. Mend those "
+            "prompts, or clear the task to try again what may pass."
+        )
+    if left:
+        why, advice = _WHY.get(stopped, ("the batch ended early", AGAIN)) if stopped else ("", AGAIN)
+        told.append(f"{left:,} were not sent{why and ', since '}{why}. {advice}")
+    return " ".join(told)
 
 
 def verdict(
-    tally: Tally, stopped: StopReason | None, settings: BatchSettings, *, fail_at_limit: bool
+    tally: Tally, stopped: StopReason | None, settings: BatchSettings, *, fail_at_limit: bool | None = None
 ) -> None:
     """Say whether a batch is a success; a refusal that ended it is raised before."""
     so_far = f"{tally.outcomes[Outcome.ANSWERED]:,} of {tally.items:,} prompts are answered"
-    causes = ", ".join(f"{code} {n}x" for code, n in tally.error_codes.most_common(NAMED))
     again = "Every outcome stands in the results. Clear the task to ask those that are left."
     if stopped is StopReason.FAIL_FAST:
-        raise ChatbaseBatchError(f"A prompt failed ({causes}), and fail_fast is set; {so_far}. {again}")
+        raise ChatbaseBatchError(f"A prompt failed ({tally.causes}), and fail_fast is set; {so_far}. {again}")
     if stopped is StopReason.OUTAGE:
-        raise ChatbaseBatchError(f"Too many prompts failed in a row ({causes}); {so_far}. {again}")
-    most = settings.max_failure_rate
-    if most is not None and tally.items and Fraction(tally.failed, tally.items) > most:
+        raise ChatbaseBatchError(f"Too many prompts failed in a row ({tally.causes}); {so_far}. {again}")
+    if tally.items and Fraction(tally.failed, tally.items) > settings.max_failure_rate:
         raise ChatbaseBatchError(
-            f"{tally.failed:,} of {tally.items:,} prompts failed ({causes}), more than max_failure_rate "
-            f"{float(most):g} allows; {so_far}. {again}"
+            f"{tally.failed:,} of {tally.items:,} prompts failed ({tally.causes}), more than "
+            f"max_failure_rate {float(settings.max_failure_rate):g} allows; {so_far}. {again}"
         )
     answers = tally.outcomes[Outcome.ANSWERED] + tally.outcomes[Outcome.INVALID_OUTPUT]
     if tally.failed and not answers:
-        raise ChatbaseBatchError(f"Not one prompt was answered ({causes}). {again}")
-    _require_passed(tally, settings)
-    if stopped in LIMITS and fail_at_limit:
-        raise ChatbaseBatchLimitError(
-            f"{stopped} was reached; {so_far}. Raise it and clear the task to go on."
+        raise ChatbaseBatchError(f"Not one prompt was answered ({tally.causes}). {again}")
+    if tally.problems and settings.on_problem == "fail":
+        raise ChatbaseBadPromptsError(
+            f"{tally.error_codes[INVALID_PROMPT]:,} prompts cannot be sent: {'; '.join(tally.problems)}. "
+            f"Mend them and clear the task; the others are not asked again. {so_far}."
         )
+    _require_passed(tally, settings)
+    if stopped in LIMITS:
+        if settings.on_limit == "fail" if fail_at_limit is None else fail_at_limit:
+            raise ChatbaseBatchLimitError(
+                f"{stopped} was reached; {so_far}. Raise it and clear the task to go on, or say "
+                "on_limit='succeed' where that is as it should be."
+            )
+    elif tally.outcomes[Outcome.NOT_SENT]:
+        raise ChatbaseBatchError(in_words(tally, stopped))
 
 
 def _require_passed(tally: Tally, settings: BatchSettings) -> None:

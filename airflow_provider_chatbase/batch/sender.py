@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from airflow_provider_chatbase.batch.checkpoint import Sent
@@ -18,6 +18,7 @@ from airflow_provider_chatbase.batch.outcome import (
     code_of,
     outcome_of,
     stop_reason,
+    was_refused,
 )
 from airflow_provider_chatbase.batch.prompts import Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
@@ -30,9 +31,6 @@ from airflow_provider_chatbase.client.question import Question, tag_of
 from airflow_provider_chatbase.client.v2.conversations import get_conversation, messages_in
 
 _ASKS = ("chatWithAgent", "chat")
-
-MOST_CREDITS = 1e9
-"""What says that it cost more does not say what it cost."""
 
 
 class NotSentError(Exception):
@@ -74,11 +72,11 @@ class Delivery:
         """Return what became of it, when it was answered."""
         return self._record(
             Outcome.ANSWERED,
-            text=_text(answer.text),
-            conversation_id=_text(answer.conversation_id),
-            message_id=_text(answer.message_id),
-            user_message_id=_text(answer.user_message_id),
-            credits=_credits(answer.credits),
+            text=sound_text(answer.text),
+            conversation_id=answer.conversation_id,
+            message_id=answer.message_id,
+            user_message_id=answer.user_message_id,
+            credits=answer.credits,
             recovered=answer.recovered,
             final=True,
         )
@@ -88,27 +86,17 @@ class Delivery:
         outcome = outcome_of(error, fate_unknown=self.fate_unknown)
         return self._record(
             outcome,
-            text=_text(getattr(error, "text", None) or None),
-            error_code=_text(code_of(error)),
-            error_message=_text(error),
-            conversation_id=_text(getattr(error, "conversation_id", None)),
-            final=outcome == Outcome.FAILED and error.permanent,
+            text=getattr(error, "text", None) or None,
+            error_code=sound_text(code_of(error)),
+            error_message=sound_text(str(error)),
+            conversation_id=getattr(error, "conversation_id", None),
+            credits=0.0 if outcome is Outcome.FAILED and was_refused(error) else None,
+            final=outcome is Outcome.FAILED and error.permanent,
         )
 
     def _record(self, outcome: Outcome, **known: Any) -> PromptRecord:
         seconds = 0.0 if self.first_sent is None else round(time.monotonic() - self.first_sent, 3)
         return PromptRecord(outcome, seconds=seconds, attempts=self.attempts, sent_at=self.sent_at, **known)
-
-
-def _text(value: Any) -> str | None:
-    """Return what Chatbase said as text that can be written, whatever it is."""
-    return None if value is None else sound_text(str(value))
-
-
-def _credits(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        return None
-    return value if 0 <= value <= MOST_CREDITS else None
 
 
 _delivery: ContextVar[Delivery] = ContextVar("delivery")
@@ -149,7 +137,10 @@ class Sender:
         delivery = Delivery(gate, sent_before is not None, sent_before and sent_before.last)
         _delivery.set(delivery)
         try:
-            answer = await self.client.run(ask(self.client.api, question, self._rules(sent_before)))
+            async with asyncio.timeout(self.settings.prompt_timeout):
+                answer = await self.client.run(ask(self.client.api, question, self._rules(sent_before)))
+        except TimeoutError:
+            return delivery.failed(self._too_late(delivery))
         except ChatbaseError as error:
             reason = stop_reason(error)
             if reason is not None and not delivery.fate_unknown:
@@ -175,6 +166,13 @@ class Sender:
         if self.settings.on_ambiguous == "retry":
             return True
         return self.settings.on_ambiguous == "reconcile" and self.client.api.keeps_messages
+
+    def _too_late(self, delivery: Delivery) -> ChatbaseError:
+        seconds = f"prompt_timeout of {self.settings.prompt_timeout:g} s"
+        if not delivery.attempts and not delivery.fate_unknown:
+            return ChatbaseError(f"The prompt could not be sent within the {seconds}. It is tried again.")
+        delivery.fate_unknown = True
+        return ChatbaseError(f"No answer came within the {seconds}; it is looked for when the batch goes on.")
 
     def _rules(self, sent_before: Sent | None) -> Rules:
         patience = self.settings.patience

@@ -9,7 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_chatbase.batch.outcome import StopReason
 from airflow_provider_chatbase.client.asking import (
@@ -18,6 +18,7 @@ from airflow_provider_chatbase.client.asking import (
     PATIENCE_AFTER_TIMEOUT,
     OnAmbiguous,
 )
+from airflow_provider_chatbase.client.decoding import decode_json
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Compression, FileFormat
 from airflow_provider_chatbase.files.lock import LockTimes
@@ -34,7 +35,7 @@ class BatchSettings:
     on_ambiguous: OnAmbiguous = "reconcile"
     max_items: int | None = None
     max_credits: Decimal | None = None
-    max_failure_rate: Fraction | None = None
+    max_failure_rate: Fraction = Fraction(1, 10)
     fail_fast: bool = False
     dedupe: bool = False
     json_schema: Mapping[str, Any] | None = None
@@ -42,6 +43,11 @@ class BatchSettings:
     cache_ttl: timedelta | None = None  # ``None`` means for ever
     file_format: FileFormat = "jsonl"
     compression: Compression | None = None
+    on_limit: Literal["fail", "succeed"] = "fail"
+    on_problem: Literal["fail", "report"] = "report"
+    prompt_timeout: float | None = 1800.0  # seconds for a prompt, with all waiting and looking
+    batch_timeout: float | None = None  # seconds until no more is sent
+    storage_patience: float = 60.0  # seconds for which a checkpoint that cannot be written is tried again
     patience: float = PATIENCE  # seconds after which a prompt that is not found counts as never arrived
     patience_after_timeout: float = PATIENCE_AFTER_TIMEOUT  # where the agent may still be writing its answer
     grace: float = GRACE
@@ -51,6 +57,8 @@ class BatchSettings:
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "on_ambiguous": ON_AMBIGUOUS,
+    "on_limit": ("fail", "succeed"),
+    "on_problem": ("fail", "report"),
     "file_format": FORMATS,
     "compression": tuple(SUFFIX),
 }
@@ -61,6 +69,8 @@ _RANGES: dict[str, tuple[Callable[[str], Any], int, float, str]] = {
     # Read as it is written: 0.07 of 100 is 7, not a little more.
     "max_failure_rate": (Fraction, 0, 1, "a number from 0 to 1"),
     "min_pass_rate": (Fraction, 0, 1, "a number from 0 to 1"),
+    "prompt_timeout": (float, 1, 10**9, "a number of seconds from 1"),
+    "batch_timeout": (float, 1, 10**9, "a number of seconds from 1"),
     "cache_ttl": (lambda text: timedelta(seconds=float(text)), 0, 10**9, "a timedelta or seconds from 0"),
 }
 """How each number is read, its bounds, and what it is in words."""
@@ -74,7 +84,9 @@ def read_settings(**given: Any) -> BatchSettings:
 def _checked(name: str, value: Any) -> Any:
     if name in _CHOICES and value not in _CHOICES[name]:
         raise _wrong(name, value, f"one of {', '.join(map(str, _CHOICES[name]))}")
-    if name not in _RANGES or (value is None and name != "concurrency"):
+    if name == "json_schema" and value is not None:
+        return _schema(value)
+    if name not in _RANGES or (value is None and name not in ("concurrency", "max_failure_rate")):
         return value
     read, least, most, wanted = _RANGES[name]
     try:
@@ -85,6 +97,16 @@ def _checked(name: str, value: Any) -> Any:
     if not fits:
         raise _wrong(name, value, wanted)
     return number
+
+
+def _schema(value: Any) -> Mapping[str, Any]:
+    try:
+        found = decode_json(value) if isinstance(value, str) else value
+    except ValueError:
+        found = None
+    if not isinstance(found, Mapping):
+        raise _wrong("json_schema", value, "a JSON object, or the text of one")
+    return found
 
 
 def _wrong(name: str, value: Any, wanted: str) -> ChatbaseInputError:

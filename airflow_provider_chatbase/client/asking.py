@@ -21,6 +21,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseError,
     ChatbaseInputError,
     ChatbaseInterruptedAnswerError,
+    ChatbaseServerError,
     ChatbaseTimeoutError,
     ChatbaseToolCallError,
     ChatbaseUnansweredError,
@@ -179,6 +180,9 @@ def _send(api: Api, request: Request[Answer], question: Question, rules: Rules) 
             found = yield from _after_ambiguous(api, error, question, rules)
             if found is not None:
                 return found
+            if error.permanent:  # it never arrived, so it was refused on the way; it would be again
+                error.ambiguous = False
+                raise
             if sends >= MOST_SENDS:
                 raise
             sends += 1
@@ -202,8 +206,10 @@ def _after_ambiguous(
     log.warning("It is unknown whether the message was answered; looking for it: %s", error)
     writing = isinstance(error, (ChatbaseTimeoutError, ChatbaseInterruptedAnswerError))
     patience = rules.patience_after_timeout if writing else rules.patience
+    failed_there = isinstance(error, ChatbaseServerError) and error.code is not None
+    answer_patience = rules.patience_after_timeout if failed_there else float("inf")
     try:
-        found = yield from look_until_sure(question, patience)
+        found = yield from look_until_sure(question, patience, answer_patience)
     except ChatbaseError as failed:
         log.warning("Looking for the message failed: %s", failed)
         if failed.permanent:

@@ -170,7 +170,9 @@ Found = Answer | Unanswered | None
 """What became of a message; ``None`` where it is not there."""
 
 
-def look_until_sure(question: Question, patience: float) -> Steps[Found]:
+def look_until_sure(
+    question: Question, patience: float, answer_patience: float = float("inf")
+) -> Steps[Found]:
     """Look until the message is answered, or it is sure enough that it never arrived."""
     began = time.time()
     pause = FIRST_PAUSE
@@ -178,7 +180,8 @@ def look_until_sure(question: Question, patience: float) -> Steps[Found]:
         found = yield from look(question)
         if isinstance(found, Answer):
             return found
-        give_up_at = began + patience if found is None else min(found.give_up_at, began + ANSWER_PATIENCE)
+        longest = min(answer_patience, ANSWER_PATIENCE)
+        give_up_at = began + patience if found is None else min(found.give_up_at, began + longest)
         left = give_up_at - time.time()
         if left <= 0:
             return found

@@ -54,10 +54,14 @@ class LockTimes:
 class Lock:
     """The right to work in a directory; a context manager."""
 
-    def __init__(self, directory: Directory, name: str, task: str, times: LockTimes | None = None) -> None:
+    def __init__(
+        self, directory: Directory, name: str, task: str, times: LockTimes | None = None, try_number: int = 1
+    ) -> None:
         self._directory = directory
         self._folder, self._prefix = posixpath.split(f"{name}-")
         self._task = task
+        self._try_number = try_number
+        self._told: set[str] = set()  # earlier tries of the same task, which were told to end
         self._times = times or LockTimes()
         self._owner = uuid.uuid4().hex
         self._seen: dict[str, tuple[Claim, float]] = {}  # the others' claims, and since when they are so
@@ -110,6 +114,8 @@ class Lock:
         if not self._stepped_back:
             self._write_claim(holds=False)
         others = self._others()
+        for owner, claim in others.items():
+            self._tell_earlier_try(owner, claim)
         living = {owner: claim for owner, claim in others.items() if not self._is_dead(owner, claim, began)}
         for claim in living.values():
             self._refuse_if_held(claim)
@@ -129,13 +135,23 @@ class Lock:
         # Clocks may differ, so what counts is whether a claim changes before our eyes.
         before, since = self._seen.get(owner, (claim, time.monotonic()))
         if before != claim:
-            if _holds(claim):
+            if _holds(claim) and owner not in self._told:
                 raise self._busy(claim)
             since = time.monotonic()
         elif owner not in self._seen:
             log.info("Waiting %g s for a sign of life of what holds %s.", self._times.stale, self._place)
         self._seen[owner] = (claim, since)
         return now - since >= self._times.stale
+
+    def _tell_earlier_try(self, owner: str, claim: Claim) -> None:
+        """Tell an earlier try of the same task, of which Airflow has lost sight, to end: it is waited for."""
+        tried = claim.get("try")
+        is_earlier = isinstance(tried, int) and tried < self._try_number
+        if owner in self._told or claim.get("task") != self._task or not _holds(claim) or not is_earlier:
+            return
+        log.warning("An earlier try of this task still works in %s. It is told to end.", self._place)
+        self._directory.write_json(self._name(owner, TAKEN_OVER), {"by": self._owner, "at": time.time()})
+        self._told.add(owner)
 
     def _refuse_if_held(self, claim: Claim) -> None:
         """Refuse at once where another task has just shown a sign of life; our own may have been killed."""
@@ -194,7 +210,13 @@ class Lock:
     # -- claims
 
     def _write_claim(self, *, holds: bool) -> None:
-        claim = {"task": self._task, **this_process(), "holds": holds, "beat": time.time()}
+        claim = {
+            "task": self._task,
+            "try": self._try_number,
+            **this_process(),
+            "holds": holds,
+            "beat": time.time(),
+        }
         self._directory.write_json(self._name(self._owner, CLAIM), claim)
 
     def _others(self) -> dict[str, Claim]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.links import ChatbaseConversationLink
-from airflow_provider_chatbase.operators._task import ChatbaseOperator, task_identity
+from airflow_provider_chatbase.operators._task import ChatbaseOperator, earlier_try_began, task_identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,7 +22,8 @@ XCOM_BYTES = 2000
 
 SETTINGS = (
     *("concurrency", "on_ambiguous", "max_items", "max_credits", "max_failure_rate", "min_pass_rate"),
-    *("cache_ttl", "file_format", "compression", "fail_fast", "dedupe", "json_schema"),
+    *("cache_ttl", "file_format", "compression", "fail_fast", "dedupe", "json_schema", "on_limit"),
+    *("on_problem", "prompt_timeout", "batch_timeout"),
 )
 """Arguments that say how the batch is to run."""
 
@@ -49,20 +51,28 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
     ``recovered``, ``cached``, ``duplicates``, ``expectations`` (``checked``, ``passed``, ``pass_rate``,
     ``worst``), ``seconds``, ``files``, ``output_path``, ``manifest_path``; never the answers.
 
-    :param prompts: texts, or objects with ``message`` and optionally ``id``, ``conversation_id``, ``user_id``
-        and expectations (``contains``, ``not_contains``, ``regex``, ``min_score``, in the object or under
-        ``expect``). Whatever else an object holds is copied to the result's ``metadata``.
-    :param prompts_path: in place of ``prompts``: the URL of a ``.jsonl``, ``.csv`` or ``.parquet`` file on
-        any storage that Airflow knows; it is read as a stream.
-    :param output_path: the URL of a directory, one for each run.
+    :param prompts: a list, DataFrame or Arrow table of texts, or of objects with ``message`` and optionally
+        ``id``, ``conversation_id``, ``user_id`` and expectations (``contains``, ``not_contains``, ``regex``,
+        ``min_score``, in the object or under ``expect``). Whatever else an object holds is copied to the
+        result's ``metadata``.
+    :param prompts_path: in place of ``prompts``: the URL of a ``.jsonl``, ``.csv``, ``.tsv``, ``.json``,
+        ``.yaml`` or ``.parquet`` file on any storage that Airflow knows; it is read as a stream.
+    :param encoding: the file's encoding; by default UTF-8, or UTF-16 where the file says so by its mark.
+    :param delimiter: what stands between the cells of a CSV; by default a comma.
+    :param on_problem: whether prompts that cannot be sent, such as an empty one, fail the task when the
+        others are asked (``fail``), or only count as failed (``report``).
+    :param output_path: the URL of a directory, one for each run. A mapped task writes below its map index,
+        unless the path differs by instance.
     :param agent_id: the agent; by default the connection's.
     :param concurrency: how many prompts are on their way at one time.
     :param max_items: how many prompts may be sent by this run, its retries included.
     :param max_credits: how many credits this run may spend, its retries included; API v2 only.
     :param on_limit: whether reaching ``max_items`` or ``max_credits`` is a success (``succeed``) or not
-        (``fail``). Either way the results are written, and the rest is ``not_sent``.
-    :param max_failure_rate: the share of the prompts that may fail, from 0 to 1; by default the task fails
-        only when none was answered.
+        (``fail``, the default). Either way the results are written, and the rest is ``not_sent``.
+    :param max_failure_rate: the share of the prompts that may fail, from 0 to 1. With more the task fails;
+        what is answered is written, and a clear asks only the rest.
+    :param prompt_timeout: seconds for a prompt, with all waiting, repeating and looking for its answer.
+    :param batch_timeout: seconds after which no more is sent and the task fails; by default none.
     :param fail_fast: stop, and fail, at the first failure.
     :param dedupe: send equal prompts once, and copy the answer to each.
     :param cache_path: the URL of a directory with the answers of earlier runs; an answer to an equal prompt
@@ -84,9 +94,24 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
-    texts = (*ChatbaseOperator.texts, "prompts_path", "output_path", "cache_path", "storage_conn_id")
+    flags = ("fail_fast", "dedupe", "plan_only")
+    numbers = (
+        *("concurrency", "max_items", "max_credits", "max_failure_rate", "min_pass_rate"),
+        *("prompt_timeout", "batch_timeout"),
+    )
+    texts = (
+        *(*ChatbaseOperator.texts, "prompts_path", "output_path", "cache_path", "storage_conn_id"),
+        *("encoding", "delimiter", "on_limit", "on_problem", "on_ambiguous", "file_format", "compression"),
+    )
     lists_of_texts = ("prompts",)
-    template_fields: Sequence[str] = (*texts, *lists_of_texts)
+    template_fields: Sequence[str] = (
+        *texts,
+        *lists_of_texts,
+        *flags,
+        *numbers,
+        "cache_ttl",
+        "json_schema",
+    )
     template_fields_renderers = {"prompts": "json"}  # noqa: RUF012 - as in Airflow's own operators
     operator_extra_links = (*ChatbaseOperator.operator_extra_links, ChatbaseConversationLink())
     linked_conversation_id = None  # there are many: the link leads to all of them
@@ -97,11 +122,14 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         output_path: str,
         prompts: Iterable[str | dict[str, Any]] | None = None,
         prompts_path: str | None = None,
+        encoding: str | None = None,
+        delimiter: str | None = None,
         concurrency: int = 10,
         max_items: int | None = None,
         max_credits: float | None = None,
-        on_limit: Literal["succeed", "fail"] = "succeed",
-        max_failure_rate: float | None = None,
+        on_limit: Literal["succeed", "fail"] = "fail",
+        on_problem: Literal["fail", "report"] = "report",
+        max_failure_rate: float = 0.1,
         fail_fast: bool = False,
         dedupe: bool = False,
         cache_path: str | None = None,
@@ -111,6 +139,8 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         file_format: Literal["jsonl", "csv", "parquet"] = "jsonl",
         compression: Literal["gzip", "zstd"] | None = None,
         plan_only: bool = False,
+        prompt_timeout: float | None = 1800.0,
+        batch_timeout: float | None = None,
         on_ambiguous: Literal["reconcile", "retry", "fail"] = "reconcile",
         storage_conn_id: str | None = None,
         **kwargs: Any,
@@ -119,10 +149,13 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         self.output_path = output_path
         self.prompts = prompts
         self.prompts_path = prompts_path
+        self.encoding = encoding
+        self.delimiter = delimiter
         self.concurrency = concurrency
         self.max_items = max_items
         self.max_credits = max_credits
         self.on_limit = on_limit
+        self.on_problem = on_problem
         self.max_failure_rate = max_failure_rate
         self.fail_fast = fail_fast
         self.dedupe = dedupe
@@ -133,6 +166,8 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         self.file_format = file_format
         self.compression = compression
         self.plan_only = plan_only
+        self.prompt_timeout = prompt_timeout
+        self.batch_timeout = batch_timeout
         self.on_ambiguous = on_ambiguous
         self.storage_conn_id = storage_conn_id
         self._batch: Batch | None = None
@@ -161,16 +196,22 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
             self._batch.stop()
 
     def _ask_all(self, batch: Batch) -> dict[str, Any]:
-        from airflow_provider_chatbase.batch.results import verdict
+        from airflow_provider_chatbase.batch.results import in_words, verdict
         from airflow_provider_chatbase.files.directory import MANIFEST
 
         report = batch.ask_all(self._given())
         url = batch.output.url
         result = _bounded({**report.manifest, "output_path": url, "manifest_path": f"{url}/{MANIFEST}"})
-        self.log.info("%s: %s", url, result)
+        done = report.manifest["outcomes"]["answered"] == report.tally.items
+        self.log.log(
+            INFO if done else WARNING,
+            "%s The results are in %s.",
+            in_words(report.tally, report.stopped),
+            url,
+        )
         if report.error is not None:
             raise report.error
-        verdict(report.tally, report.stopped, batch.settings, fail_at_limit=self.on_limit == "fail")
+        verdict(report.tally, report.stopped, batch.settings)
         return result
 
     def _new_batch(self, hook: ChatbaseHook, context: Context) -> Batch:
@@ -182,30 +223,47 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         cache = self.cache_path and open_directory(
             self.cache_path, self.storage_conn_id, argument="cache_path"
         )
+        ti = context.get("ti")
         return Batch(
             connection=hook.connection.settings,
             agent_id=hook.agent_or_default(self.agent_id),
             run=str(task_identity(context) or ""),
-            output=open_directory(self.output_path, self.storage_conn_id),
+            output=open_directory(self._own_output_path(context), self.storage_conn_id),
             settings=settings,
             cache=cache or None,
+            try_number=1 if ti is None else ti.try_number,
+            earlier_try_began=earlier_try_began(context),
         )
 
+    def _own_output_path(self, context: Context) -> str:
+        """Keep mapped instances apart: below the map index, unless the path already differs by instance."""
+        identity, dag = task_identity(context), self.get_dag()
+        if identity is None or identity.map_index < 0 or not self.output_path:
+            return self.output_path
+        mapped: Any = dag and dag.task_dict.get(self.task_id)
+        partial = getattr(mapped, "partial_kwargs", {"output_path": getattr(mapped, "output_path", "")})
+        if "output_path" not in partial or "map_index" in str(partial["output_path"]):
+            return self.output_path
+        return f"{self.output_path.rstrip('/')}/{identity.map_index}"
+
     def _given(self) -> Iterable[Any]:
-        from airflow_provider_chatbase.batch.prompts import read_file
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
         from airflow_provider_chatbase.files.directory import open_file
+        from airflow_provider_chatbase.files.records import read_record_file, rows_of
 
         if (self.prompts is None) == (not self.prompts_path):
             raise ChatbaseInputError("Give either prompts or prompts_path. Nothing was sent.")
-        if self.prompts_path:
-            return read_file(*open_file(self.prompts_path, self.storage_conn_id, argument="prompts_path"))
-        if isinstance(self.prompts, str | dict) or not isinstance(self.prompts, Iterable):
+        if self.prompts is not None:
+            return rows_of(self.prompts, "prompts")
+        directory, name = open_file(str(self.prompts_path), self.storage_conn_id, argument="prompts_path")
+        with directory.errors("read", name):
+            is_there = directory.fs.isfile(directory.path(name))
+        if not is_there:
             raise ChatbaseInputError(
-                f"prompts must be a list of texts or objects, not {type(self.prompts).__name__}. "
-                "Nothing was sent."
+                f"prompts_path {self.prompts_path} cannot be read: there is no such file. Nothing was sent."
             )
-        return self.prompts
+        how = {"encoding": self.encoding or None, "delimiter": self.delimiter or None}
+        return read_record_file(directory, name, argument="prompts_path", needed="message", **how)
 
 
 def _bounded(manifest: dict[str, Any]) -> dict[str, Any]:

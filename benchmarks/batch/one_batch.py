@@ -11,10 +11,10 @@ import time
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chatbase.batch.batch import Batch
-from airflow_provider_chatbase.batch.prompts import read_file
 from airflow_provider_chatbase.batch.settings import read_settings
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.records import read_record_file
 
 
 def main(url: str, key: str, agent_id: str, prompts: str, output: str, concurrency: str) -> None:
@@ -30,7 +30,8 @@ def main(url: str, key: str, agent_id: str, prompts: str, output: str, concurren
     )
     began = time.monotonic()
     folder, _, name = prompts.rpartition("/")
-    report = batch.ask_all(read_file(Directory(files, folder, f"file://{folder}"), name))
+    given = read_record_file(Directory(files, folder, f"file://{folder}"), name, argument="prompts_path")
+    report = batch.ask_all(given)
     result = {
         "seconds": time.monotonic() - began,
         "answered": report.manifest["outcomes"]["answered"],

@@ -42,8 +42,9 @@ def storage_of(path: Path) -> Directory:
 
 
 def new_batch(simulator: Simulator, output: Directory, *, run: str = "run-1", **given: Any) -> Batch:
-    """Make a batch; patience is short, since the simulator shows everything at once."""
+    """Make a batch; patience is short, since the simulator shows all at once; failures are put up with."""
     names = ("agent_id", "cache", "api_key", "api_version", "max_attempts")
+    tries = {name: given.pop(name) for name in ("try_number", "earlier_try_began") if name in given}
     own = {name: given.pop(name) for name in names if name in given}
     connection = ClientSettings(
         api_key=own.get("api_key", simulator.api_key),
@@ -59,8 +60,16 @@ def new_batch(simulator: Simulator, output: Directory, *, run: str = "run-1", **
         output=output,
         cache=own.get("cache"),
         settings=read_settings(
-            **{"patience": 1.0, "patience_after_timeout": 1.0, "lock_times": PATIENT_LOCK, **given}
+            **{
+                "patience": 1.0,
+                "patience_after_timeout": 1.0,
+                "storage_patience": 0.5,
+                "lock_times": PATIENT_LOCK,
+                "max_failure_rate": 1,
+                **given,
+            }
         ),
+        **tries,
     )
 
 

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_chatbase.batch.prompts import Intake, read_file
+from airflow_provider_chatbase.batch.prompts import Intake
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.files.records import read_record_file
 
 
 def _read(path: Path) -> list[Any]:
-    with Intake(
-        read_file(Directory(LocalFileSystem(), str(path.parent), f"file://{path.parent}"), path.name)
-    ) as intake:
+    directory = Directory(LocalFileSystem(), str(path.parent), f"file://{path.parent}")
+    given = read_record_file(directory, path.name, argument="prompts_path", needed="message")
+    with Intake(given) as intake:
         return list(intake)
 
 
@@ -28,7 +29,7 @@ def test_jsonl_with_a_bom_empty_lines_and_a_broken_one(tmp_path: Path):
     path.write_bytes(b'\xef\xbb\xbf{"id": "a", "message": "x"}\n\n{"message": \n"plain text"\n')
     a, broken, plain = _read(path)
     assert (a.id, a.message, a.problem) == ("a", "x", None)
-    assert "line 3 is no JSON" in broken.problem
+    assert "line 3: it is no JSON" in broken.problem
     assert (plain.message, plain.index) == ("plain text", 2)
 
 
@@ -72,13 +73,11 @@ def test_parquet(tmp_path: Path):
         ("p.txt", b"x", "must end in"),
         ("p", b"x", "must end in"),
         ("p.csv", b"question\nx\n", "no column 'message'"),
-        ("gone.jsonl", None, "cannot be read"),
     ],
 )
-def test_a_file_that_is_no_input_is_refused(tmp_path: Path, name: str, content: bytes | None, why: str):
+def test_a_file_that_is_no_input_is_refused(tmp_path: Path, name: str, content: bytes, why: str):
     path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(ChatbaseInputError, match=why):
         _read(path)
 
@@ -133,7 +132,8 @@ def test_memory_does_not_grow_with_the_prompts():
 def test_jsonl_rows_are_streamed(tmp_path: Path):
     path = tmp_path / "p.jsonl"
     path.write_text("".join(json.dumps(f"q{n}") + "\n" for n in range(5)))
-    stream = read_file(Directory(LocalFileSystem(), str(tmp_path), "u"), path.name)
+    directory = Directory(LocalFileSystem(), str(tmp_path), "u")
+    stream = read_record_file(directory, path.name, argument="prompts_path")
     assert next(iter(stream)) == "q0"
 
 

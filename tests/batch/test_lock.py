@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from airflow_provider_chatbase.batch.batch import LOCK
-from airflow_provider_chatbase.exceptions import ChatbaseOutputBusyError
+from airflow_provider_chatbase.exceptions import ChatbaseBatchError, ChatbaseOutputBusyError
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.files.lock import Lock, this_process
 from airflow_provider_chatbase.simulator import Simulator
@@ -126,3 +127,41 @@ def test_a_broken_lock_file_is_no_obstacle_for_long(output: Directory, content: 
     output.write(f"{LOCK}-other.json", content)
     with _lock(output):
         pass
+
+
+def test_a_later_try_of_the_same_task_tells_the_earlier_one_to_end_and_takes_over(
+    start: Callable[..., Simulator], output: Directory
+):
+    """Airflow loses sight of a task that goes on working, and begins its next try."""
+    with start(latency={"chatWithAgent": 0.05}) as simulator:
+        begun, ended = threading.Event(), []
+        simulator.on_request = lambda request: (
+            begun.set() if len(simulator.requests_for("chatWithAgent")) == 20 else None
+        )
+
+        def first() -> None:
+            try:
+                new_batch(simulator, output, concurrency=4).ask_all(questions(300))
+            except ChatbaseBatchError as error:
+                ended.append(str(error))
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        assert begun.wait(60)
+        simulator.on_request = None
+        report = new_batch(
+            simulator, output, concurrency=8, try_number=2, earlier_try_began=time.time() - 60
+        ).ask_all(questions(300))
+        thread.join(60)
+        assert "took over" in ended[0]
+        assert report.tally.outcomes["answered"] == 300
+        assert simulator.prompts_charged == 300
+
+
+def test_an_earlier_try_does_not_end_a_later_one(output: Directory):
+    with (
+        Lock(output, LOCK, "a", QUICK_LOCK, try_number=2) as later,
+        pytest.raises(ChatbaseOutputBusyError),
+    ):
+        Lock(output, LOCK, "a", QUICK_LOCK, try_number=1).__enter__()
+    assert not later._lost

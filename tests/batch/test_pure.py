@@ -15,10 +15,20 @@ from airflow_provider_chatbase.batch.expectations import (
     read_expectations,
 )
 from airflow_provider_chatbase.batch.outcome import Outcome, StopReason, outcome_of, stop_reason
-from airflow_provider_chatbase.batch.prompts import Prompt, Unreadable, read_prompt
+from airflow_provider_chatbase.batch.prompts import Prompt, read_prompt
 from airflow_provider_chatbase.batch.settings import Progress, read_settings
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.files.records import UnreadableRecord
+
+DEEP: list[Any] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
+def test_what_json_has_no_word_for_is_null_in_metadata():
+    prompt = read_prompt(0, {"message": "m", "score": float("nan"), "most": float("inf"), "half": "\ud800"})
+    assert prompt.metadata == {"score": None, "most": None, "half": "\ufffd"}
 
 
 def test_a_text_is_a_prompt_with_its_place_as_id():
@@ -46,7 +56,15 @@ def test_what_is_not_known_is_metadata():
         ({"message": "m", "min_score": 3}, "from 0 to 1"),
         ({"message": "m", "expect": {"contain": "x"}}, "unknown expectations contain"),
         (5, "not int"),
-        (Unreadable("line 4 is no JSON"), "line 4 is no JSON"),
+        ({"message": float("nan")}, "message must be text"),
+        ({"message": {"a": 1}}, "message must be text"),
+        ({"id": float("nan"), "message": "m"}, "id must be text or a number"),
+        ({"id": {"a": 1}, "message": "m"}, "id must be text or a number"),
+        ({"message": "m", "user_id": float("nan")}, "user_id must be text"),
+        ({"message": "half \ud800"}, "half a character"),
+        ({"message": "m", "deep": DEEP}, "nested too deeply"),
+        ({"message": "m", ("a",): {("b",): 1}}, "cannot be kept as JSON"),
+        (UnreadableRecord("line 4 is no JSON"), "line 4 is no JSON"),
     ],
 )
 def test_what_cannot_be_sent_says_why_and_stops_no_other(given: Any, why: str):
@@ -121,6 +139,13 @@ def test_shares_are_exact():
         {"cache_ttl": -1},
         {"file_format": "xlsx"},
         {"on_ambiguous": "hope"},
+        {"on_limit": "hope"},
+        {"on_problem": "hope"},
+        {"prompt_timeout": 0},
+        {"batch_timeout": "soon"},
+        {"json_schema": "{"},
+        {"json_schema": [1]},
+        {"max_failure_rate": None},
     ],
 )
 def test_a_wrong_argument_is_named(wrong: dict[str, Any]):

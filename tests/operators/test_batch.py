@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +46,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _ti(run_id: str = "r1", try_number: int = 1) -> Any:
     ti = SimpleNamespace(dag_id="d", run_id=run_id, task_id="t", map_index=-1, try_number=try_number)
-    return {"ti": ti}
+    began = datetime.now(UTC)
+    return {"ti": ti, "dag_run": SimpleNamespace(run_after=began, start_date=began, clear_number=0)}
 
 
 def test_it_can_be_imported_from_operators_chat():
@@ -209,3 +210,59 @@ def test_xcom_stays_small_whatever_the_input(connected: Simulator, tmp_path: Pat
 def test_what_airflow_knows_is_left_out_of_xcom_first():
     assert _bounded({"run": "x", "items": 1}) == {"items": 1}
     assert "error_codes" not in _bounded({"items": 1, "error_codes": {"x" * 3000: 1}})
+
+
+def test_numbers_flags_and_the_schema_may_be_text(connected: Simulator, tmp_path: Path):
+    def operator(**given: Any) -> ChatbaseBatchPromptOperator:
+        arguments = {"output_path": f"file://{tmp_path}/out", "prompts": ["[sim:answer] {}", "b"], **given}
+        return ChatbaseBatchPromptOperator(task_id="t", **arguments)
+
+    as_text = {"concurrency": "2", "max_items": "1", "on_limit": "succeed", "cache_ttl": "60"}
+    shares = {"max_failure_rate": "0.5", "json_schema": '{"type": "object"}', "plan_only": "False"}
+    result = operator(**as_text, **shares).execute(_ti())
+    assert (result["stopped_by"], result["outcomes"]["answered"]) == ("max_items", 1)
+    assert {*as_text, *shares} <= set(ChatbaseBatchPromptOperator.template_fields)
+    for wrong in ({"plan_only": "no"}, {"concurrency": "many"}, {"dedupe": 1}, {"max_credits": True}):
+        with pytest.raises(ChatbasePermanentError, match=next(iter(wrong))):
+            operator(**wrong).execute(_ti("another"))
+
+
+@pytest.mark.parametrize("path", ["one", "own", "expanded"])
+def test_a_mapped_task_writes_each_instance_to_its_own_place(
+    run_dag: Callable[..., Any], simulator: Simulator, tmp_path: Path, path: str
+):
+    given = {"prompts": [[f"{n} a", f"{n} b"] for n in range(3)]}
+    paths = [f"{tmp_path}/{n}" for n in range(3)]
+    with DAG("batch_mapped", schedule=None) as dag:
+        if path == "expanded":
+            arguments = [
+                {"prompts": each, "output_path": to} for each, to in zip(given["prompts"], paths, strict=True)
+            ]
+            ChatbaseBatchPromptOperator.partial(task_id="ask").expand_kwargs(arguments)
+        else:
+            to = str(tmp_path) if path == "one" else f"{tmp_path}/{{{{ ti.map_index }}}}"
+            ChatbaseBatchPromptOperator.partial(task_id="ask", output_path=to).expand(**given)
+    run = run_dag(dag, connections={"chatbase_default": _connection(simulator)})
+    assert run.state == "success"
+    for n, to in enumerate(paths):
+        assert [row["message"] for row in _rows(Path(to))] == [f"{n} a", f"{n} b"]
+    assert simulator.prompts_charged == 6
+
+
+def test_a_file_in_another_encoding_and_a_table(connected: Simulator, tmp_path: Path):
+    arrow = pytest.importorskip("pyarrow")
+    (tmp_path / "p.csv").write_bytes("id;message\na;[sim:answer] Größe, Maß\n".encode("cp1252"))
+    path, how = f"file://{tmp_path}/p.csv", {"encoding": "cp1252", "delimiter": ";"}
+    ChatbaseBatchPromptOperator(
+        task_id="t", prompts_path=path, output_path=f"file://{tmp_path}/out", **how
+    ).execute(_ti())
+    assert _rows(tmp_path / "out")[0]["text"] == "Größe, Maß"
+    table = arrow.table({"id": [1, 2], "message": ["[sim:answer] x", None], "n": [1.5, float("nan")]})
+    ChatbaseBatchPromptOperator(
+        task_id="t", prompts=table, output_path=f"file://{tmp_path}/table", max_failure_rate=0.5
+    ).execute(_ti("r2"))
+    rows = _rows(tmp_path / "table")
+    assert [(row["id"], row["outcome"], row["metadata"]) for row in rows] == [
+        ("1", "answered", {"n": 1.5}),
+        ("2", "failed", {"n": None}),
+    ]
