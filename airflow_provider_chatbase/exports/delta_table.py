@@ -45,6 +45,8 @@ KEYS = {
     "contacts": ("contact_id",),
     "tickets": ("ticket_number",),
     "ticket_messages": ("ticket_number", "message_id"),
+    "analytics": ("day",),
+    "analytics_counts": ("day", "path"),
 }
 """By what the rows of each table are told apart; the first name is that of the object they belong to."""
 

@@ -17,6 +17,7 @@ from airflow_provider_chatbase.client.rate_limiter import shared_limiter
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.transport import quiet_logs
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError, reading
+from airflow_provider_chatbase.exports.analytics import days
 from airflow_provider_chatbase.exports.manifest import CREATED, ONE, UPDATED, ExportedFile
 from airflow_provider_chatbase.exports.parallel import ParallelReader, PartRows, identity_of, newest_first
 from airflow_provider_chatbase.exports.reading import Listing, all_of
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 IDS_IN_PART = 25
 SECONDS_BETWEEN_REPORTS = 10.0
 
-VERSION_OF = {"leads": "v1", "contacts": "v1", "tickets": "v2"}
+VERSION_OF = {"leads": "v1", "contacts": "v1", "tickets": "v2", "analytics": "v2"}
 """What only one version of the API has."""
 
 OpenClient = Callable[[], Awaitable[AsyncChatbaseClient]]
@@ -41,7 +42,7 @@ OpenClient = Callable[[], Awaitable[AsyncChatbaseClient]]
 class ExportSettings:
     """What is exported, whatever it is written as."""
 
-    kind: str  # ``conversations``, ``leads``, ``contacts`` or ``tickets``
+    kind: str  # by which :data:`~airflow_provider_chatbase.exports.rows.TABLES_OF` knows it
     agent_id: str
     window: Window | None  # ``None`` for a single conversation
     by: str = CREATED  # what the window speaks of: ``created``, ``updated``, or ``conversation``
@@ -239,6 +240,8 @@ class _ExportRun:
         if settings.kind == "tickets":
             summary, at_once = settings.summary, settings.concurrency
             return tickets(self._client, settings.agent_id, summary=summary, at_once=at_once)
+        if settings.kind == "analytics":
+            return days(self._client, settings.agent_id)
         if settings.api_version == "v1":
             return reading.conversations_v1(self._client, settings.agent_id, settings.channels)
         return reading.conversations_v2(self._client, settings.agent_id, settings.channels, settings.summary)

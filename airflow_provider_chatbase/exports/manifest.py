@@ -37,6 +37,7 @@ DAY_COLUMN = {
     "leads": "lead_date",
     "contacts": "contact_date",
     "tickets": "ticket_date",
+    "analytics": "analytics_date",
 }
 
 

@@ -59,6 +59,7 @@ _FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "text": ("contentText", "content"),
         "attachments": ("attachments",),
     },
+    "analytics": {},
 }
 """For each kind of export the columns that can be redacted, and their fields in the API's objects."""
 

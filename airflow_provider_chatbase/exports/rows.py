@@ -53,12 +53,19 @@ TICKET_MESSAGES = _table(
     "text html event_type status_from status_to attachments:json created_at:time updated_at:time agent_id "
     "raw:json",
 )
+ANALYTICS = _table(
+    "analytics", "day created_at:time updated_at:time credits:number counts:json agent_id raw:json"
+)
+ANALYTICS_COUNTS = _table(
+    "analytics_counts", "day path count:number created_at:time updated_at:time agent_id"
+)
 
 TABLES_OF: dict[str, tuple[Table, ...]] = {
     "conversations": (CONVERSATIONS, MESSAGES, TOOL_CALLS),
     "leads": (LEADS,),
     "contacts": (CONTACTS,),
     "tickets": (TICKETS, TICKET_MESSAGES),
+    "analytics": (ANALYTICS, ANALYTICS_COUNTS),
 }
 """The tables of each kind of export; the first one has a row for each object of the API."""
 
@@ -106,6 +113,7 @@ _TICKET = _fields(
 )
 _TICKET_MESSAGE = _fields("id type sender content contentText attachments createdAt metadata")
 _EVENT = _fields("eventType statusFrom statusTo")
+_DAY = _fields("id createdAt updatedAt credits counts")
 PERSON = _fields("id type name email phoneNumber")
 
 KNOWN_FIELDS = {
@@ -113,6 +121,7 @@ KNOWN_FIELDS = {
     "leads": (_LEAD, _fields(""), _fields(""), _fields("")),
     "contacts": (_CONTACT, _fields(""), _fields(""), _fields("")),
     "tickets": (_TICKET, _TICKET_MESSAGE, _EVENT, _fields("")),
+    "analytics": (_DAY, _fields(""), _fields(""), _fields("")),
 }
 """The fields that have columns: of an object of the API, of its messages, of their metadata and parts."""
 
@@ -298,11 +307,20 @@ def _message_rest(message: JsonObject) -> str | None:
     return _unknown(message, _TICKET_MESSAGE, sender=PERSON, metadata=_EVENT)
 
 
+def _analytics_rows(item: JsonObject, agent_id: str) -> Rows:
+    day, at, counts = _text(item.get("id")), read_moment(created_at(item)), _object(item.get("counts"))
+    read, spent = read_moment(updated_at(item)), _number(item.get("credits"))
+    row = (day, at, read, spent, json_text(counts), agent_id, _unknown(item, _DAY))
+    each = [(day, path, _number(count), at, read, agent_id) for path, count in counts.items()]
+    return {"analytics": [row], "analytics_counts": each}
+
+
 _ROWS: dict[str, Callable[[JsonObject, str], Rows]] = {
     "conversations": _conversation_rows,
     "leads": _lead_rows,
     "contacts": _contact_rows,
     "tickets": _ticket_rows,
+    "analytics": _analytics_rows,
 }
 
 

@@ -96,6 +96,7 @@ class ExportOperator(ChatbaseOperator):
 
     kind = ""
     by = "created"
+    whole_days = False
 
     def __init__(
         self,
@@ -263,7 +264,7 @@ class ExportOperator(ChatbaseOperator):
 
         settings, interval = hook.connection.settings, data_interval(context)
         watermark = self._watermark(output)
-        by_day, margin = self._partition_by() is not None, timedelta(seconds=self.margin)
+        by_day, margin = self.whole_days or self._partition_by() is not None, timedelta(seconds=self.margin)
         limiter = shared_limiter(settings, "main")
         if ends_now(self.start, self.end, interval):
             hook.client.send(first_page(self.kind, agent_id, settings.api_version))

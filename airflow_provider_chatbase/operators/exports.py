@@ -1,10 +1,10 @@
-"""Landing conversations, leads and contacts in files."""
+"""Landing conversations, leads, contacts, tickets and what is counted, in files and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_chatbase.operators._task import ChatbaseOperator
@@ -210,6 +210,56 @@ class ChatbaseExportTicketsOperator(ExportOperator):
 
     def _selection(self) -> dict[str, Any]:
         return {"summary": self.include == "summary"}
+
+
+class ChatbaseAnalyticsOperator(ExportOperator):
+    """
+    Exports what Chatbase counts of an agent, a row a day (UTC), and its credits: ``getAgentAnalytics``.
+
+    Seven whole days a request, which are the API's seven buckets; the first run goes back to the first day
+    that Chatbase counts, at most twelve months. Each day replaces what was known of it, in Delta tables as in
+    files, which are partitioned by day. The window ends with the last whole day.
+
+    No document shows the names in the answer. So ``counts``, and the table ``analytics_counts``, have every
+    number of a day by the path at which it stands, such as ``buckets.conversations``; ``credits`` is the sum
+    of those whose path says so, 0 on a day without, and null where the answer has none. Conversations count
+    on the day of their last activity, so the numbers differ from a count of exported conversations.
+
+    :param tables: for csv, parquet and delta: ``analytics``, ``analytics_counts``; by default both.
+    :param lookback: how many days before the window to read again, unless ``start`` is given: a conversation
+        that goes on moves to a later day.
+    """
+
+    numbers: ClassVar[Sequence[str]] = (*ExportOperator.numbers, "lookback")
+    template_fields: Sequence[str] = (*ExportOperator.template_fields, "tables", "lookback")
+
+    kind = "analytics"
+    whole_days = True
+
+    def __init__(
+        self, *, tables: Sequence[str] | None = None, lookback: int | str = 7, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tables = tables
+        self.lookback = lookback
+
+    def _window(self, hook: ChatbaseHook, agent_id: str, output: Output, context: Context) -> Window | None:
+        from airflow_provider_chatbase.exports.analytics import kept_days
+
+        window = super()._window(hook, agent_id, output, context)
+        back = timedelta(days=int(self.lookback)) if self.start in (None, "") else timedelta()
+        return kept_days(window, back) if window is not None else None
+
+    def _first_start(self) -> Moment | None:
+        from airflow_provider_chatbase.exports.analytics import oldest
+
+        return self.first_start or oldest(datetime.now(UTC))
+
+    def _partition_by(self) -> str | None:
+        return "day" if self.file_format != "delta" else None
+
+    def _tables(self) -> Sequence[str] | None:
+        return self.tables
 
 
 class ChatbaseEraseConversationsOperator(ChatbaseOperator):

@@ -28,7 +28,7 @@ from airflow_provider_chatbase.simulator.exchange import (
     page_of_list,
 )
 from airflow_provider_chatbase.simulator.seed import disturb
-from airflow_provider_chatbase.simulator.world import Call, World, operation
+from airflow_provider_chatbase.simulator.world import Call, World, iso, operation
 
 Condition = Callable[[Conversation], bool]
 
@@ -155,13 +155,32 @@ def get_analytics(call: Call) -> Any:
     positions = index.by_activity.newest_first(*index.by_activity.span(start, end))
     found = [index.by_id[identifier] for _, identifier in positions if identifier in index.by_id]
     buckets: list[dict[str, Any]] = [
-        {"start": int(start + width * at), "conversations": 0, "messages": 0} for at in range(7)
+        {"start": int(start + width * at), "conversations": 0, "messages": 0, "ratings": {"negative": 0}}
+        for at in range(7)
     ]
+    hours, confidence = [0] * 24, [0] * 10
     for conversation in found:
         bucket = buckets[min(6, int((conversation.updated_at - start) // width))]
         bucket["conversations"] += 1
         bucket["messages"] += len(conversation.messages)
-    return {"data": {"buckets": buckets, "sources": Counter(str(each.source) for each in found)}}
+        bucket["ratings"]["negative"] += sum(each.feedback == "negative" for each in conversation.messages)
+        hours[int(conversation.created_at % 86_400 // 3600)] += 1
+        scores = [each.score for each in conversation.messages if each.score is not None]
+        confidence[min(9, int(min(scores, default=1.0) * 10))] += 1
+    whole = {"sources": Counter(str(each.source) for each in found), "hours": hours, "confidence": confidence}
+    return {"data": {"buckets": buckets, **whole, "creditsPerDay": _credits_per_day(call, start, end)}}
+
+
+def _credits_per_day(call: Call, start: float, end: float) -> list[dict[str, Any]]:
+    """Count what answers cost on each whole UTC day that the range meets; days without any have no entry."""
+    price, first = call.world.settings.credits_per_answer, start // 86_400 * 86_400
+    used: Counter[int] = Counter()
+    for conversation in call.agent.conversations.by_id.values():
+        for message in conversation.messages:
+            at = message.created_at
+            if message.role == ROLE_ASSISTANT and at is not None and first <= at < end:
+                used[int(at // 86_400)] += 1
+    return [{"date": iso(day * 86_400)[:10], "credits": count * price} for day, count in sorted(used.items())]
 
 
 @operation("updateMessageFeedback")
