@@ -7,8 +7,10 @@ can be imported from here too. Below them are the ones that only a task can have
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import fill
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
@@ -117,17 +119,23 @@ __all__ = [
     "fail_at_once",
 ]
 
+log = logging.getLogger(__name__)
+
+LINE = 100
+"""So many characters of a message are seen on Airflow's page of logs, on a usual screen."""
+
 
 class ChatbasePermanentError(ChatbaseError, AirflowFailException):
     """
     Fails the task without a retry, because a retry could not help.
 
-    The error it stands for is its ``__cause__``; status, code and request id are copied from it.
+    The error it stands for is its ``error``; status, code and request id are copied from it.
     """
 
     permanent = True
 
     def __init__(self, error: ChatbaseError) -> None:
+        self.error = error
         super().__init__(
             error.message,
             operation=error.operation,
@@ -151,13 +159,21 @@ class ChatbaseTrainingTimeoutError(ChatbaseError):
 @contextmanager
 def fail_at_once() -> Iterator[None]:
     """
-    Turn errors that a retry cannot mend into ones that fail the task without a retry.
+    Tell an error in words before Airflow tells it as a traceback, and without a retry that cannot mend it.
 
     :raises ChatbasePermanentError: in place of such an error.
     """
     try:
         yield
     except ChatbaseError as error:
-        if error.permanent and not isinstance(error, AirflowFailException):
-            raise ChatbasePermanentError(error) from error
-        raise
+        log.error("%s", wrap(str(error)))  # noqa: TRY400 - Airflow logs the traceback
+        log.debug("Where it comes from:", exc_info=True)
+        lasting = error.permanent and not isinstance(error, AirflowFailException)
+        # Its way through the client, and what it was made of, tell a user nothing and hide the words.
+        raise (ChatbasePermanentError(error) if lasting else error.with_traceback(None)) from None
+
+
+def wrap(text: str) -> str:
+    """Break a text into lines that Airflow's page of logs shows whole, as it breaks none itself."""
+    lines = text.splitlines()
+    return "\n".join(fill(line, LINE, break_long_words=False, break_on_hyphens=False) for line in lines)

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
-from airflow_provider_chatbase.exceptions import ChatbaseInputError, ChatbasePermanentError
+from airflow_provider_chatbase.exceptions import ChatbaseInputError, fail_at_once
 from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def _arguments(returned: Any) -> dict[str, Any]:
             f"{', '.join(sorted(SETTABLE - {'message'}))}; this one returned "
             f"{type(returned).__name__} ({', '.join(unknown) or 'message is missing'}). Nothing was sent."
         )
-        raise ChatbasePermanentError(error) from error
+        with fail_at_once():
+            raise error
     return dict(returned)
 
 

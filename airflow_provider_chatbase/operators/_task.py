@@ -15,7 +15,6 @@ from airflow.sdk import BaseOperator, BaseOperatorLink, get_current_context
 from airflow_provider_chatbase.exceptions import (
     ChatbaseError,
     ChatbaseInputError,
-    ChatbasePermanentError,
     ChatbaseTrainingError,
     ChatbaseTrainingTimeoutError,
     fail_at_once,
@@ -319,7 +318,8 @@ class TrainingTask(ChatbaseOperator):
         verdict = Verdict.from_event(event if isinstance(carried, dict) else None)
         self.log.info(verdict.reason)
         self.linked_agent_id = (carried or {}).get("agent_id")
-        return self._end_wait(verdict, carried or {})
+        with fail_at_once():
+            return self._end_wait(verdict, carried or {})
 
     def _end_wait(self, verdict: Verdict, result: dict[str, Any]) -> dict[str, Any]:
         from airflow_provider_chatbase.training import TrainingOutcome
@@ -341,7 +341,8 @@ def require_trained(verdict: Verdict, advice: str) -> None:
         raise ChatbaseTrainingError(f"Training failed. {verdict.reason} {advice}")
     if verdict.outcome is not TrainingOutcome.TRAINED:
         error = ChatbaseError(verdict.reason)
-        raise ChatbasePermanentError(error) if verdict.permanent else error
+        error.permanent = verdict.permanent
+        raise error
 
 
 def wait_in_triggerer(

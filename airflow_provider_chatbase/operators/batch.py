@@ -8,6 +8,7 @@ from datetime import timedelta
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_chatbase.exceptions import wrap
 from airflow_provider_chatbase.links import ChatbaseConversationLink
 from airflow_provider_chatbase.operators._task import ChatbaseOperator, earlier_try_began, task_identity
 
@@ -205,8 +206,8 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         done = report.manifest["outcomes"]["answered"] == report.tally.items
         self.log.log(
             INFO if done else WARNING,
-            "%s The results are in %s.",
-            in_words(report.tally, report.stopped),
+            "%s\nThe results are in %s",
+            wrap(in_words(report.tally, report.stopped)),
             url,
         )
         if report.error is not None:

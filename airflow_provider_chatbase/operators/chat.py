@@ -123,13 +123,13 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
                 raise
         self.linked_conversation_id = answer.conversation_id
         self.log.info(
-            "Answered with %d characters for %s credits: conversation %s, message %s, finish reason %s%s.",
+            "Answered with %d characters for %s credits, finish reason %s%s.\nConversation %s, message %s.",
             len(answer.text),
-            answer.credits,
-            answer.conversation_id,
-            answer.message_id,
-            answer.finish_reason,
-            ", recovered" if answer.recovered else "",
+            "unknown" if answer.credits is None else f"{answer.credits:g}",
+            answer.finish_reason or "unknown",
+            ", found as an earlier attempt had left it" if answer.recovered else "",
+            answer.conversation_id or "unknown",
+            answer.message_id or "unknown",
         )
         return answer.as_json()
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
 from airflow.sdk import BaseSensorOperator
 
-from airflow_provider_chatbase.exceptions import ChatbaseError, ChatbaseTrainingError, fail_at_once
+from airflow_provider_chatbase.exceptions import ChatbaseError, ChatbaseTrainingError, fail_at_once, wrap
 from airflow_provider_chatbase.links import ChatbaseAgentLink
 from airflow_provider_chatbase.operators._task import (
     defers,
@@ -103,8 +103,8 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         self._wait = TrainingWait(self.max_poll_failures)
         try:
             return super().execute(context)
-        except AirflowSensorTimeout as timeout:
-            raise self._too_late(self._wait.too_late()) from timeout
+        except AirflowSensorTimeout:
+            raise self._too_late(self._wait.too_late()) from None
 
     def poke(self, context: Context) -> bool:
         """
@@ -120,8 +120,7 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
 
         if self._wait is None:
             self._wait = TrainingWait(self.max_poll_failures)
-        # Airflow's soft_fail turns its own fail-now errors into skips; a wrong connection must fail.
-        with nullcontext() if self.soft_fail else fail_at_once():
+        with self._failing():
             hook = ChatbaseHook(self.chatbase_conn_id)
             agent_id = hook.agent_or_default(self.agent_id)
             with ChatbaseClient(hook.connection.settings, POLL_POLICY) as client:
@@ -150,11 +149,19 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
 
         if verdict.outcome is TrainingOutcome.ERROR and self.soft_fail:
             raise ChatbaseError(verdict.reason)
-        require_trained(verdict, "Mend the sources, then clear the task that writes them.")
+        with self._failing():
+            require_trained(verdict, "Mend the sources, then clear the task that writes them.")
         return True
 
+    def _failing(self) -> AbstractContextManager[None]:
+        # Airflow's soft_fail turns its own fail-now errors into skips; a wrong connection must fail.
+        return nullcontext() if self.soft_fail else fail_at_once()
+
     def _too_late(self, verdict: Verdict) -> AirflowSensorTimeout:
-        return AirflowSensorTimeout(f"Not trained within {self.timeout:g} s. Last seen: {verdict.reason}")
+        reason = f"Not trained within {self.timeout:g} s. Last seen: {verdict.reason}"
+        if not self.soft_fail:
+            self.log.error("%s", wrap(reason))
+        return AirflowSensorTimeout(reason)
 
     def _source_ids(self) -> list[str] | None:
         if self.source_ids is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 
 import pytest
 
@@ -128,9 +129,25 @@ def test_an_answer_that_was_lost_on_the_way_is_found_and_not_asked_for_again(sim
 
 def test_neither_the_question_nor_the_answer_is_logged(simulator, shown):
     answer = ask("My diagnosis is a secret.")
-    assert f"conversation {answer['conversation_id']}" in shown()
+    assert f"Conversation {answer['conversation_id']}" in shown()
     assert "diagnosis" not in shown()
     assert answer["text"] not in shown()
+
+
+def test_an_error_is_told_in_words_that_the_page_shows_whole_and_then_with_a_short_traceback(
+    simulator, connect, caplog
+):
+    connect(simulator, password="sk-wrong")
+    with pytest.raises(ChatbasePermanentError) as raised:
+        ask()
+    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+    lines = told.getMessage().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert " ".join(lines) == str(raised.value)
+    assert lines[0].startswith("Chatbase refused chatWithAgent: Invalid API key")
+    assert (raised.value.__cause__, raised.value.__suppress_context__) == (None, True)
+    assert len(traceback.extract_tb(raised.value.error.__traceback__)) > 8
+    assert len(traceback.extract_tb(raised.value.__traceback__)) <= 8
 
 
 def test_flags_and_numbers_may_be_text(simulator):

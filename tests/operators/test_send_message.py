@@ -173,7 +173,7 @@ def test_what_airflow_tries_again(acting, monkeypatch, act, arguments, error, pe
     with pytest.raises(ChatbaseError) as raised:
         run(operator(**arguments))
     assert isinstance(raised.value, AirflowFailException) is permanent
-    real = raised.value.__cause__ if isinstance(raised.value, ChatbasePermanentError) else raised.value
+    real = raised.value.error if isinstance(raised.value, ChatbasePermanentError) else raised.value
     assert isinstance(real, error)
     assert KEY not in str(raised.value)
 
@@ -184,7 +184,7 @@ def test_the_text_so_far_can_be_had_from_the_error(acting):
     acting.acts = [Act(body=broken, content_type="text/event-stream")]
     with pytest.raises(ChatbasePermanentError, match="overloaded") as raised:
         run(operator(stream=True))
-    assert raised.value.__cause__.text == TEXT[:6]
+    assert raised.value.error.text == TEXT[:6]
 
 
 def test_progress_is_logged_without_what_is_said(acting, caplog, monkeypatch):
