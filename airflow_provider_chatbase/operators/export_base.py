@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from airflow.sdk import Asset
 
+from airflow_provider_chatbase.exceptions import wrap
 from airflow_provider_chatbase.operators._task import ChatbaseOperator, task_identity
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class ExportOperator(ChatbaseOperator):
             settings = self._settings(hook, agent_id, output, context)
             exported = export(hook.open_async_client, self._target(output, settings), settings)
         result = self._result(exported, settings, output)
-        self.log.info(in_words(result))
+        self.log.info("%s", wrap(in_words(result)))
         self._exported = result
         emit_asset_events(self.outlets, context, result)
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_chatbase.exceptions import wrap
 from airflow_provider_chatbase.operators._task import TaskIdentity, TrainingTask, read_flag, task_identity
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             if not self.wait_for_training or not waited_for:
                 return report.summary()
             result = self.await_training(hook.client, agent_id, waited_for, report.summary())
-            self.log.info("%s All of it is trained.", report.in_words())
+            self.log.info("%s", wrap(f"{report.in_words()} All of it is trained."))
             return result
 
     def _check_arguments(self) -> None:
@@ -295,7 +296,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         if self.report_path:
             directory, name = open_file(self.report_path, self.storage_conn_id, argument="report_path")
             directory.write_json(name, report.as_json())
-        self.log.info(report.in_words())
+        self.log.info("%s", wrap(report.in_words()))
 
     def _judge(self, report: SyncReport) -> None:
         from airflow_provider_chatbase.sync.errors import ChatbaseSyncError
