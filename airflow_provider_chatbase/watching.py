@@ -9,8 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -32,46 +31,27 @@ SETTLED_AFTER = 120
 STATE_VERSION = 1
 
 
-class When(StrEnum):
-    """The occasions on which a conversation is told of."""
-
-    NEW = "new"
-    CHANGED = "changed"
-    ENDED = "ended"
-    HANDED_OVER = "handed_over"
-    NEGATIVE_FEEDBACK = "negative_feedback"
-    LOW_CONFIDENCE = "low_confidence"
-    LEAD = "lead"
-
-
-SEARCHES: Mapping[When, Mapping[str, str]] = {
-    When.HANDED_OVER: {"escalated": "true"},
-    When.NEGATIVE_FEEDBACK: {"feedback": "negative"},
-    When.LEAD: {"actionType": "collect-leads"},
+OCCASIONS: Mapping[str, Mapping[str, str]] = {
+    "new": {},
+    "changed": {},
+    "ended": {},
+    "handed_over": {"escalated": "true"},
+    "negative_feedback": {"feedback": "negative"},
+    "low_confidence": {},
+    "lead": {"actionType": "collect-leads"},
 }
-"""What a row of the search does not show, the search itself is asked for."""
+"""When a conversation is told of, and what the search is asked for where its rows do not show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveConversation:
-    """A conversation as the search shows it, without anything that somebody wrote."""
+    """A conversation as the search shows it, without anything that somebody wrote. Times are in seconds."""
 
-    id: str
+    conversation_id: str
     created_at: float
-    active_at: float
+    updated_at: float
     status: str | None
     channel: str | None
-
-    def as_json(self, message_ids: Sequence[str]) -> JsonObject:
-        """Return it as an event holds it, with times in seconds since the epoch as the API has them."""
-        found: JsonObject = {
-            "conversation_id": self.id,
-            "created_at": self.created_at,
-            "updated_at": self.active_at,
-            "status": self.status,
-            "channel": self.channel,
-        }
-        return {**found, "message_ids": list(message_ids)} if message_ids else found
 
 
 def read_rows(rows: Iterable[JsonObject], now: float) -> list[ActiveConversation]:
@@ -83,7 +63,7 @@ def read_rows(rows: Iterable[JsonObject], now: float) -> list[ActiveConversation
             at = now if active is None else active.timestamp()
             begun = at if created is None else created.timestamp()
             found.append(ActiveConversation(name, begun, at, _text(row, "status"), _text(row, "source")))
-    return sorted(found, key=lambda each: (each.active_at, each.id))
+    return sorted(found, key=lambda each: (each.updated_at, each.conversation_id))
 
 
 def _text(row: JsonObject, name: str) -> str | None:
@@ -95,15 +75,15 @@ def _text(row: JsonObject, name: str) -> str | None:
 class Watch:
     """What somebody watches for."""
 
-    when: When
+    when: str
     channels: tuple[str, ...] = ()
     confidence_below: float = 0.5
 
     @classmethod
     def read(cls, when: Any, channels: Any, confidence_below: Any) -> Watch:
         """Check what a DAG's author gave."""
-        if when not in set(When):
-            raise ChatbaseInputError(f"when must be one of {', '.join(When)}, not {when!r}.")
+        if when not in OCCASIONS:
+            raise ChatbaseInputError(f"when must be one of {', '.join(OCCASIONS)}, not {when!r}.")
         if channels is not None and (
             isinstance(channels, str) or not all(isinstance(each, str) and each for each in channels)
         ):
@@ -113,37 +93,37 @@ class Watch:
             raise ChatbaseInputError(
                 f"confidence_below must be above 0 and at most 1, not {confidence_below!r}."
             )
-        return cls(When(when), tuple(channels or ()), float(confidence_below))
+        return cls(when, tuple(channels or ()), float(confidence_below))
 
     @property
     def search(self) -> Mapping[str, str]:
         """The filters that the search is asked for."""
-        return SEARCHES.get(self.when, {})
+        return OCCASIONS[self.when]
 
     @property
     def reads_messages(self) -> bool:
         """Whether a row alone does not decide."""
-        return self.when in (When.LOW_CONFIDENCE, When.NEGATIVE_FEEDBACK)
+        return self.when in ("low_confidence", "negative_feedback")
 
     def moment(self, conversation: ActiveConversation) -> float:
         """Return when that happened which is watched for."""
-        return conversation.created_at if self.when is When.NEW else conversation.active_at
+        return conversation.created_at if self.when == "new" else conversation.updated_at
 
     def concerns(self, conversation: ActiveConversation) -> bool:
         """Say whether a row may be told of."""
         of_channel = not self.channels or conversation.channel in self.channels
-        return of_channel and (self.when is not When.ENDED or conversation.status == "ended")
+        return of_channel and (self.when != "ended" or conversation.status == "ended")
 
     def marks(self, conversation: ActiveConversation, messages: Iterable[JsonObject] = ()) -> dict[str, str]:
         """Return what to remember once it is told, and which message each mark stands for."""
         if self.reads_messages:
             ids = [str(each["id"]) for each in messages if each.get("id") and self._matters(each)]
-            return {_mark(conversation.id, each): each for each in ids}
-        again = self.when in (When.CHANGED, When.ENDED)  # the others happen to a conversation once
-        return {_mark(conversation.id, str(conversation.active_at) if again else ""): ""}
+            return {_mark(conversation.conversation_id, each): each for each in ids}
+        again = self.when in ("changed", "ended")  # the others happen to a conversation once
+        return {_mark(conversation.conversation_id, str(conversation.updated_at) if again else ""): ""}
 
     def _matters(self, message: JsonObject) -> bool:
-        if self.when is When.NEGATIVE_FEEDBACK:
+        if self.when == "negative_feedback":
             return message.get("feedback") == "negative"
         metadata = message.get("metadata")
         score = metadata.get("score") if isinstance(metadata, dict) else None
@@ -192,7 +172,7 @@ class Memory:
 
 def begin(newest: Sequence[ActiveConversation], now: float) -> Memory:
     """Begin to watch: what was last active up to now is not told of. The service's clock counts, not ours."""
-    at = min(newest[-1].active_at, now) if newest else 0.0
+    at = min(newest[-1].updated_at, now) if newest else 0.0
     return Memory(at, floor=at)
 
 
@@ -210,19 +190,19 @@ def turn(
         found = [each for each in found if not _is_settled(watch, memory, each)]
     else:
         found = [each for each in found if not watch.marks(each).keys() <= memory.told.keys()]
-    return sorted(found, key=lambda each: (_is_read(memory, each), watch.moment(each), each.id))
+    return sorted(found, key=lambda each: (_is_read(memory, each), watch.moment(each), each.conversation_id))
 
 
 def _is_read(memory: Memory, conversation: ActiveConversation) -> bool:
     """Say whether its messages were read since it was last active; they may be shown late, or be rated."""
-    return memory.read.get(conversation.id, (None,))[0] == conversation.active_at
+    return memory.read.get(conversation.conversation_id, (None,))[0] == conversation.updated_at
 
 
 def _is_settled(watch: Watch, memory: Memory, conversation: ActiveConversation) -> bool:
     return (
-        watch.when is When.LOW_CONFIDENCE
+        watch.when == "low_confidence"
         and _is_read(memory, conversation)
-        and memory.read[conversation.id][1] - conversation.active_at >= SETTLED_AFTER
+        and memory.read[conversation.conversation_id][1] - conversation.updated_at >= SETTLED_AFTER
     )
 
 
@@ -245,19 +225,21 @@ def look(
 ) -> Look:
     """Decide on those of a turn that were looked into: all whose id is among the messages."""
     told, read, conversations = dict(memory.told), dict(memory.read), []
-    waiting = [each for each in found if each.id not in messages and not _is_read(memory, each)]
+    waiting = [each for each in found if each.conversation_id not in messages and not _is_read(memory, each)]
     for each in found:
-        if each.id in messages:
-            marks = watch.marks(each, messages[each.id])
+        if each.conversation_id in messages:
+            marks = watch.marks(each, messages[each.conversation_id])
             new = [message_id for mark, message_id in marks.items() if mark not in told]
             told.update(dict.fromkeys(marks, ceil(watch.moment(each))))
-            read[each.id] = (each.active_at, now)
+            read[each.conversation_id] = (each.updated_at, now)
             if new:
-                conversations.append(each.as_json([message_id for message_id in new if message_id]))
-    reached = max((each.active_at for each in rows), default=memory.watermark)
+                conversations.append(
+                    {**asdict(each), **({"message_ids": new} if watch.reads_messages else {})}
+                )
+    reached = max((each.updated_at for each in rows), default=memory.watermark)
     # A time that lies ahead, which a reply might hold, would hide all that comes before it.
     watermark = max(memory.watermark, min([reached, now, *(watch.moment(each) for each in waiting)]))
-    shown = {each.id for each in rows}
+    shown = {each.conversation_id for each in rows}
     kept = {id_: seen for id_, seen in read.items() if watch.reads_messages and id_ in shown}
     after = replace(memory, watermark=watermark, told=told, read=kept)
     return Look(conversations, _bounded(after), len(waiting))

@@ -31,7 +31,7 @@ def step(watch, memory, rows, messages=None, now=NOW, fail=()):
     """Look once, as the trigger does, and return the ids told of and the memory, which goes through JSON."""
     read = read_rows(rows, now)
     found = turn(watch, memory, OVERLAP, read)
-    ids = [each.id for each in found[:MOST_IN_EVENT] if each.id not in fail]
+    ids = [each.conversation_id for each in found[:MOST_IN_EVENT] if each.conversation_id not in fail]
     told = look(watch, memory, read, found, {each: (messages or {}).get(each, ()) for each in ids}, now)
     return [each["conversation_id"] for each in told.conversations], told.memory
 

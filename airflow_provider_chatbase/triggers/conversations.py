@@ -103,7 +103,7 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
-                "when": str(self.when),
+                "when": self.when,
                 "agent_id": self.agent_id,
                 "channels": None if self.channels is None else list(self.channels),
                 "confidence_below": self.confidence_below,
@@ -160,7 +160,11 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
             self._memory = told.memory
             beat.afterwards.append(partial(self._remember, told.memory))
             if told.conversations:
-                yield TriggerEvent(self._payload(beat, told))
+                agent_id = beat.hub.hook.agent_or_default(self.agent_id)
+                numbers = len(told.conversations), agent_id, told.waiting
+                self.log.info("%s: %s of agent %s; %s wait for the next poll.", self.when, *numbers)
+                payload = {"agent_id": agent_id, "when": self.when, "conversations": told.conversations}
+                yield TriggerEvent(payload)
 
     async def _look(self, beat: Beat) -> Look:
         hub = beat.hub
@@ -179,17 +183,10 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
         now = time.time()
         rows = read_rows(found, now)
         chosen = turn(watch, self._memory, self.overlap, rows)
-        messages: dict[str, list[JsonObject]] = {each.id: [] for each in chosen[:MOST_IN_EVENT]}
+        messages: dict[str, list[JsonObject]] = {each.conversation_id: [] for each in chosen[:MOST_IN_EVENT]}
         if watch.reads_messages:
             messages = await conversations.messages(hub.client, messages, not_before)
         return look(watch, self._memory, rows, chosen, messages, now)
-
-    def _payload(self, beat: Beat, told: Look) -> JsonObject:
-        agent_id = beat.hub.hook.agent_or_default(self.agent_id)
-        more = f", and {told.waiting} wait for the next poll" if told.waiting else ""
-        count = len(told.conversations)
-        self.log.info("%s: %s of agent %s%s.", self.when, _count(count), agent_id, more)
-        return {"agent_id": agent_id, "when": str(self.when), "conversations": told.conversations}
 
     async def _recall(self, agent_id: str) -> Memory | None:
         """Read what was remembered. Other arguments but those of the pace make another watcher."""
@@ -212,10 +209,6 @@ class ChatbaseConversationTrigger(BaseEventTrigger):
             self._stored = memory
         except AIRFLOW_FAILURES as error:
             self.log.warning("What was told could not be stored, trying again after the next poll: %s", error)
-
-
-def _count(number: int) -> str:
-    return "1 conversation" if number == 1 else f"{number} conversations"
 
 
 class WatchStore:
