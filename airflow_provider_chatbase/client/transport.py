@@ -24,6 +24,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseConnectionLostError,
     ChatbaseDamagedReplyError,
     ChatbaseError,
+    ChatbaseInputError,
     ChatbaseReplyError,
     ChatbaseTimeoutError,
     ChatbaseUnreachableError,
@@ -279,16 +280,21 @@ def _usual_trust() -> ssl.SSLContext:
 
 def _build(client: httpx.AsyncClient, settings: ClientSettings, request: Request[Any]) -> httpx.Request:
     timeouts = settings.timeouts(request.patience)
-    return client.build_request(
-        request.method,
-        settings.url(request.host, request.version, request.path),
-        params={name: value for name, value in request.query.items() if value is not None},
-        json=request.body,
-        files=None if request.form is None else _parts(request.form),
-        timeout=httpx.Timeout(
-            connect=timeouts.connect, read=timeouts.read, write=timeouts.read, pool=timeouts.pool
-        ),
-    )
+    try:
+        return client.build_request(
+            request.method,
+            settings.url(request.host, request.version, request.path),
+            params={name: value for name, value in request.query.items() if value is not None},
+            json=request.body,
+            files=None if request.form is None else _parts(request.form),
+            timeout=httpx.Timeout(
+                connect=timeouts.connect, read=timeouts.read, write=timeouts.read, pool=timeouts.pool
+            ),
+        )
+    except (TypeError, ValueError, RecursionError) as error:  # NaN, a date, half a character, too deep
+        raise ChatbaseInputError(
+            f"What {request.operation} was to send is no JSON: {error}. Nothing was sent."
+        ) from error
 
 
 def _parts(form: Form) -> list[tuple[str, tuple[str | None, str | bytes]]]:

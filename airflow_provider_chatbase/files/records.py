@@ -23,6 +23,7 @@ from math import isfinite
 from typing import IO, Any, cast
 
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
+from airflow_provider_chatbase.client.request import is_unicode
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.files.formats import decompressing
 
@@ -294,7 +295,8 @@ def parse_yaml(text: str) -> Any:
 
 
 def _in_words(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    """Say in one line what a parser says in many."""
+    return "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -320,6 +322,8 @@ def require_json(value: Any) -> None:
             left += [(name, each, depth + 1) for name, each in part.items()]
         elif isinstance(part, list):
             left += [(place, each, depth + 1) for each in part]
+        elif isinstance(part, str) and not is_unicode(part):
+            raise ValueError(f"{place[:80]} has half a character")
         elif not isinstance(part, str | int | float | None) or (
             isinstance(part, float) and not isfinite(part)
         ):

@@ -331,14 +331,21 @@ def _declared_settings(
     settings: JsonObject | None, settings_path: str | None, storage_conn_id: str | None
 ) -> JsonObject:
     """Put the settings of a file and those given together; those given go before."""
+    from airflow_provider_chatbase.client.errors import ChatbaseInputError
     from airflow_provider_chatbase.client.v2.agents import checked_settings
+    from airflow_provider_chatbase.files.records import require_json
     from airflow_provider_chatbase.sync.agents import parse_settings
 
     in_file: JsonObject = {}
     if settings_path:
         content = read_given(settings_path, storage_conn_id, argument="settings_path")
         in_file = parse_settings(content, settings_path)
-    return checked_settings({**in_file, **checked_settings(settings or {})})
+    declared = checked_settings({**in_file, **checked_settings({} if settings is None else settings)})
+    try:
+        require_json(declared)
+    except ValueError as error:
+        raise ChatbaseInputError(f"The settings cannot be sent: {error}. Nothing was sent.") from error
+    return declared
 
 
 def _await_all(

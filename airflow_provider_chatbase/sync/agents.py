@@ -13,7 +13,7 @@ from typing import Any, Literal
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseApiError, ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.replies import all_items
-from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps
+from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, require_text
 from airflow_provider_chatbase.client.v2 import agents, sources
 from airflow_provider_chatbase.files.records import decode, parse_json, parse_yaml, require_json
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
@@ -65,6 +65,8 @@ def find_or_create_agent(api: Api, wanted: NewAgent) -> Steps[JsonObject]:
         raise ChatbaseInputError(
             f"if_exists must be one of {', '.join(IF_EXISTS)}, not {wanted.if_exists!r}."
         )
+    if wanted.url is not None:
+        require_text("url", wanted.url)
     creation = api.create_agent(wanted.name, wanted.settings, url=wanted.url, source_text=wanted.source_text)
     there = yield from all_items(api.list_agents())
     require_settings(api, wanted.settings, {name for agent in there for name in agent})
@@ -118,6 +120,8 @@ def find_or_clone_agent(
     api: Api, agent_id: str, name: str | None, ours_since: float | None
 ) -> Steps[JsonObject]:
     """Copy an agent, or find the copy that an earlier try of the task made, as steps of a client."""
+    if name is not None:
+        require_text("name", name, longest=agents.NAME_LENGTH)
     copying = agents.clone_agent(agent_id)
     api.require(copying)
     original: JsonObject = yield api.get_agent(agent_id)

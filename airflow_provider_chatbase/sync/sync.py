@@ -228,7 +228,7 @@ class SyncReport:
         if len(failed) > 10:
             sentences.append(f"and {len(failed) - 10} more")
         if self.withheld:
-            sentences.append(f"Nothing was deleted: {self.withheld}")
+            sentences.append(f"Nothing was deleted: {_line(self.withheld)}")
         if self.result is not None and self.result.stopped:
             sentences.append("The rest was not tried")
         return "; ".join(sentences)
@@ -259,12 +259,18 @@ class SyncReport:
 
 def _line(text: str, most: int = 500) -> str:
     """Return a text as a part of one line, whatever somebody else wrote into it."""
-    shown = normal_key(text)
+    shown = normal_key(_told(text))
     return shown if len(shown) <= most else f"{shown[:most]}..."
+
+
+def _told(text: str) -> str:
+    """Return a text with what is no character in it, such as in a file's name, written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _short(text: str, room: int) -> str:
     """Shorten a text to what it takes as JSON, where a letter beyond ASCII takes six."""
+    text = _told(text)
     if len(json.dumps(text)) <= room + len('""'):
         return text
     while len(json.dumps(text)) + len("...") > room + len('""'):

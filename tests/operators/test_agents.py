@@ -330,3 +330,11 @@ def test_a_failed_training_of_a_new_agent_fails_the_task(start):
     start()
     with pytest.raises(ChatbaseTrainingError, match="sim:fail-training"):
         create(url="https://x.example/sim:fail-training", wait_for_training=True, poll_interval=0.05)
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "\ud800", 5])
+def test_a_copy_whose_name_is_none_is_not_made(start, name):
+    simulator = start()
+    with pytest.raises(ChatbasePermanentError, match="name"):
+        ChatbaseCloneAgentOperator(task_id="clone", name=name).execute(context())
+    assert writes(simulator) == []

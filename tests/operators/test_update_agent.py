@@ -206,3 +206,30 @@ def test_a_text_cannot_be_compared(simulator):
     with pytest.raises(ChatbasePermanentError, match="cannot be compared"):
         update({}, mode="check", source_text="x")
     assert simulator.requests == []
+
+
+LOOP: dict = {}
+LOOP["a"] = LOOP
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "\ud800", b"x", {1: 2}, {"set"}, [[float("nan")]]], ids=str
+)
+@pytest.mark.parametrize("mode", ["apply", "check"])
+def test_what_json_does_not_have_is_refused_before_anything_is_sent(simulator, value, mode):
+    with pytest.raises(ChatbasePermanentError, match="The settings cannot be sent"):
+        update({"styles": {"chat": value}}, mode=mode)
+    assert simulator.requests == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800", {"set"}, LOOP], ids=str)
+def test_what_json_does_not_have_is_refused_by_the_hook_too(simulator, value):
+    from airflow_provider_chatbase.exceptions import ChatbaseInputError
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+
+    with (
+        ChatbaseHook() as hook,
+        pytest.raises(ChatbaseInputError, match="to send is no JSON"),
+    ):
+        hook.update_agent({"brandNew": value})
+    assert sent(simulator) == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -263,3 +264,15 @@ def test_other_line_ends_of_a_text_file_are_the_same_file(tmp_path):
         assert found.load().content == content
         digests.add(found.digest)
     assert len(digests) == 1
+
+
+def test_a_name_that_is_no_utf_8_does_not_spoil_the_report(desk):
+    desk = desk()
+    desk.write(os.fsdecode(b"caf\xe9.md"), "x")
+    desk.write(os.fsdecode(b"caf\xe9.png"), "x")
+    desk.write("line\nbreak.md", "")
+    report = desk.sync()
+    for text in (json.dumps(report.summary(), ensure_ascii=False), report.in_words(), report.as_text()):
+        assert "caf\\" in text
+        assert text.encode()
+    assert "line%0Abreak.md: content is empty" in report.failures()
