@@ -1,8 +1,9 @@
 """
-Make a report on an agent's conversations: per day and channel, feedback, low-confidence answers, credits.
+Make a report on an agent: conversations and credits per day, feedback, answers of low confidence.
 
-Chatbase's API has no analytics, so the conversations are exported as Parquet, DuckDB counts, and a page of
-HTML shows it; it needs no network. Needs ``duckdb`` and the extra ``parquet``.
+The conversations are exported as Parquet, and what Chatbase counts each day, with the credits that it cost.
+DuckDB adds up, matplotlib draws, and a page of HTML shows it; it needs no network. Needs ``duckdb``,
+``matplotlib`` and the extra ``parquet``; what Chatbase counts needs API v2.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
-from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
+from airflow_provider_chatbase.operators.exports import (
+    ChatbaseAnalyticsOperator,
+    ChatbaseExportConversationsOperator,
+)
 
 PARAMS = {
     "agent_id": Param(None, type=["null", "string"], description="Empty: the connection's default agent."),
@@ -26,7 +30,13 @@ PARAMS = {
         type="string",
         description="URL of a file. Several workers: where you find it, as s3://bucket/report.html.",
     ),
-    "days": Param(60, type="integer", minimum=1, description="How many days the report goes back."),
+    "days": Param(
+        60,
+        type="integer",
+        minimum=1,
+        maximum=365,
+        description="How many days the report goes back. Chatbase counts the last twelve months.",
+    ),
     "low_score": Param(0.5, type="number", description="Answers with less confidence are listed."),
 }
 
@@ -34,8 +44,12 @@ QUERIES = {
     "days": """
         SELECT created_at::DATE AS day, coalesce(channel, '(none)') AS channel, count(*) AS conversations
         FROM conversations GROUP BY ALL ORDER BY ALL""",
+    "credits": """
+        SELECT created_at::DATE AS day, coalesce(credits, 0) AS credits FROM analytics
+        WHERE created_at >= $since::TIMESTAMPTZ ORDER BY day""",
     "totals": """
         SELECT (SELECT count(*) FROM conversations) AS conversations, count(*) AS messages,
+            (SELECT sum(credits) FROM analytics WHERE created_at >= $since::TIMESTAMPTZ) AS credits,
             count(*) FILTER (feedback = 'negative') AS negative,
             count(*) FILTER (feedback = 'positive') AS positive,
             count(*) FILTER (score < $low) AS unsure, count(score) AS scored
@@ -55,18 +69,26 @@ with DAG(
     tags=["chatbase", "example"],
     doc_md=__doc__,
 ) as dag:
+    since = "{{ macros.ds_add(macros.datetime.now().strftime('%Y-%m-%d'), -params.days) }}"
     export = ChatbaseExportConversationsOperator(
         task_id="export",
         agent_id="{{ params.agent_id or '' }}",
-        output_path="{{ params.output_path }}",
-        start="{{ macros.ds_add(macros.datetime.now().strftime('%Y-%m-%d'), -params.days) }}",
+        output_path="{{ params.output_path }}/conversations",
+        start=since,
         file_format="parquet",
         redact={"*": "detect"},  # the report shows questions, and nobody's address
     )
+    analytics = ChatbaseAnalyticsOperator(
+        task_id="analytics",
+        agent_id="{{ params.agent_id or '' }}",
+        output_path="{{ params.output_path }}/analytics",
+        start=since,
+        file_format="parquet",
+    )
 
     @task(multiple_outputs=False)
-    def credits_used(params: dict[str, Any]) -> dict[str, Any]:
-        """Read the agent's credits of this month."""
+    def about(params: dict[str, Any]) -> dict[str, Any]:
+        """Read the agent's name, and its credits of this month."""
         from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
         with ChatbaseHook() as hook:
@@ -74,25 +96,29 @@ with DAG(
         return {name: agent.get(name) for name in ("name", "creditsUsed", "creditLimit")}
 
     @task(multiple_outputs=False)
-    def report(exported: dict[str, Any], agent: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    def report(
+        exported: dict[str, Any], counted: dict[str, Any], agent: dict[str, Any], params: dict[str, Any]
+    ) -> dict[str, Any]:
         """Write the page; the texts in it go nowhere else."""
         from airflow.sdk import ObjectStoragePath
 
-        found = analyse(exported, params["low_score"])
+        found = analyse(
+            {"conversations": exported, "messages": exported, "analytics": counted}, params["low_score"]
+        )
         path = ObjectStoragePath(params["report_path"])
         if path.protocol in ("file", ""):
             path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(found, agent, params["low_score"]), encoding="utf-8")
         return {"report_path": str(path), **found["totals"][0]}
 
-    report(export.output, credits_used())
+    report(export.output, analytics.output, about())
 
 
-def analyse(exported: dict[str, Any], low: float) -> dict[str, Any]:
+def analyse(exported: dict[str, dict[str, Any]], low: float) -> dict[str, Any]:
     """
-    Count with DuckDB, over the files that the export's manifest lists.
+    Count with DuckDB, over the files that the exports' manifests list.
 
-    :param exported: what the export returned.
+    :param exported: for each table what its export returned.
     :param low: below which confidence an answer is listed.
     :return: the rows of each query.
     """
@@ -100,11 +126,12 @@ def analyse(exported: dict[str, Any], low: float) -> dict[str, Any]:
 
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'")
-    for table in ("conversations", "messages"):
-        database.register(table, _table(exported, table))
+    for table, of_it in exported.items():
+        database.register(table, _table(of_it, table))
     found: dict[str, Any] = {}
     for name, query in QUERIES.items():
-        cursor = database.execute(query, {"low": low} if "$low" in query else None)
+        given = {"low": low, "since": exported["analytics"]["window"]["start"]}
+        cursor = database.execute(query, {key: value for key, value in given.items() if f"${key}" in query})
         columns = [column[0] for column in cursor.description]
         found[name] = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
     return found
@@ -118,23 +145,23 @@ def _table(exported: dict[str, Any], table: str) -> Any:
     from airflow.sdk import ObjectStoragePath
 
     root, pieces = ObjectStoragePath(exported["output_path"]), []
-    for file in json.loads(ObjectStoragePath(exported["manifest_path"]).read_text())["files"]:
-        if file["table"] == table:
-            with (root / file["path"]).open("rb") as stream:
-                pieces.append(pq.read_table(stream))
+    told = ObjectStoragePath(exported["manifest_path"])  # one for the window, or a directory of one a day
+    for manifest in [told] if told.is_file() else told.iterdir():
+        for file in json.loads(manifest.read_text())["files"]:
+            if file["table"] == table:
+                with (root / file["path"]).open("rb") as stream:
+                    pieces.append(pq.read_table(stream))
     return pa.concat_tables(pieces)
 
 
 COLOURS = ("#2f6fde", "#f2a33a", "#39a36b", "#c2509a", "#7a6bd0", "#4bb4c4", "#a0a7b4")
-WIDTH, HEIGHT, LEFT, BOTTOM = 860, 260, 36, 24
 STYLE = """
-body { font: 14px/1.45 system-ui, sans-serif; color: #1d2430; margin: 32px auto; max-width: 860px }
-h1 { font-size: 22px } h2 { font-size: 16px; margin-top: 28px } text { font-size: 11px; fill: #667 }
-.cards { display: flex; gap: 12px }
-.cards div { flex: 1; background: #f3f5f9; border-radius: 8px; padding: 12px; color: #556 }
+body { font: 14px/1.45 system-ui, sans-serif; color: #1d2430; margin: 32px auto; max-width: 900px }
+body { padding: 0 16px }
+h1 { font-size: 22px } h2 { font-size: 16px; margin-top: 28px } svg { width: 100%; height: auto }
+.cards { display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px }
+.cards div { background: #f3f5f9; border-radius: 8px; padding: 12px; color: #556 }
 .cards b { display: block; font-size: 20px; color: #1d2430; white-space: nowrap }
-.key span { margin-right: 14px; white-space: nowrap }
-.key i { display: inline-block; width: 10px; height: 10px; margin-right: 5px }
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; padding: 5px 8px; border-bottom: 1px solid #e4e7ee }
 code { font-size: 11px; color: #667 }
@@ -151,12 +178,14 @@ def page(found: dict[str, Any], agent: dict[str, Any], low: float) -> str:
     """
     [totals] = found["totals"]
     rated = totals["negative"] + totals["positive"]
+    spent = "not told" if totals["credits"] is None else f"{totals['credits']:,g}"
     limit = f" of {agent['creditLimit']:,}" if agent.get("creditLimit") else ""
     cards = {
         "conversations": f"{totals['conversations']:,}",
         "messages": f"{totals['messages']:,}",
         "negative of rated answers": f"{totals['negative'] / rated:.0%}" if rated else "none rated",
         f"answers below {low:g} confidence": f"{totals['unsure']:,} of {totals['scored']:,}",
+        "credits on these days": spent,
         "credits this month": f"{agent.get('creditsUsed') or 0:,}{limit}",
     }
     shown = "".join(f"<div><b>{_text(value)}</b>{_text(name)}</div>" for name, value in cards.items())
@@ -168,55 +197,63 @@ def page(found: dict[str, Any], agent: dict[str, Any], low: float) -> str:
     return f"""<!doctype html><meta charset="utf-8"><title>{_text(agent.get("name"))}</title>
 <style>{STYLE}</style>
 <h1>{_text(agent.get("name"))}</h1><div class="cards">{shown}</div>
-<h2>Conversations per day and channel (UTC)</h2>{chart(found["days"])}
+<h2>Conversations per day and channel (UTC)</h2>{chart(found["days"], "channel", "conversations")}
+<h2>Credits per day (UTC)</h2>{chart([{"of": "credits", **row} for row in found["credits"]], "of", "credits")}
 <h2>Answers with the least confidence</h2>
 <table><tr><th>score</th><th>channel</th><th>question</th><th>conversation</th></tr>{rows}</table>
 """
 
 
-def chart(days: list[dict[str, Any]]) -> str:
+def chart(rows: list[dict[str, Any]], kind: str, number: str) -> str:
     """
-    Draw stacked bars, one a day.
+    Draw bars, one a day, with the days that have none: as SVG, which needs neither a script nor a network.
 
-    :param days: rows of day, channel and conversations.
+    :param rows: rows with a day.
+    :param kind: their column by which bars are stacked.
+    :param number: their column to draw.
     """
     from collections import Counter
-    from datetime import date
+    from io import StringIO
 
-    if not days:
-        return "<p>No conversations.</p>"
-    channels = Counter()
-    by_day: dict[str, Counter[str]] = {}
-    for row in days:
-        channels[row["channel"]] += row["conversations"]
-    named = [name for name, _ in channels.most_common(len(COLOURS) - 1)]
-    for row in days:
-        channel = row["channel"] if row["channel"] in named else "other"
-        by_day.setdefault(str(row["day"]), Counter())[channel] += row["conversations"]
-    first, last = date.fromisoformat(min(by_day)), date.fromisoformat(max(by_day))
-    every = [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
-    keys = [*named, "other"] if len(channels) > len(named) else named
-    colour = dict(zip(keys, [*COLOURS[: len(named)], COLOURS[-1]], strict=False))
-    top = max(sum(each.values()) for each in by_day.values())
-    step, scale = (WIDTH - LEFT) / len(every), (HEIGHT - BOTTOM - 10) / top
-    drawn = []
-    for mark in sorted({top, round(top / 2), 0}):
-        y = HEIGHT - BOTTOM - mark * scale
-        drawn.append(f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e4e7ee"/>')
-        drawn.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{mark}</text>')
-    for number, day in enumerate(every):
-        x, y = LEFT + number * step, float(HEIGHT - BOTTOM)
-        for key in keys:
-            tall = by_day.get(day, Counter())[key] * scale
-            y -= tall
-            drawn.append(
-                f'<rect x="{x + step * 0.1:.1f}" y="{y:.1f}" width="{step * 0.8:.1f}" height="{tall:.1f}" '
-                f'fill="{colour[key]}"><title>{day} {_text(key)}</title></rect>'
-            )
-        if number % max(len(every) // 8, 1) == 0:
-            drawn.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}">{day[5:]}</text>')
-    key = "".join(f'<span><i style="background:{colour[each]}"></i>{_text(each)}</span>' for each in keys)
-    return f'<svg width="{WIDTH}" height="{HEIGHT}">{"".join(drawn)}</svg><p class="key">{key}</p>'
+    from matplotlib import rc_context
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+
+    if not rows:
+        return "<p>Nothing.</p>"
+    totals, by_kind = Counter(), {}
+    for row in rows:
+        totals[row[kind]] += row[number]
+    named = [name for name, _ in totals.most_common(len(COLOURS) - 1)]
+    for row in rows:
+        stack = by_kind.setdefault(row[kind] if row[kind] in named else "other", Counter())
+        stack[row["day"]] += row[number]
+    first, last = min(row["day"] for row in rows), max(row["day"] for row in rows)
+    days = [first + timedelta(days=after) for after in range((last - first).days + 1)]
+    figure = Figure(figsize=(9, 2.7), layout="constrained")
+    axes, below = figure.subplots(), [0.0] * len(days)
+    kinds = [*named, "other"] if "other" in by_kind else named
+    for name, colour in zip(kinds, [*COLOURS[: len(named)], COLOURS[-1]], strict=False):
+        bars = [by_kind[name][day] for day in days]
+        axes.bar(days, bars, bottom=below, color=colour, width=0.85, label=name)
+        below = [low + bar for low, bar in zip(below, bars, strict=True)]
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis="y", color="#e4e7ee")
+    axes.set_axisbelow(True)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    if len(by_kind) > 1:
+        legend = axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, frameon=False, fontsize=8
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a channel's name is no formula
+    drawn = StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "chatbase"}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()[drawn.getvalue().index("<svg") :]
 
 
 def _text(value: Any) -> str:

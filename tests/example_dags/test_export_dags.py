@@ -72,6 +72,7 @@ def test_the_nightly_export_goes_on_where_it_ended(run_dag, connections, simulat
 
 def test_the_report_shows_what_there_is(run_dag, connections, simulator, tmp_path):
     pytest.importorskip("duckdb")
+    pytest.importorskip("matplotlib")
     dag = load("chatbase_analytics")["dag"]
     report = tmp_path / "deep" / "report.html"
     conf = {"output_path": f"file://{tmp_path}/export", "report_path": f"file://{report}", "days": 30}
@@ -89,10 +90,16 @@ def test_the_report_shows_what_there_is(run_dag, connections, simulator, tmp_pat
     assert totals["messages"] == len(messages)
     assert totals["negative"] == sum(each.feedback == "negative" for each in messages) > 0
     assert totals["unsure"] == sum(each.score is not None and each.score < 0.5 for each in messages) > 0
+    first = datetime.fromisoformat(finished.xcoms["analytics"]["window"]["start"]).timestamp()
+    last = datetime.fromisoformat(finished.xcoms["analytics"]["window"]["end"]).timestamp()
+    answers = [m for each in everything for m in each.messages if m.role == "assistant" and m.created_at]
+    assert totals["credits"] == sum(first <= m.created_at < last for m in answers) > 0
     page = report.read_text()
     if os.environ.get("KEEP_REPORT"):
         Path(os.environ["KEEP_REPORT"]).write_text(page)
-    assert page.count("<rect") > 20
+    assert page.count("<svg") == 2
+    assert page.count("<path") > 60, "a bar a day"
+    assert "Credits per day" in page
     assert "Ridgeline Support" in page
     assert "<script" not in page
     assert "@example.com" not in page
