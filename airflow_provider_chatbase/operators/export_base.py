@@ -33,7 +33,6 @@ Compression = Literal["gzip", "zstd"]
 FEW = 3
 """So many files at the most are named in the result, which stays under 2 kB; the manifest names all."""
 
-
 PLACEHOLDER = "{agent_id}"
 
 MARGIN = 120.0
