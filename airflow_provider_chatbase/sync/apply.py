@@ -165,8 +165,9 @@ class PlanRunner:
                 busy.append(action)  # an upload that is refused counts, so it is better not tried
             else:
                 self._try(action, lambda each: self._update(each, busy))
+        deadline = self.patience.clock() + self.patience.busy  # for all of them: they train at the same time
         for update in busy:
-            self._try(update, self._update_when_trained)
+            self._try(update, lambda each: self._update_when_trained(each, deadline))
 
     def _to_try_again(self, plan: SyncPlan) -> list[Create | Update]:
         """Take back the failures that the plan's deletes may mend, if there are no others."""
@@ -287,9 +288,8 @@ class PlanRunner:
             busy.append(update)
             return None
 
-    def _update_when_trained(self, update: Update) -> ActionResult:
+    def _update_when_trained(self, update: Update, deadline: float) -> ActionResult:
         """Wait until a source is trained and write into it."""
-        deadline = self.patience.clock() + self.patience.busy
         while True:
             source = self._look_at(update.existing.source_id)
             if source is not None and self._is_written(update, source):

@@ -328,3 +328,22 @@ def test_another_task_of_the_same_sync_id_is_told(start, docs):
     assert len(ours(simulator)) == 3
     operator.take_over, operator.allow_empty = "true", True
     assert operator.execute(other)["deleted"] == 2
+
+
+def test_a_mapped_task_is_told_by_a_template_what_to_do(start, docs, run_dag):
+    from airflow.sdk import DAG
+
+    simulator = start()
+    with DAG("sync_mapped", schedule=None, start_date=datetime(2024, 1, 1, tzinfo=UTC)) as dag:
+        ChatbaseSyncSourcesOperator.partial(
+            task_id="sync",
+            path=str(docs),
+            prune="{{ 'True' }}",
+            sync_id="docs",
+            dry_run="{{ dag_run.conf['dry_run'] }}",
+            upload_interval="0.0",
+        ).expand(agent_id=[simulator.agent_id])
+    assert run_dag(dag, conf={"dry_run": "True"}).state == "success"
+    assert writes(simulator) == []
+    assert run_dag(dag, conf={"dry_run": "False"}).state == "success"
+    assert len(ours(simulator)) == 2

@@ -13,7 +13,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseServerError, Chatbas
 from airflow_provider_chatbase.client.rate_limiter import UploadPacer
 from airflow_provider_chatbase.client.v2.sources import create_link_source, create_text_source
 from airflow_provider_chatbase.simulator import Fault
-from airflow_provider_chatbase.sync.apply import PlanRunner
+from airflow_provider_chatbase.sync.apply import PlanRunner, SyncPatience
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError, ChatbaseIncompleteListingError
 
 QNA = {"questions": ["When are you open?", "Opening hours?"], "answer": "From 8 to 18."}
@@ -251,6 +251,23 @@ def test_a_source_that_trains_is_written_when_it_is_trained(desk):
     assert {"new guide", "new prices"} <= {source.content for source in desk.ours.values()}
     uploads = [r for r in desk.simulator.requests if r.operation == "updateFileSource"]
     assert len(uploads) == 1, "an upload was tried while the source trained"
+
+
+def test_all_that_train_are_waited_for_together(desk):
+    desk = desk(training_seconds=1000)
+    for page in range(5):
+        desk.write(f"{page}.md", "text")
+    desk.sync()
+    for page in range(5):
+        desk.write(f"{page}.md", "new text")
+    waits = []
+    patience = SyncPatience(busy=10.0, poll=5.0, sleep=waits.append, clock=lambda: sum(waits))
+
+    report = desk.syncer(patience=patience).apply(desk.declare())
+
+    assert sum(waits) <= 15
+    assert report.failures().count("It still trains after 10 s") == 5
+    assert report.mendable
 
 
 def test_a_failed_item_does_not_stop_the_others_and_is_named(desk):
