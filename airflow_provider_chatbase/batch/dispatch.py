@@ -269,12 +269,14 @@ class Dispatcher:
         self, prompt: Prompt, question: Question, sent_before: Sent | None, *, again: bool
     ) -> PromptRecord:
         await self._admitted(again=again)
-        now = time.time()
+        now = self._sender.client.server_now()
         first = sent_before or Sent(now, now, question.after_message_id)
         try:
             line = Line(prompt.key, sent=now, since=first.since, after=first.after)
             await self._journal.add(prompt.index, line)
-            record = await self._sender.send(replace(question, asked_at=now), sent_before, self.let_go)
+            record = await self._sender.send(
+                replace(question, asked_at=time.monotonic()), sent_before, self.let_go
+            )
         except NotSentError as end:
             if sent_before is None:
                 self._journal.add(prompt.index, Line(prompt.key, unsent=True))

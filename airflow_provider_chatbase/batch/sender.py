@@ -55,6 +55,7 @@ class Delivery:
     """What happens to a prompt on its way."""
 
     gate: Callable[[], None]  # raises what keeps it from being sent
+    now: Callable[[], float]  # by the server's clock: another machine's may differ
     fate_unknown: bool
     sent_at: float | None  # when it last went out, in seconds since the epoch
     attempts: int = 0
@@ -64,7 +65,7 @@ class Delivery:
         """Take note that it goes out: it does only when it is known not to have arrived before."""
         self.gate()
         self.attempts += 1
-        self.sent_at = time.time()
+        self.sent_at = self.now()
         self.fate_unknown = False
         self.first_sent = self.first_sent or time.monotonic()
 
@@ -134,7 +135,9 @@ class Sender:
         """Send a prompt, or look for it where an earlier process may have sent it."""
         if sent_before is not None and not self.may_resolve:
             return _given_up(sent_before)
-        delivery = Delivery(gate, sent_before is not None, sent_before and sent_before.last)
+        delivery = Delivery(
+            gate, self.client.server_now, sent_before is not None, sent_before and sent_before.last
+        )
         _delivery.set(delivery)
         try:
             async with asyncio.timeout(self.settings.prompt_timeout):
@@ -180,7 +183,9 @@ class Sender:
             on_ambiguous=self.settings.on_ambiguous,
             patience=patience,
             patience_after_timeout=self.settings.patience_after_timeout,
-            patience_at_first=max(0.0, sent_before.last + patience - time.time()) if sent_before else None,
+            patience_at_first=max(0.0, sent_before.last + patience - self.client.server_now())
+            if sent_before
+            else None,
         )
 
 

@@ -23,7 +23,15 @@ from airflow_provider_chatbase.client.errors import (
 from airflow_provider_chatbase.client.loop_thread import shared_loop
 from airflow_provider_chatbase.client.rate_limiter import RateLimiter, shared_limiter
 from airflow_provider_chatbase.client.replies import RAW_ERRORS, Page, PageWalk, read_reply
-from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, StreamReader
+from airflow_provider_chatbase.client.request import (
+    JsonObject,
+    Pause,
+    Request,
+    ServerTime,
+    Step,
+    Steps,
+    StreamReader,
+)
 from airflow_provider_chatbase.client.settings import HIDDEN, ClientSettings
 from airflow_provider_chatbase.client.transport import OpenReply, StreamBrokenError, Transport
 
@@ -194,14 +202,25 @@ class AsyncChatbaseClient:
         walk = StepsWalk(steps)
         while (step := walk.step) is not None:
             try:
-                taken = asyncio.sleep(step.seconds) if isinstance(step, Pause) else self.send(step)
-                result: Any = await taken
+                result = await self.take(step)
             except ChatbaseError as error:
                 walk.go_on(error=error)
             else:
                 walk.go_on(result)
         outcome: Result = walk.outcome
         return outcome
+
+    def server_now(self) -> float:
+        """Return the present in seconds since the epoch, by the server's clock where a reply told it."""
+        return shared_limiter(self.settings, "main").server_now().timestamp()
+
+    async def take(self, step: Step) -> Any:
+        """Take one of several steps."""
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        if isinstance(step, ServerTime):
+            return shared_limiter(self.settings, "main").server_time()
+        return await self.send(step)
 
     async def pages(self, first: Request[Page]) -> AsyncGenerator[Page]:
         """Walk over the pages of a listing."""
@@ -273,7 +292,7 @@ class StepsWalk:
 
     def __init__(self, steps: Steps[Any]) -> None:
         self._steps = steps
-        self.step: Request[Any] | Pause | None = None
+        self.step: Step | None = None
         self.outcome: Any = None
         self.go_on()
 
@@ -319,11 +338,7 @@ class ChatbaseClient:
         walk = StepsWalk(steps)
         while (step := walk.step) is not None:
             try:
-                result = None
-                if isinstance(step, Pause):
-                    time.sleep(step.seconds)
-                else:
-                    result = self.send(step)
+                result = shared_loop().run(self._client.take(step))
             except ChatbaseError as error:
                 walk.go_on(error=error)
             else:

@@ -19,9 +19,20 @@ from airflow_provider_chatbase.client.answer import (
     pending_tool_calls,
     read_id,
 )
-from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseNotFoundError
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseAmbiguousError,
+    ChatbaseInputError,
+    ChatbaseNotFoundError,
+)
 from airflow_provider_chatbase.client.replies import Page, PageWalk
-from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, require_count
+from airflow_provider_chatbase.client.request import (
+    JsonObject,
+    Pause,
+    Request,
+    ServerTime,
+    Steps,
+    require_count,
+)
 from airflow_provider_chatbase.client.v2.conversations import (
     get_conversation,
     list_messages,
@@ -49,8 +60,8 @@ class Question:
     after_message_id: str | None = None  # the conversation's last message before it, where that is known
     user_id: str | None = None  # the caller's, for a new conversation
     tag: str | None = None  # a user id of our own, used where the caller gave none
-    asked_at: float = field(default_factory=time.time)  # in seconds since the epoch
-    earlier_try_began: float | None = None  # when an earlier try may have sent it, at the earliest
+    asked_at: float = field(default_factory=time.monotonic)  # before it was sent; no clock that is put right
+    earlier_try_began: float | None = None  # when an earlier try may have sent it, in seconds since the epoch
     history: list[JsonObject] = field(default_factory=list, repr=False)  # for API v1
     model: str | None = None  # for API v1
     temperature: float | None = None  # for API v1
@@ -69,12 +80,20 @@ class Question:
         """Whether nobody else uses its user id, so that what was begun under it can only be this message."""
         return self.user_id is None and self.conversation_id is None
 
-    @property
-    def not_before(self) -> float:
-        """When it was sent at the earliest, in seconds since the epoch."""
-        if self.earlier_try_began is None:
-            return self.asked_at
-        return 0.0 if self.has_own_tag else self.earlier_try_began
+    def is_younger(self, at: float, server_now: float | None) -> bool | None:
+        """Say whether the message was sent after a time of the server; ``None`` where no clock tells."""
+        if self.earlier_try_began is not None:
+            sent, in_doubt = self.earlier_try_began, OTHER_CLOCKS
+            if server_now is None or sent > server_now + CLOCK_SKEW:  # that clock is wrong, by any amount
+                in_doubt = float("inf")
+        else:
+            now, in_doubt = (time.time(), float("inf")) if server_now is None else (server_now, 0.0)
+            sent = now - (time.monotonic() - self.asked_at)
+        if self.has_own_tag:  # an earlier message has it only where a DAG run was deleted and made again
+            return self.earlier_try_began is None and server_now is not None and at < sent - OTHER_CLOCKS
+        if at >= sent - CLOCK_SKEW:
+            return False
+        return None if at >= sent - CLOCK_SKEW - in_doubt else True
 
 
 def tag_of(*parts: object) -> str:
@@ -155,7 +174,10 @@ TOOL_PARTS = ("tool-call", "tool-result")
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
 CLOCK_SKEW = 60.0
-"""Seconds by which Chatbase's clock and ours may differ."""
+"""Seconds by which Chatbase's clock and what its replies tell of it may differ."""
+
+OTHER_CLOCKS = 900.0
+"""Seconds by which the clock of another machine, where an earlier try began, may differ from Chatbase's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +185,7 @@ class Unanswered:
     """A message that arrived and has no answer."""
 
     conversation_id: str | None
-    give_up_at: float  # when to stop waiting for one, in seconds since the epoch
+    patience: float  # seconds in which one may still come
 
 
 Found = Answer | Unanswered | None
@@ -174,15 +196,14 @@ def look_until_sure(
     question: Question, patience: float, answer_patience: float = float("inf")
 ) -> Steps[Found]:
     """Look until the message is answered, or it is sure enough that it never arrived."""
-    began = time.time()
+    began = time.monotonic()
     pause = FIRST_PAUSE
     while True:
         found = yield from look(question)
         if isinstance(found, Answer):
             return found
-        longest = min(answer_patience, ANSWER_PATIENCE)
-        give_up_at = began + patience if found is None else min(found.give_up_at, began + longest)
-        left = give_up_at - time.time()
+        looked, longest = time.monotonic() - began, min(answer_patience, ANSWER_PATIENCE)
+        left = patience - looked if found is None else min(found.patience, longest - looked)
         if left <= 0:
             return found
         yield Pause(min(pause, left))
@@ -208,17 +229,18 @@ def newest_message_id(agent_id: str, conversation_id: str) -> Steps[str | None]:
 def _look_among_conversations(question: Question, user_id: str) -> Steps[Found]:
     """Look among those that a user began, since the message began one; an answered one goes first."""
     best: Found = None
-    earliest, others = question.not_before - CLOCK_SKEW, question.other_conversations
     walk = PageWalk(list_user_conversations(question.agent_id, user_id))
     while (request := walk.next_request()) is not None:
         page = yield from _page_or_none(request)
         walk.take(page)
+        now: float | None = yield ServerTime()
         for conversation in page.items:
-            if _time(conversation, "updatedAt") < earliest:
+            if question.is_younger(_time(conversation, "updatedAt"), now):
                 return best  # the last active come first: the rest is older still
-            if _time(conversation, "createdAt") < earliest or conversation.get("id") in others:
+            is_older = question.is_younger(_time(conversation, "createdAt"), now)
+            if is_older or conversation.get("id") in question.other_conversations:
                 continue
-            found = yield from _look_at_beginning(question, conversation)
+            found = yield from _look_at_beginning(question, conversation, now)
             if isinstance(found, Answer):
                 return found
             best = found or best
@@ -236,7 +258,7 @@ def _page_or_none(request: Request[Page]) -> Steps[Page]:
     return found
 
 
-def _look_at_beginning(question: Question, conversation: JsonObject) -> Steps[Found]:
+def _look_at_beginning(question: Question, conversation: JsonObject, now: float | None) -> Steps[Found]:
     """Look at the message that began a conversation; what follows is of others, who continued it."""
     pages: list[list[JsonObject]] = []
     walk = PageWalk(list_messages(question.agent_id, str(conversation.get("id"))))
@@ -246,10 +268,10 @@ def _look_at_beginning(question: Question, conversation: JsonObject) -> Steps[Fo
         pages.append(page.items)
     messages = [message for items in reversed(pages) for message in items]
     at = next((at for at, message in enumerate(messages) if message.get("role") == "user"), None)
-    if at is not None and (question.has_own_tag or _is_same(question, messages[at])):
-        return _found(conversation, messages, at)
+    if at is not None and (question.has_own_tag or _is_same(question, messages[at], now)):
+        return _found(conversation, messages, at, now)
     # Under our own tag it can only be this message; it is not shown yet.
-    return _unanswered(conversation, conversation) if at is None and question.has_own_tag else None
+    return _unanswered(conversation, conversation, now) if at is None and question.has_own_tag else None
 
 
 def _look_in(question: Question, conversation_id: str) -> Steps[Found]:
@@ -257,15 +279,18 @@ def _look_in(question: Question, conversation_id: str) -> Steps[Found]:
         conversation = yield get_conversation(question.agent_id, conversation_id)
     except ChatbaseNotFoundError:
         return None
-    found = _find_in(question, conversation, messages_in(conversation))
+    now: float | None = yield ServerTime()
+    found = _find_in(question, conversation, messages_in(conversation), now)
     if found is None:
         # Messages written since may have pushed it out of what the conversation carries.
         page = yield list_messages(question.agent_id, conversation_id)
-        found = _find_in(question, conversation, page.items)
+        found = _find_in(question, conversation, page.items, now)
     return found
 
 
-def _find_in(question: Question, conversation: JsonObject, messages: list[JsonObject]) -> Found:
+def _find_in(
+    question: Question, conversation: JsonObject, messages: list[JsonObject], now: float | None
+) -> Found:
     """Look for a message and its answer in the conversation that it continued."""
     if question.message is None:
         return _find_continuation(question, conversation, messages)
@@ -273,8 +298,10 @@ def _find_in(question: Question, conversation: JsonObject, messages: list[JsonOb
     for at in range(len(messages) - 1, -1 if known is None else known, -1):
         if messages[at].get("id") in question.other_messages:
             continue
-        if messages[at].get("role") == "user" and _is_same(question, messages[at]):
-            return _found(conversation, messages, at)
+        if messages[at].get("role") != "user" or not _has_text(question, messages[at]):
+            continue
+        if known is not None or _is_same(question, messages[at], now):
+            return _found(conversation, messages, at, now)
     return None
 
 
@@ -290,10 +317,10 @@ def _find_continuation(question: Question, conversation: JsonObject, messages: l
     return _answer(conversation, {}, replies)
 
 
-def _found(conversation: JsonObject, messages: list[JsonObject], at: int) -> Found:
+def _found(conversation: JsonObject, messages: list[JsonObject], at: int, now: float | None) -> Found:
     replies = _replies(messages, at)
     if not replies or not _says_something(message_parts(replies[-1])):
-        return _unanswered(conversation, messages[at])
+        return _unanswered(conversation, messages[at], now)
     return _answer(conversation, messages[at], replies)
 
 
@@ -301,11 +328,11 @@ def _replies(messages: list[JsonObject], at: int) -> list[JsonObject]:
     return list(takewhile(lambda message: message.get("role") != "user", messages[at + 1 :]))
 
 
-def _unanswered(conversation: JsonObject, asked: JsonObject) -> Unanswered:
+def _unanswered(conversation: JsonObject, asked: JsonObject, now: float | None) -> Unanswered:
     """No answer comes where the agent is not to answer, nor long after the question."""
     silent = conversation.get("status") in SILENT
-    give_up_at = float("-inf") if silent else _time(asked, "createdAt") + ANSWER_PATIENCE
-    return Unanswered(read_id(conversation.get("id")), give_up_at)
+    age = 0.0 if now is None else now - min(_time(asked, "createdAt"), now)
+    return Unanswered(read_id(conversation.get("id")), -1.0 if silent else ANSWER_PATIENCE - age)
 
 
 def _index_of(message_id: str | None, messages: list[JsonObject]) -> int | None:
@@ -313,9 +340,22 @@ def _index_of(message_id: str | None, messages: list[JsonObject]) -> int | None:
     return ids.index(message_id) if message_id is not None and message_id in ids else None
 
 
-def _is_same(question: Question, message: JsonObject) -> bool:
-    recent = _time(message, "createdAt") >= question.not_before - CLOCK_SKEW
-    return recent and parts_text(message_parts(message)).split() == (question.message or "").split()
+def _is_same(question: Question, message: JsonObject, now: float | None) -> bool:
+    if not _has_text(question, message):
+        return False
+    is_older = question.is_younger(_time(message, "createdAt"), now)
+    if is_older is None:
+        raise ChatbaseAmbiguousError(
+            "An equal message of the same user is there, and the clocks do not tell whether it is this one "
+            "or an earlier one. It is not sent again; on_ambiguous='retry' would, and a user_id for each "
+            "message keeps them apart.",
+            operation="chatWithAgent",
+        )
+    return not is_older
+
+
+def _has_text(question: Question, message: JsonObject) -> bool:
+    return parts_text(message_parts(message)).split() == (question.message or "").split()
 
 
 def _says_something(parts: list[JsonObject]) -> bool:
@@ -344,6 +384,6 @@ def _answer(conversation: JsonObject, asked: JsonObject, replies: list[JsonObjec
 
 
 def _time(value: JsonObject, name: str) -> float:
-    """Return a time of the API in seconds; one that is missing counts as the present."""
+    """Return a time of the API in seconds; one that is missing is the latest."""
     found: Any = value.get(name)
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else time.time()
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else float("inf")

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
@@ -27,6 +27,7 @@ MILLISECONDS_FROM = 1e11
 
 def asked_wait(headers: Mapping[str, str], now: float, *, rate_limited: bool) -> float | None:
     """Return the seconds that a reply asks to wait: ``Retry-After``, else ``X-RateLimit-Reset``."""
+    now = _told_now(headers, now)
     wait = _retry_after(headers.get("retry-after", ""), now)
     if wait is None and rate_limited:
         wait = until_reset(headers.get("x-ratelimit-reset", ""), now)
@@ -37,13 +38,22 @@ def _retry_after(value: str, now: float) -> float | None:
     seconds = _number(value)
     if seconds is not None:
         return max(seconds, 0.0)
+    at = _date(value)
+    return None if at is None else max(at - now, 0.0)
+
+
+def _told_now(headers: Mapping[str, str], now: float) -> float:
+    """Return the present by the clock of who wrote the reply's times, which may be far from ours."""
+    told = _date(headers.get("date", ""))
+    return now if told is None else told
+
+
+def _date(value: str) -> float | None:
     try:
         at = parsedate_to_datetime(value)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(at.timestamp() - now, 0.0)
 
 
 def until_reset(value: str, now: float) -> float | None:
@@ -120,7 +130,7 @@ class RateLimiter:
         self._share = 1.0
         self._share_changed = float("-inf")
         self._hold_until = float("-inf")
-        self._server_ahead = timedelta()
+        self._server_ahead: float | None = None
 
     def try_to_go(self) -> float:
         """Take a place for one request, or say when to try again. Who took one calls :meth:`done`."""
@@ -147,7 +157,8 @@ class RateLimiter:
         remaining = _whole(headers.get("x-ratelimit-remaining"))
         with self._lock:
             self._heard = True
-            self._note_date(headers.get("date", ""))
+            told = _date(headers.get("date", ""))
+            self._server_ahead = self._server_ahead if told is None else told - self._now()
             if limit is None or limit < 1:
                 return
             self._limit = limit
@@ -165,7 +176,11 @@ class RateLimiter:
 
     def server_now(self) -> datetime:
         """Return the present by the server's clock, where a reply told its ``Date``; else by ours."""
-        return datetime.fromtimestamp(self._now(), tz=UTC) + self._server_ahead
+        return datetime.fromtimestamp(self._now() + (self._server_ahead or 0.0), tz=UTC)
+
+    def server_time(self) -> float | None:
+        """Return the present by the server's clock in seconds since the epoch, where a reply told it."""
+        return None if self._server_ahead is None else self._now() + self._server_ahead
 
     def hold(self, seconds: float) -> None:
         """Let all requests wait, after one was told to, and go on more slowly."""
@@ -194,16 +209,8 @@ class RateLimiter:
         free_at = min(self._counted[-places] + WINDOW, self._reset_at)
         return min(max(free_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
 
-    def _note_date(self, value: str) -> None:
-        try:
-            told = parsedate_to_datetime(value)
-        except (TypeError, ValueError, OverflowError):
-            return
-        if told.tzinfo is not None:
-            self._server_ahead = told - datetime.fromtimestamp(self._now(), tz=UTC)
-
     def _note_reset(self, headers: Mapping[str, str], remaining: int, now: float) -> None:
-        wait = until_reset(headers.get("x-ratelimit-reset", ""), self._now())
+        wait = until_reset(headers.get("x-ratelimit-reset", ""), _told_now(headers, self._now()))
         if remaining <= 0 and wait is not None:
             self._reset_at = now + wait + MARGIN
 

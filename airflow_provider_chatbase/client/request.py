@@ -99,8 +99,14 @@ class Pause:
     seconds: float
 
 
-Steps = Generator[Request[Any] | Pause, Any, Result]
-"""Yields each request or pause, is sent a request's result, and returns the outcome."""
+@dataclass(frozen=True, slots=True)
+class ServerTime:
+    """A look at the server's clock, as its replies tell it: seconds since the epoch, ``None`` if none did."""
+
+
+Step = Request[Any] | Pause | ServerTime
+Steps = Generator[Step, Any, Result]
+"""Yields each step, is sent what it brought, and returns the outcome."""
 
 
 # -- what is checked before anything is sent: the limits that the API states

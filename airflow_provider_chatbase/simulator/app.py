@@ -9,6 +9,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from email.utils import formatdate
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -74,7 +75,8 @@ class App:
         request.request_id = f"req_{self.world.rng.getrandbits(48):012x}"
         self.world.log.add(request)
         version = "v1" if request.path.startswith("/api/v1") else "v2"
-        headers = {"x-request-id": request.request_id}
+        date = formatdate(self.world.clock.time(), usegmt=True)
+        headers = {"x-request-id": request.request_id, "date": date}
         try:
             reply = await self._answer(handlers, request, http, connection, headers)
         except ApiError as error:
