@@ -44,6 +44,7 @@ CHECKPOINTS = "_checkpoint"
 LOCK = f"{CHECKPOINTS}/_lock"
 RUN = "run.json"
 VERSION = 2
+KEPT = "What was answered is kept; running the task again goes on from there."
 
 ANSWERING_SETTINGS = ("instructions", "model", "temp")
 """The settings that decide the answers; others change by themselves, such as ``creditsUsed``."""
@@ -94,8 +95,13 @@ class Batch:
                 intake, segments, self.settings, lock, cache=cache, schema=schema, unseen=unseen
             )
             self._report_begin(intake, dispatcher.checkpoint)
-            with quiet_logs(_WORDY, logging.ERROR):
-                run_in_thread(self._send(dispatcher, self._key(agent)))
+            try:
+                with quiet_logs(_WORDY, logging.ERROR):
+                    run_in_thread(self._send(dispatcher, self._key(agent)))
+            except BaseException as error:
+                done = dispatcher.progress.line
+                log.warning("The batch was interrupted by %s. %s %s", type(error).__name__, done, KEPT)
+                raise
             segments.finish_segment()
             self._require_alive(dispatcher, lock)
             judged = judged_records(intake, dispatcher.checkpoint, schema, dedupe=self.settings.dedupe)
@@ -141,13 +147,10 @@ class Batch:
         if reason is StopReason.LOCK_LOST:
             raise ChatbaseBatchError(
                 f"Another run took over {self.output.url}, or may have: the lock could not be renewed. This "
-                "one ends. What was answered is kept; running the task again goes on from there."
+                f"one ends. {KEPT}"
             )
         if reason is not None:
-            raise ChatbaseBatchError(
-                "The task was told to end. What was answered is kept; running the task again goes on from "
-                "there."
-            )
+            raise ChatbaseBatchError(f"The task was told to end. {KEPT}")
         lock.require_held()
 
     # -- around the sending

@@ -91,8 +91,7 @@ def _score(value: Any) -> float | None:
     return score
 
 
-_FENCED = re.compile(r"\A\s*```\w*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
-
+FENCE = "```"
 SCHEMA_PROBLEM_CHARS = 300
 
 
@@ -104,12 +103,16 @@ class AnswerSchema:
 
     def read(self, text: str) -> tuple[Any, str | None]:
         """Read an answer; a fence of Markdown around the JSON is taken off."""
-        fenced = _FENCED.match(text)
+        body = text.strip()
+        if body.startswith(FENCE) and body.endswith(FENCE) and "\n" in body:
+            body = body.partition("\n")[2].removesuffix(FENCE)
         try:
-            value = decode_json(fenced.group(1) if fenced else text)
+            value = decode_json(body)
+            wrong = next(iter(self._validator.iter_errors(value)), None)
         except ValueError as error:
             return None, f"The answer is no JSON: {error}"
-        wrong = next(iter(self._validator.iter_errors(value)), None)
+        except RecursionError:
+            return None, "The answer is nested too deeply to be held against the schema."
         if wrong is None:
             return value, None
         return None, f"The answer does not fit the schema at {wrong.json_path}: {wrong.message}"[

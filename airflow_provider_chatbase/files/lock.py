@@ -149,6 +149,8 @@ class Lock:
         is_earlier = isinstance(tried, int) and tried < self._try_number
         if owner in self._told or claim.get("task") != self._task or not _holds(claim) or not is_earlier:
             return
+        if has_died(claim):
+            return
         log.warning("An earlier try of this task still works in %s. It is told to end.", self._place)
         self._directory.write_json(self._name(owner, TAKEN_OVER), {"by": self._owner, "at": time.time()})
         self._told.add(owner)

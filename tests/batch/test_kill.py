@@ -7,6 +7,8 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,26 @@ def _run(simulator: Simulator, output: Directory, kill_after: int | None) -> boo
     simulator.on_request = None
     assert process.returncode in (0, -signal.SIGKILL), errors.decode()[-3000:]
     return process.returncode != 0
+
+
+def test_a_process_that_was_frozen_goes_on_or_says_so(output: Directory):
+    """Frozen for longer than its lock lasts, and nobody took over: all prompts are asked."""
+    with Simulator(conversations=3, latency={"chatWithAgent": 0.05}, rate_limit=1_000_000) as simulator:
+        reached = threading.Event()
+        simulator.on_request = lambda request: (
+            reached.set() if len(simulator.requests_for("chatWithAgent")) == 60 else None
+        )
+        arguments = [simulator.url, simulator.api_key, simulator.agent_id, output.root, "200", "4"]
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), *arguments],
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        assert reached.wait(120)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(6)  # its lock lasts for 5
+        process.send_signal(signal.SIGCONT)
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors.decode()[-3000:]
+        assert [row["outcome"] for row in rows_of(output)] == ["answered"] * 200
+        assert simulator.prompts_charged == 200

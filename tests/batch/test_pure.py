@@ -116,6 +116,13 @@ def test_what_does_not_fit_says_where():
     assert "no JSON" in str(schema.read("hello")[1])
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": NaN}', "```" + " \n" * 100_000, "1e400", "```\n```"])
+def test_what_json_does_not_have_is_no_answer_to_a_schema(text: str):
+    value, problem = AnswerSchema({}).read(text)
+    assert value is None
+    assert "no JSON" in str(problem)
+
+
 def test_a_schema_that_is_none_is_refused():
     with pytest.raises(ChatbaseInputError, match="no JSON schema"):
         AnswerSchema({"type": "strange"})

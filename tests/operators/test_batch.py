@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -266,3 +268,38 @@ def test_a_file_in_another_encoding_and_a_table(connected: Simulator, tmp_path: 
         ("1", "answered", {"n": 1.5}),
         ("2", "failed", {"n": None}),
     ]
+
+
+def test_a_timeout_of_airflow_strikes_at_any_moment_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    class TaskTimeoutError(BaseException):
+        """As Airflow's, which is no Exception."""
+
+    def strike(*_: Any) -> None:
+        raise TaskTimeoutError
+
+    latency = {"chatWithAgent": 0.02}
+    with Simulator(conversations=3, latency=latency, rate_limit=1_000_000) as simulator:
+        monkeypatch.setenv("AIRFLOW_CONN_CHATBASE_DEFAULT", json.dumps(_connection(simulator)))
+        before = signal.signal(signal.SIGALRM, strike)
+        rng, struck, result = random.Random(7), 0, None
+        try:
+            while result is None:
+                operator = ChatbaseBatchPromptOperator(
+                    task_id="t", prompts=[f"q{n}" for n in range(120)], output_path=f"file://{tmp_path}/out"
+                )
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.1, 1.0) if struck < 8 else 0)
+                    result = operator.execute(_ti(try_number=struck + 1))
+                except TaskTimeoutError:
+                    struck += 1
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert struck
+        assert result["outcomes"]["answered"] == 120
+        assert simulator.prompts_charged == 120
+        assert "interrupted by TaskTimeoutError" in caplog.text
+        assert not [each for each in threading.enumerate() if each.name == "chatbase-lock"]

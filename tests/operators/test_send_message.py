@@ -151,7 +151,7 @@ FAILED = Act(
         (None, {"on_tool_calls": "hope"}, ChatbaseInputError, True),
         (None, {"history": "{{ oops }}"}, ChatbaseInputError, True),
         (REFUSED, {}, ChatbaseCreditsError, True),
-        (ENDED, {}, ChatbaseConflictError, False),
+        (ENDED, {}, ChatbaseConflictError, True),
         (Act(silent=True), {"on_ambiguous": "fail"}, ChatbaseAmbiguousError, True),
         (Act(silent=True), {"chatbase_conn_id": "chatbase_v1"}, ChatbaseAmbiguousError, True),
         (Act(finish_reason="error"), {}, ChatbaseAnswerError, True),
