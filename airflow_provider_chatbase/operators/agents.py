@@ -131,8 +131,9 @@ class ChatbaseUpdateAgentOperator(TrainingTask):
     more than 200 characters are cut in it.
 
     :param settings: the settings, by the names that an agent shows (``instructions``, ``model``, ``temp``,
-        ``creditLimit``, …, ``styles``, ``autoRetrain``). What is left out stays; ``None`` resets or switches
-        off where the API says nullable.
+        ``creditLimit``, …, ``styles``, ``autoRetrain``), and ``actions`` and ``procedures``, objects by their
+        names, with ``None`` for one that is to go. What is left out stays; ``None`` resets or switches off
+        where the API says nullable.
     :param settings_path: URL of a YAML or JSON file of settings; ``settings`` goes before it.
     :param source_text: on v1, a text that replaces all that the agent knows. It is sent each time.
     :param mode: ``apply``, or ``check`` to change nothing and fail when the settings are not as declared.

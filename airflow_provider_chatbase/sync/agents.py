@@ -16,6 +16,7 @@ from airflow_provider_chatbase.client.replies import all_items
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, require_text
 from airflow_provider_chatbase.client.v2 import agents, sources
 from airflow_provider_chatbase.files.records import decode, parse_json, parse_yaml, require_json
+from airflow_provider_chatbase.sync.behaviour import apply, split
 from airflow_provider_chatbase.sync.errors import ChatbaseDeclarationError
 from airflow_provider_chatbase.sync.payloads import link_key
 
@@ -69,7 +70,7 @@ def find_or_create_agent(api: Api, wanted: NewAgent) -> Steps[JsonObject]:
         require_text("url", wanted.url)
     creation = api.create_agent(wanted.name, wanted.settings, url=wanted.url, source_text=wanted.source_text)
     there = yield from all_items(api.list_agents())
-    require_settings(api, wanted.settings, {name for agent in there for name in agent})
+    require_settings(api, split(wanted.settings)[0], {name for agent in there for name in agent})
     found = choose(wanted, [agent for agent in there if agent.get("name") == wanted.name])
     created: JsonObject = {}
     if found is None:
@@ -240,18 +241,23 @@ def parse_settings(content: bytes, url: str) -> JsonObject:
 
 def compare(api: Api, agent_id: str, settings: JsonObject) -> Steps[JsonObject]:
     """Say in what an agent differs from its declared settings, as steps of a client. It changes nothing."""
+    settings, behaviour = split(settings)
     agent: JsonObject = yield api.get_agent(agent_id)
     require_settings(api, settings, agent)
+    things = yield from behaviour.read(agent_id)
     known = {
         name: value for name, value in settings.items() if value is not None or name not in RESET_TO_DEFAULT
     }
     differs = differing(_comparable(api, known, agent), agent)
+    sides = {name: (value, agent.get(name)) for name, value in differs.items()}
+    for thing in things:
+        sides.update(thing.differs(is_met))
     return {
         "agent_id": agent_id,
-        "drift": bool(differs),
+        "drift": bool(sides),
         "differs": {
-            name: {"wanted": shortened(value), "actual": shortened(agent.get(name))}
-            for name, value in differs.items()
+            name: {"wanted": shortened(wanted), "actual": shortened(actual)}
+            for name, (wanted, actual) in sides.items()
         },
         "unchanged": sorted(name for name in set(settings) - set(differs) if name in agent),
         "not_shown": sorted(name for name in set(settings) - set(differs) if name not in agent),
@@ -260,8 +266,10 @@ def compare(api: Api, agent_id: str, settings: JsonObject) -> Steps[JsonObject]:
 
 def change(api: Api, agent_id: str, settings: JsonObject, *, is_new: bool = False) -> Steps[JsonObject]:
     """Give an agent its declared settings, as steps of a client. What it has already is not sent."""
+    settings, behaviour = split(settings)
     before: JsonObject = yield api.get_agent(agent_id)
     require_settings(api, settings, before)
+    yield from behaviour.read(agent_id)  # refuses what cannot be, before anything is written
     after = before
     sent = differing(settings, before)
     refused: list[str] = []
@@ -282,11 +290,14 @@ def change(api: Api, agent_id: str, settings: JsonObject, *, is_new: bool = Fals
     unseen = {name: value for name, value in sent.items() if name not in _comparable(api, sent, after)}
     changed.update({name: {"from": None, "to": value} for name, value in unseen.items()})
     not_met = differing(_comparable(api, sent, after), after)
+    done, same, not_done = yield from apply(agent_id, behaviour, is_met)
     return {
         "agent_id": agent_id,
-        "changed": shortened(changed),
-        "unchanged": sorted(set(settings) - set(sent)),
-        "not_applied": sorted({name for name, value in not_met.items() if value is not None} | {*refused}),
+        "changed": shortened({**changed, **done}),
+        "unchanged": sorted({*settings} - {*sent} | {*same}),
+        "not_applied": sorted(
+            {name for name, value in not_met.items() if value is not None} | {*refused, *not_done}
+        ),
     }
 
 
