@@ -20,7 +20,6 @@ from airflow_provider_chatbase.client.errors import (
 )
 from airflow_provider_chatbase.client.v2.sources import delete_source, get_source
 from airflow_provider_chatbase.sync.inventory import (
-    DYING,
     TRAINING,
     ExistingSource,
     Inventory,
@@ -224,8 +223,8 @@ class PlanRunner:
         name = source_name(self.sync_id, declared.key, payload.digest, self.task)
         if (found := self._by_another_run(action, name)) is not None:
             return ActionResult("create", declared.kind, declared.key, found, BY_ANOTHER_RUN)
-        source, note = self._create_once(declared.kind, payload, str(name))
-        return ActionResult("create", declared.kind, declared.key, source["id"], note)
+        source_id, note = self._create_once(declared.kind, payload, name)
+        return ActionResult("create", declared.kind, declared.key, source_id, note)
 
     def _by_another_run(self, action: Create | Update, name: SourceName) -> str | None:
         """Return the id of what another run wrote since the plan was made, if it is the same."""
@@ -250,12 +249,12 @@ class PlanRunner:
         self.listed_at = self.patience.clock()
         return self._there
 
-    def _create_once(self, kind: Kind, payload: Payload, name: str) -> tuple[JsonObject, str]:
+    def _create_once(self, kind: Kind, payload: Payload, name: SourceName) -> tuple[str, str]:
         """Create a source; after a failure that leaves open whether it was made, look before trying again."""
         in_doubt = False
         for attempt in range(1, _CREATE_ATTEMPTS + 1):
             try:
-                return self._send(payload.create(self.agent_id, name), kind), ""
+                return self._send(payload.create(self.agent_id, str(name)), kind)["id"], ""
             except ChatbaseError as error:
                 if not error.ambiguous and error.code != "SOURCE_DUPLICATE":
                     raise
@@ -268,14 +267,17 @@ class PlanRunner:
                 log.warning("Creating it again, since no trace of it was found: %s", error)
         raise AssertionError("the last attempt returns or raises")
 
-    def _look_for(self, kind: Kind, payload: Payload, name: str, *, patiently: bool) -> JsonObject | None:
-        wanted = payload.url if isinstance(payload, LinkPayload) else name
+    def _look_for(self, kind: Kind, payload: Payload, name: SourceName, *, patiently: bool) -> str | None:
+        wanted = name.key, name.digest
+        if isinstance(payload, LinkPayload):
+            wanted = link_key(payload.url, payload.link_type), ""
         for look in range(_LOOKS_AFTER_DOUBT if patiently else 1):
             if look:
                 self.patience.sleep(self.patience.doubt)
-            for source in self.client.run(list_all(self.agent_id, [kind])):
-                if source.get("status") not in DYING and _is_wanted(source, payload, wanted):
-                    return source
+            there = take_inventory(self.client.run(list_all(self.agent_id, [kind])), self.sync_id)
+            for each in (*there.owned, *there.links):
+                if (each.key, each.digest) == wanted:
+                    return each.source_id
         return None
 
     def _update(self, update: Update, busy: list[Update]) -> ActionResult | None:
@@ -428,13 +430,3 @@ _PAST = {"create": "Created", "update": "Updated", "delete": "Deleted"}
 
 def _is_same(one: ExistingSource, other: ExistingSource) -> bool:
     return (one.key, one.digest) == (other.key, other.digest)
-
-
-def _is_wanted(source: JsonObject, payload: Payload, wanted: str) -> bool:
-    if not isinstance(payload, LinkPayload):
-        return source.get("name") == wanted
-    metadata = source.get("metadata")
-    link_type = metadata.get("type") if isinstance(metadata, dict) else None
-    return link_key(str(source.get("name")), str(link_type or "individual")) == link_key(
-        wanted, payload.link_type
-    )
