@@ -146,7 +146,10 @@ class LinkPayload:
 
     def differs_from(self, metadata: Mapping[str, Any]) -> bool:
         """Say whether a link has other options than declared, as far as both are told."""
-        return any(name in metadata and metadata[name] != value for name, value in self.options.items())
+        return any(
+            name in metadata and not _is_same_option(value, metadata[name])
+            for name, value in self.options.items()
+        )
 
     def create(self, agent_id: str, name: str) -> Request[JsonObject]:  # noqa: ARG002 - it has none
         """Return the request for a new link source."""
@@ -161,6 +164,13 @@ class LinkPayload:
 DeclaredText = TextPayload | QnaPayload | LinkPayload
 Payload = DeclaredText | FilePayload
 """What one source is to hold: its digest, and the requests that make a source of it or put it into one."""
+
+
+def _is_same_option(declared: Any, told: Any) -> bool:
+    """Compare by effect: paths in any order, and none of them as Chatbase may write it."""
+    if isinstance(declared, list) and isinstance(told, list):
+        return set(declared) == {str(path) for path in told}
+    return bool(declared == told) or not (declared or told)
 
 
 def _unix(text: str) -> str:

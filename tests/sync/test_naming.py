@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.sync.payloads import (
     NAME_LENGTH,
+    LinkPayload,
     read_name,
     require_sync_id,
     source_name,
@@ -59,3 +60,20 @@ def test_a_name_tells_the_task_where_there_is_room(key, sync_id):
     plain = source_name(sync_id, key, DIGEST)
     assert read_name(str(name)) in (name, plain)
     assert str(source_name("docs", "a.md", DIGEST, "7c1e")) == "docs:a.md #0123456789ab/7c1e"
+
+
+@pytest.mark.parametrize(
+    ("options", "metadata", "expected"),
+    [
+        ({"excludePaths": ["/b", "/a"]}, {"excludePaths": ["/a", "/b"]}, False),
+        ({"excludePaths": []}, {"excludePaths": None}, False),
+        ({"slowScraping": False}, {"slowScraping": None}, False),
+        ({"slowScraping": False}, {}, False),
+        ({"slowScraping": True}, {"slowScraping": False}, True),
+        ({"excludePaths": ["/a"]}, {"excludePaths": []}, True),
+        ({"excludePaths": ["/a"]}, {"excludePaths": [["/a"]]}, True),
+        ({"excludePaths": ["/a"]}, {"excludePaths": 7}, True),
+    ],
+)
+def test_options_of_a_link_differ_where_their_effect_does(options, metadata, expected):
+    assert LinkPayload("https://a.example", "crawl", options).differs_from(metadata) is expected
