@@ -89,7 +89,7 @@ class Batch:
             folder = self._folder(agent)
             report_other_run(self.output, self.run)
             unseen = self._unseen(folder)
-            self._begin(folder)
+            self._begin(folder, unseen=unseen is not None)
             segments, cache = SegmentLog(self.output, folder), self._answer_cache(agent)
             dispatcher = Dispatcher(
                 intake, segments, self.settings, lock, cache=cache, schema=schema, unseen=unseen
@@ -200,7 +200,9 @@ class Batch:
     def _unseen(self, folder: str) -> Sent | None:
         """Say when earlier tries may have sent prompts, where the checkpoint knows nothing of them."""
         described = self._described(folder) or {}
-        if self.earlier_try_began is None or described.get("tries", 0) >= self.try_number - 1:
+        known = described.get("tries")
+        seen = isinstance(known, int) and known >= self.try_number - 1 and not described.get("unseen")
+        if self.earlier_try_began is None or seen:
             return None
         if self.settings.on_ambiguous != "reconcile" or not self._api.keeps_messages:
             log.warning(
@@ -218,7 +220,7 @@ class Batch:
         )
         return Sent(self.earlier_try_began, time.time())
 
-    def _begin(self, folder: str) -> None:
+    def _begin(self, folder: str, *, unseen: bool) -> None:
         """Say whose checkpoint it is, and remove those of finished runs, whose results are replaced."""
         self.output.remove_leftovers()
         self.output.remove_leftovers(folder)
@@ -232,7 +234,7 @@ class Batch:
                 self.output.remove_folder(other)
             elif found is not None:
                 log.info("The checkpoint of an unfinished run (%s) is kept in %s.", found.get("run"), other)
-        self._describe(folder, complete=False)
+        self._describe(folder, complete=False, unseen=unseen)
 
     def _described(self, folder: str) -> dict[str, Any] | None:
         try:
@@ -241,11 +243,11 @@ class Batch:
             log.warning("%s", error)
             return None
 
-    def _describe(self, folder: str, *, complete: bool) -> None:
-        self.output.write_json(
-            f"{folder}/{RUN}",
-            {"run": self.run, "agent_id": self.agent_id, "tries": self.try_number, "complete": complete},
-        )
+    def _describe(self, folder: str, *, complete: bool, unseen: bool = False) -> None:
+        """Write whose checkpoint it is; ``unseen`` while earlier tries may have sent what is not in it."""
+        tries = {"tries": self.try_number, "unseen": unseen}
+        described = {"run": self.run, "agent_id": self.agent_id, **tries, "complete": complete}
+        self.output.write_json(f"{folder}/{RUN}", described)
 
     def _report_begin(self, intake: Intake, checkpoint: Checkpoint) -> None:
         log.info(

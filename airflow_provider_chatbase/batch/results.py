@@ -30,6 +30,7 @@ from airflow_provider_chatbase.batch.outcome import (
 )
 from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
+from airflow_provider_chatbase.client.errors import quoted
 from airflow_provider_chatbase.files import ChatbaseOutputError
 from airflow_provider_chatbase.files.directory import MANIFEST, Directory
 from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Column, ColumnType, Format, Table
@@ -155,7 +156,7 @@ class Tally:
     @property
     def causes(self) -> str:
         """The most frequent error codes."""
-        return ", ".join(f"{code} {n}x" for code, n in self.error_codes.most_common(NAMED))
+        return ", ".join(f"{_short(code)} {n}x" for code, n in self.error_codes.most_common(NAMED))
 
     @property
     def average(self) -> Decimal | None:
@@ -168,7 +169,7 @@ class Tally:
         if record.error_code is not None and record.outcome in FAILURES:
             self.error_codes[record.error_code] += 1
         if prompt.problem is not None and len(self.problems) < NAMED:
-            self.problems.append(f"{_short(prompt.id)} ({prompt.problem[:200]})")
+            self.problems.append(f"{_short(prompt.id)} ({quoted(prompt.problem, 200)})")
         self.recovered += record.recovered and record.duplicate_of is None
         self.cached += record.cached
         self.duplicates += record.duplicate_of is not None
@@ -282,9 +283,7 @@ def in_words(tally: Tally, stopped: StopReason | None) -> str:
     return " ".join(told)
 
 
-def verdict(
-    tally: Tally, stopped: StopReason | None, settings: BatchSettings, *, fail_at_limit: bool | None = None
-) -> None:
+def verdict(tally: Tally, stopped: StopReason | None, settings: BatchSettings) -> None:
     """Say whether a batch is a success; a refusal that ended it is raised before."""
     so_far = f"{tally.outcomes[Outcome.ANSWERED]:,} of {tally.items:,} prompts are answered"
     again = "Every outcome stands in the results. Clear the task to ask those that are left."
@@ -306,13 +305,12 @@ def verdict(
             f"Mend them and clear the task; the others are not asked again. {so_far}."
         )
     _require_passed(tally, settings)
-    if stopped in LIMITS:
-        if settings.on_limit == "fail" if fail_at_limit is None else fail_at_limit:
-            raise ChatbaseBatchLimitError(
-                f"{stopped} was reached; {so_far}. Raise it and clear the task to go on, or say "
-                "on_limit='succeed' where that is as it should be."
-            )
-    elif tally.outcomes[Outcome.NOT_SENT]:
+    if stopped in LIMITS and settings.on_limit == "fail":
+        raise ChatbaseBatchLimitError(
+            f"{stopped} was reached; {so_far}. Raise it and clear the task to go on, or say "
+            "on_limit='succeed' where that is as it should be."
+        )
+    if stopped not in LIMITS and tally.outcomes[Outcome.NOT_SENT]:
         raise ChatbaseBatchError(in_words(tally, stopped))
 
 
@@ -328,4 +326,4 @@ def _require_passed(tally: Tally, settings: BatchSettings) -> None:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
+    return quoted(text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…")

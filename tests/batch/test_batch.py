@@ -78,7 +78,7 @@ def test_one_bad_prompt_neither_sinks_the_batch_nor_hides(simulator: Simulator, 
         ("answered", None),
     ]
     assert ended.manifest["error_codes"] == {"INVALID_PROMPT": 2, "ANSWER_FAILED": 1, "TOOL_CALLS": 1}
-    verdict(ended.tally, ended.stopped, new_batch(simulator, output).settings, fail_at_limit=True)
+    verdict(ended.tally, ended.stopped, new_batch(simulator, output).settings)
 
 
 def test_finished_prompts_are_not_sent_again(simulator: Simulator, output: Directory):
@@ -280,7 +280,7 @@ def test_max_credits_is_not_passed(start: Callable[..., Simulator], output: Dire
         assert (ended.stopped, ended.manifest["status"]) == (StopReason.MAX_CREDITS, "stopped")
         assert ended.tally.outcomes["not_sent"] == 30
         with pytest.raises(ChatbaseBatchLimitError, match="max_credits was reached; 10 of 40"):
-            verdict(ended.tally, ended.stopped, new_batch(simulator, output).settings, fail_at_limit=True)
+            verdict(ended.tally, ended.stopped, new_batch(simulator, output).settings)
         new_batch(simulator, output, max_credits=2.5).ask_all(questions(40))
         assert simulator.credits_charged == 2.5  # a retry does not get the same again
         new_batch(simulator, output, max_credits=100).ask_all(questions(40))
@@ -302,9 +302,9 @@ def test_max_failure_rate_at_its_edge(simulator: Simulator, output: Directory, m
     ended = batch.ask_all(given)
     if fails:
         with pytest.raises(ChatbaseBatchError, match=r"1 of 20 prompts failed \(ANSWER_FAILED 1x\)"):
-            verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=False)
+            verdict(ended.tally, ended.stopped, batch.settings)
     else:
-        verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=False)
+        verdict(ended.tally, ended.stopped, batch.settings)
 
 
 def test_a_failure_rate_that_is_certain_stops_the_batch(simulator: Simulator, output: Directory):
@@ -319,14 +319,14 @@ def test_fail_fast(simulator: Simulator, output: Directory):
     ended = batch.ask_all(["a", "[sim:error] b", "c"])
     assert [row["outcome"] for row in rows_of(output)] == ["answered", "failed", "not_sent"]
     with pytest.raises(ChatbaseBatchError, match="fail_fast"):
-        verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=False)
+        verdict(ended.tally, ended.stopped, batch.settings)
 
 
 def test_nothing_answered_is_no_success(simulator: Simulator, output: Directory):
     batch = new_batch(simulator, output)
     ended = batch.ask_all(["[sim:error] a", ""])
     with pytest.raises(ChatbaseBatchError, match="Not one prompt was answered"):
-        verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=False)
+        verdict(ended.tally, ended.stopped, batch.settings)
 
 
 def test_an_outage_ends_the_batch_before_it_uses_up_all_prompts(simulator: Simulator, output: Directory):
@@ -343,7 +343,7 @@ def test_no_prompts_give_empty_results(simulator: Simulator, output: Directory):
     batch = new_batch(simulator, output, max_failure_rate=0, min_pass_rate=1)
     ended = batch.ask_all([])
     assert (ended.manifest["items"], output.read("results.jsonl")) == (0, b"")
-    verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=True)
+    verdict(ended.tally, ended.stopped, batch.settings)
 
 
 def test_plan_sends_nothing_and_writes_nothing(simulator: Simulator, output: Directory):
@@ -450,7 +450,7 @@ def test_expectations_and_the_pass_rate(simulator: Simulator, output: Directory)
     with pytest.raises(
         ChatbaseExpectationsError, match=r"1 of 4 .* min_pass_rate 0\.5 .* bad \(contains: a9"
     ):
-        verdict(ended.tally, ended.stopped, batch.settings, fail_at_limit=False)
+        verdict(ended.tally, ended.stopped, batch.settings)
     assert len(simulator.requests_for("getConversation")) == 2  # the score is read only where it is asked for
 
 

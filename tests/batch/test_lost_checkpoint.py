@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
-from airflow_provider_chatbase.simulator import Simulator
+from airflow_provider_chatbase.simulator import Fault, Simulator
 from tests.batch.conftest import new_batch, questions, rows_of, storage_of
 from tests.support.buckets import Bucket, bucket
 
@@ -63,6 +63,27 @@ def test_a_machine_that_did_not_see_the_try_before_looks(
     _later(simulator, output, 3).ask_all(questions(12))
     assert {row["outcome"] for row in rows_of(output)} == {"answered"}
     assert simulator.prompts_charged == 12
+
+
+def test_a_try_that_died_while_it_looked_leaves_the_rest_to_be_looked_for(
+    simulator: Simulator, output: Directory, tmp_path: Path
+):
+    new_batch(simulator, output, max_items=12).ask_all(questions(20))
+    elsewhere = storage_of(tmp_path / "elsewhere")
+    _later(simulator, elsewhere, max_items=3, concurrency=1).ask_all(questions(20))
+    _later(simulator, elsewhere, 3).ask_all(questions(20))
+    assert {row["outcome"] for row in rows_of(elsewhere)} == {"answered"}
+    assert simulator.prompts_charged == 20
+
+
+def test_a_key_that_is_echoed_is_kept_nowhere(simulator: Simulator, output: Directory):
+    said = f"The key {simulator.api_key} may not\x1b[2J do that"
+    fault = Fault(kind="status", status=400, code="VALIDATION_X", message=said, operation="chatWithAgent")
+    simulator.faults.add(fault)
+    new_batch(simulator, output).ask_all(questions(3))
+    written = b"".join(path.read_bytes() for path in Path(output.root).rglob("*.json*"))
+    assert b"VALIDATION_X" in written
+    assert simulator.api_key.encode() not in written
 
 
 def test_mapped_siblings_do_not_replace_each_other(simulator: Simulator, output: Directory):
