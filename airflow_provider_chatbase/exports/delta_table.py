@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
+from airflow_provider_chatbase.client.lasting import is_lasting
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.delta_storage import DeltaStorage
@@ -73,7 +74,7 @@ MANY_FILES = 8
 _KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
 """Else every twentieth commit would delete, which may not be allowed; :meth:`CurrentTable.vacuum` does."""
 FEATURES = frozenset({"appendOnly", "invariants", "changeDataFeed", "checkConstraints"})
-_TERMINAL, _FRAME = re.compile(r"\x1b\[[0-9;]*m"), re.compile(r"\d+: |at /")
+_TERMINAL, _FRAME = re.compile(r"\x1b\[[0-9;]*m"), re.compile(r"\d+: |at \S*/")
 _STORE = re.compile(
     r"Generic \w+ error|Object at location|error sending request|Permission ?denied", re.IGNORECASE
 )
@@ -377,7 +378,7 @@ def delta_errors(place: DeltaStorage) -> Iterator[None]:
         reason = _reason(place, error)
         if _MISSING.search(str(error)):
             reason = f"a file that its log names is not there, or has just been removed ({reason})"
-        if isinstance(error, PermissionError):
+        if isinstance(error, OSError) and is_lasting(error):
             raise ChatbaseOutputError(f"The table {place.url} cannot be used: {reason}.") from None
         raise ChatbaseStorageError(
             f"The table {place.url} cannot be read or written: {reason}. What it has stays. "

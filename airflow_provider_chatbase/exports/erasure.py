@@ -32,7 +32,7 @@ from airflow_provider_chatbase.exports.manifest import (
     read_state,
 )
 from airflow_provider_chatbase.exports.redaction import Redaction, detect
-from airflow_provider_chatbase.exports.rows import TABLES_OF, user_of
+from airflow_provider_chatbase.exports.rows import TABLES_OF, identity_of, user_of
 from airflow_provider_chatbase.exports.staging import FOLDER, PIECE, remove_attempt
 from airflow_provider_chatbase.files.directory import Directory, os_errors, temporary_told
 from airflow_provider_chatbase.files.formats import (
@@ -292,7 +292,7 @@ def _long_cells() -> Iterator[None]:
 def _json_lines(stream: IO[bytes], _table: Table, compression: str | None) -> Iterator[Row]:
     for line in decompressing(stream, compression):
         item = json.loads(line)
-        yield str(item.get("id")), user_of(item), line
+        yield identity_of(item), user_of(item), line
 
 
 def _csv_rows(stream: IO[bytes], _table: Table, compression: str | None) -> Iterator[Row]:

@@ -19,10 +19,10 @@ from airflow_provider_chatbase.client.transport import quiet_logs
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError, reading
 from airflow_provider_chatbase.exports.analytics import days
 from airflow_provider_chatbase.exports.manifest import CREATED, ONE, UPDATED, ExportedFile
-from airflow_provider_chatbase.exports.parallel import ParallelReader, PartRows, identity_of, newest_first
+from airflow_provider_chatbase.exports.parallel import ParallelReader, PartRows, newest_first
 from airflow_provider_chatbase.exports.reading import Listing, all_of
 from airflow_provider_chatbase.exports.redaction import Redaction
-from airflow_provider_chatbase.exports.rows import created_at, user_of
+from airflow_provider_chatbase.exports.rows import created_at, identity_of, user_of
 from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart
 from airflow_provider_chatbase.exports.tickets import tickets
 from airflow_provider_chatbase.exports.window import Window, read_moment, read_window, whole_second

@@ -132,7 +132,7 @@ class FilesTarget:
                 OutputState(manifest.contents).holding(self._directory, self._contents)
         if self._staging.plan() is None:
             self._staging.remove()  # rows were erased from it
-        parts = self._staging.earlier_parts()
+        parts = self._staging.earlier_parts(self._together)
         self._staging.begin(dict(plan))
         return parts
 

@@ -259,8 +259,9 @@ def _read(directory: Directory, name: str) -> dict[str, Any] | None:
         return None
     version = found.get("version")
     if isinstance(version, int) and version > VERSION:
-        raise directory.damaged(
-            name, f"version {version} is of a newer provider, and this one reads {VERSION}"
+        raise ChatbaseOutputError(
+            f"{name} in {directory.url} is of a newer version of this provider ({version}; this one reads "
+            f"{VERSION}). It is left alone: upgrade the provider, or give another output_path."
         )
     if version != VERSION:
         raise directory.damaged(name, "it is not of this provider")

@@ -10,7 +10,6 @@ nothing is lost where two walks meet.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
@@ -23,7 +22,7 @@ from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError
 from airflow_provider_chatbase.exports.reading import Listing
-from airflow_provider_chatbase.exports.rows import first_of
+from airflow_provider_chatbase.exports.rows import identity_of
 from airflow_provider_chatbase.exports.staging import Encoded
 from airflow_provider_chatbase.exports.window import Window, read_moment, whole_second
 
@@ -69,7 +68,8 @@ class PageBudget:
                 self._back.notify_all()
 
     def _learn(self, size: int) -> None:
-        self._most = max(self._budget // (max(size, 1) * TIMES_IN_MEMORY), 2)
+        if size:  # a page without rows says nothing of the next one
+            self._most = max(self._budget // (size * TIMES_IN_MEMORY), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,12 +262,6 @@ def _report(reader: PartReader, attempt: int, given: int) -> None:
         max(reader.totals) - given if reader.totals else None,
         f" ({reader.broken})" if reader.broken else "",
     )
-
-
-def identity_of(item: JsonObject) -> str:
-    """Return what tells an object from others."""
-    identity = first_of(item, "id", "ticketNumber")
-    return json.dumps(item, sort_keys=True) if identity is None else str(identity)
 
 
 def newest_first(items: list[Encoded], *, by_id: bool = False) -> list[Encoded]:

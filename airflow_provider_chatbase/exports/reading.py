@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any, TypeVar
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import (
+    ChatbaseInputError,
     ChatbaseNotFoundError,
     ChatbasePermissionError,
     ChatbasePlanError,
@@ -35,6 +37,30 @@ DAYS_IN_PART, DAYS_OF_LEADS_IN_PART = 14, 366
 
 SEARCH_LAG = timedelta(minutes=5)
 """How much later than it happened a change may appear in the search; the window is begun earlier by it."""
+
+
+CHANNELS = (
+    *("API", "WhatsApp", "Messenger", "Instagram", "Slack", "Salesforce", "Zendesk", "Zendesk Messaging"),
+    *("Chatbase site", "Playground", "Action preview", "Qna preview", "Widget or Iframe", "Center stage"),
+    *("Search", "Iframe", "Email", "Agent page", "Phone", "Android SDK", "iOS SDK", "Unspecified"),
+)
+"""The channels that Chatbase documents; there may be more."""
+
+
+def check_channels(channels: Any) -> tuple[str, ...]:
+    """Refuse what is no list of channels, or a name that is almost one: no conversation would be found."""
+    given = channels or ()
+    if isinstance(given, str) or not all(isinstance(each, str) for each in given):
+        raise ChatbaseInputError(f"channels must be a list of names, not {channels!r}.")
+    names = {name.lower(): name for name in CHANNELS}
+    for each in given:
+        near = get_close_matches(each.strip().lower(), names, n=1, cutoff=0.85)
+        if near and each not in CHANNELS:
+            raise ChatbaseInputError(
+                f"channels: {each!r} is no channel, but {names[near[0]]!r} is, and names are exact. "
+                "Nothing was exported."
+            )
+    return tuple(given)
 
 
 @dataclass(frozen=True, slots=True)

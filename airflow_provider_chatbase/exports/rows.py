@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -136,6 +137,12 @@ def first_of(item: JsonObject, *names: str) -> Any:
     return next((item[name] for name in names if item.get(name) is not None), None)
 
 
+def identity_of(item: JsonObject) -> str:
+    """Return what tells an object from others: its id, which the API promises, or else its content."""
+    identity = _text(first_of(item, "id", "ticketNumber"))
+    return identity or f"without-id-{hashlib.sha256(json_text(item).encode()).hexdigest()[:32]}"
+
+
 def created_at(item: JsonObject) -> Any:
     """Return when an object was created, as the API says it."""
     return first_of(item, "createdAt", "created_at")
@@ -152,7 +159,7 @@ def user_of(item: JsonObject) -> str | None:
 
 
 def _conversation_rows(item: JsonObject, agent_id: str) -> Rows:
-    identity, channel, updated = str(item.get("id")), _text(item.get("source")), read_moment(updated_at(item))
+    identity, channel, updated = identity_of(item), _text(item.get("source")), read_moment(updated_at(item))
     messages = messages_in(item)
     conversation = (
         identity,
@@ -233,7 +240,7 @@ def _message_id(conversation_id: str, position: int, message: JsonObject) -> str
 
 def _lead_rows(item: JsonObject, agent_id: str) -> Rows:
     row = (
-        _text(item.get("id")),
+        identity_of(item),
         read_moment(created_at(item)),
         _text(item.get("name")),
         _text(item.get("email")),
@@ -246,7 +253,7 @@ def _lead_rows(item: JsonObject, agent_id: str) -> Rows:
 
 def _contact_rows(item: JsonObject, agent_id: str) -> Rows:
     row = (
-        _text(item.get("id")),
+        identity_of(item),
         _text(item.get("external_id")),
         read_moment(created_at(item)),
         read_moment(updated_at(item)),

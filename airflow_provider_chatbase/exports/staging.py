@@ -158,11 +158,13 @@ class Staging:
             ) from error
         self._directory.write_json(self._path(PLAN), plan)
 
-    def earlier_parts(self) -> list[FinishedPart]:
+    def earlier_parts(
+        self, together: Callable[[Callable[[str], FinishedPart], list[str]], list[FinishedPart]]
+    ) -> list[FinishedPart]:
         """Fetch what earlier attempts have read."""
         folder = f"{FOLDER}/{self.key}"
         names = [name for name in self._directory.names(folder) if name.startswith("part-")]
-        return sorted((self._fetch(name) for name in names), key=lambda part: part.key)
+        return sorted(together(self._fetch, names), key=lambda part: part.key)
 
     @os_errors(temporary_told)
     def finish_part(
@@ -253,7 +255,7 @@ class Staging:
         for attempt in range(1, ATTEMPTS_TO_STAGE + 1):
             try:
                 write()
-            except ChatbaseOutputError as error:
+            except ChatbaseStorageError as error:
                 if attempt == ATTEMPTS_TO_STAGE or not isinstance(error.__cause__, FileNotFoundError):
                     raise
             else:

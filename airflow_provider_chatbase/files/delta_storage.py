@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -70,7 +71,7 @@ def find_storage(output_path: str, conn_id: str | None = None) -> DeltaStorage:
         )
     if scheme == "file":
         path = str(Path(rest).absolute())
-        return DeltaStorage(f"file://{path}", path)
+        return DeltaStorage(f"file://{path}", path, probe=lambda: _probe_disk(Path(path)))
     if scheme not in _STORAGES:
         raise ChatbaseOutputError(
             f"file_format='delta' writes to file://, s3://, gs:// and abfs://, not to {scheme}://. "
@@ -79,6 +80,14 @@ def find_storage(output_path: str, conn_id: str | None = None) -> DeltaStorage:
     host, _, key = rest.partition("/")
     user, _, bucket = host.rpartition("@")
     return _STORAGES[scheme](scheme, bucket, key, user, conn_id)
+
+
+def _probe_disk(path: Path) -> None:
+    """Refuse what cannot become a directory, before anything is read."""
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if there.is_dir() else "is no directory"
+        raise ChatbaseOutputError(f"output_path file://{path} cannot be used: {there} {what}.")
 
 
 def read_delta(output_path: str, table: str, storage_conn_id: str | None = None) -> DeltaTable:

@@ -191,9 +191,9 @@ class ExportOperator(ChatbaseOperator):
                 "partition_by='day' owns whole days, and this export brings what changed on any day, or one "
                 "conversation. Leave partition_by out; each run then has a directory of its own."
             )
-        for name, least in (("concurrency", 1), ("margin", 0)):
-            if (value := getattr(self, name)) < least:
-                raise ChatbaseInputError(f"{name} must be a number from {least}, not {value!r}.")
+        for name, least, most in (("concurrency", 1, 1_000), ("margin", 0, 86_400)):
+            if not least <= (value := getattr(self, name)) <= most:
+                raise ChatbaseInputError(f"{name} must be a number from {least} to {most}, not {value!r}.")
 
     def _open(self, url: str) -> Output:
         if self.file_format == "delta":

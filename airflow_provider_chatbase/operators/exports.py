@@ -80,6 +80,7 @@ class ChatbaseExportConversationsOperator(ExportOperator):
 
     def _check(self) -> None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
+        from airflow_provider_chatbase.exports.reading import check_channels
 
         super()._check()
         if self.strategy not in (None, "", "created", "lookback", "changed_since"):
@@ -91,8 +92,10 @@ class ChatbaseExportConversationsOperator(ExportOperator):
         if self.strategy in ("created", "changed_since") and self._lookback() is not None:
             raise ChatbaseInputError(f"lookback does not go with strategy={self.strategy!r}.")
         _require_include(self.include)
-        if isinstance(self.channels, str):
-            raise ChatbaseInputError("channels must be a list of names, not one text.")
+        check_channels(self.channels)
+        for name in ("exclude_user_prefix", "conversation_id"):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise ChatbaseInputError(f"{name} must be a text, not {value!r}.")
 
     def _lookback(self) -> timedelta | None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError

@@ -19,12 +19,13 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseServerError
 from airflow_provider_chatbase.exports import ChatbaseReplacedExportError
 from airflow_provider_chatbase.exports.erasure import erase
 from airflow_provider_chatbase.exports.window import Window, floor_day
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
+from airflow_provider_chatbase.simulator import Fault
 
 DAY = timedelta(days=1)
 TODAY = floor_day(datetime.now(tz=UTC))
@@ -248,6 +249,23 @@ def test_a_retry_after_kill_9_goes_on_from_the_finished_parts(exports):
     assert alone.everything() == export.everything()
     assert done >= 3
     assert resumed <= len(export.simulator.requests) - done
+
+
+def test_a_retry_reads_little_again_of_what_a_failed_try_had_read(exports):
+    export = exports(conversations=3000, months=1)
+    half = 75  # of 150 pages
+    export.simulator.faults.add(Fault(kind="status", status=500, skip=half))
+    with pytest.raises(ChatbaseServerError):
+        export.run(NEW, concurrency=8)
+    export.simulator.faults.clear()
+    export.simulator.reset_log()
+    export.run(NEW, concurrency=8)
+    assert export.seen() == export.truth(NEW)
+    retry = len(export.simulator.requests)
+
+    export.simulator.reset_log()
+    exports(export.simulator, "alone").run(NEW, concurrency=8)
+    assert retry <= len(export.simulator.requests) - 0.6 * half
 
 
 def test_another_run_of_the_window_removes_what_a_killed_one_left(exports):

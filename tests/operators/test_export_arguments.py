@@ -9,8 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from delta_lake import rows as delta_rows
 
+from airflow_provider_chatbase.exceptions import ChatbasePermanentError
 from airflow_provider_chatbase.exports.window import floor_day
+from airflow_provider_chatbase.files.delta_storage import find_storage
 from airflow_provider_chatbase.operators import export_base
 from airflow_provider_chatbase.operators.exports import (
     ChatbaseEraseConversationsOperator,
@@ -189,3 +192,54 @@ def test_a_full_temporary_directory_is_told_as_such(run, monkeypatch, tmp_path):
     with pytest.raises(Exception, match=r"temporary directory .*not-there cannot be used") as raised:
         run()
     assert "TMPDIR" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"channels": [1]}, "channels must be a list of names"),
+        ({"channels": ["widget or iframe"]}, "'Widget or Iframe' is, and names are exact"),
+        ({"channels": ["Whatsapp"]}, "'WhatsApp' is"),
+        ({"exclude_user_prefix": 5}, "exclude_user_prefix must be a text, not 5"),
+        ({"conversation_id": 5}, "conversation_id must be a text, not 5"),
+        ({"margin": 1e30}, "margin must be a number from 0 to 86400"),
+    ],
+)
+def test_what_would_find_nothing_or_end_in_a_raw_error_is_refused(run, simulator, arguments, why):
+    with pytest.raises(Exception, match=why):
+        run(**arguments)
+    assert not simulator.requests
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "delta"])
+def test_a_file_in_the_place_of_the_output_is_told_before_the_reading(run, simulator, tmp_path, file_format):
+    (tmp_path / "file").write_text("of somebody else")
+    with pytest.raises(ChatbasePermanentError, match=r"Not a directory|is no directory"):
+        run(output_path=f"file://{tmp_path}/file", file_format=file_format)
+    assert not simulator.requests
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet", "delta"])
+def test_whatever_the_api_brings_is_there_once(run, simulator, tmp_path, file_format):
+    at = int((TODAY - DAY).timestamp())
+    odd = [
+        {"id": 1, "createdAt": at, "title": 5, "messages": []},
+        {"id": "2", "createdAt": str(at), "messages": None},
+        {"id": "3", "createdAt": None, "messages": [1, None, {"id": None, "role": 7, "parts": "text"}]},
+        {"id": "4", "createdAt": 10**30, "messages": {"a": 1}, "status": False, "userId": ["a"]},
+        {"id": "5", "createdAt": at, "messages": [{"id": "m", "parts": []}, {"id": "m", "parts": [7, {}]}]},
+        {"id": "6", "createdAt": at, "messages": [{"id": "m", "metadata": {"score": 10**400}}]},
+        {"createdAt": at, "title": "no id"},
+        {"id": None, "createdAt": at, "title": "none either"},
+        {"id": {"a": 1}, "createdAt": at, "title": "\x00 and half \ud83d"},
+    ]
+    body = {"data": odd, "pagination": {"cursor": None, "hasMore": False, "total": len(odd)}}
+    reply = {"status": 200, "content_type": "application/json", "body": json.dumps(body).encode()}
+    simulator.faults.add(Fault(kind="status", **reply))
+    result = run(file_format=file_format)
+    assert (result["rows"], result["api_total"]) == (len(odd), len(odd))
+    assert result["tables"]["conversations"] == len(odd)
+    if file_format == "delta":
+        assert len(delta_rows(find_storage(f"file://{tmp_path}/out"))) == len(odd)
+    if file_format == "jsonl":
+        assert [row.get("title") for row in rows(tmp_path / "out")].count("no id") == 1
