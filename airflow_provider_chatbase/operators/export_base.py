@@ -335,11 +335,12 @@ def in_words(result: Mapping[str, Any]) -> str:
         said.append(f", of {result['api_total']} that the API counts")
     if result["excluded"]:
         said.append(f"; {result['excluded']} were left out by exclude_user_prefix")
+    place = result["output_path"]
     if result["format"] == "delta":
-        said.append(f". They are merged into the tables in {result['output_path']}")
-        said.append(f", and {result['removed']} that Chatbase no longer lists were removed.")
+        removed = f"{result['removed']} that Chatbase no longer lists were removed"
+        said.append(f". They are merged into the tables in {place}, and {removed}.")
     else:
-        said.append(f": {result['bytes']} bytes in {result['file_count']} files in {result['output_path']}.")
+        said.append(f": {result['bytes']} bytes in {result['file_count']} files in {place}.")
     if result["watermark"]:
         said.append(f" The next export without a window of its own begins at {result['watermark']}.")
     return "".join(said)
@@ -423,8 +424,7 @@ def read_salt(operator: Any, context: Context) -> str | None:
 def emit_asset_events(outlets: Iterable[Any], context: Context, result: Mapping[str, Any]) -> None:
     """Put what was exported into the events of the task's assets."""
     names = ("kind", "agent_id", "rows", "bytes", "window", "watermark", "tables")
-    extra = {name: result[name] for name in names}
-    extra["manifest_uri"] = result["manifest_path"]
+    extra = {**{name: result[name] for name in names}, "manifest_uri": result["manifest_path"]}
     for outlet in outlets:
         if isinstance(outlet, Asset):
             context["outlet_events"][outlet].extra.update(extra)
@@ -438,9 +438,8 @@ def lineage(result: Mapping[str, Any]) -> Any:
 
     scheme, separator, rest = without_connection(str(result["output_path"])).partition("://")
     bucket, _, path = rest.partition("/") if separator else ("", "", scheme)
-    statistics: Any = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
-        rowCount=result["rows"], size=result["bytes"]
-    )
+    facet: Any = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet
+    statistics = facet(rowCount=result["rows"], size=result["bytes"])
     source = f"agents/{result['agent_id']}/{result['kind']}"
     target = path.strip("/") if bucket else (f"/{path}" if separator else path)
     namespace = f"{scheme}://{bucket}" if bucket else "file"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_chatbase.operators._task import ChatbaseOperator
+from airflow_provider_chatbase.operators._task import ChatbaseOperator, read_flag
 from airflow_provider_chatbase.operators.export_base import ExportOperator, read_salt, without_connection
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ class ChatbaseEraseConversationsOperator(ChatbaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``, for ``at_source``.
     """
 
-    flags: ClassVar[Sequence[str]] = ("at_source", "only_count")
+    flags: ClassVar[Sequence[str]] = ("at_source",)
     numbers: ClassVar[Sequence[str]] = ("max_deletes",)
     template_fields: Sequence[str] = (
         "output_path",
@@ -340,18 +340,19 @@ class ChatbaseEraseConversationsOperator(ChatbaseOperator):
         from airflow_provider_chatbase.files.directory import open_directory
 
         with self.hook() as hook:
+            dry_run = read_flag("dry_run", self.only_count)
             whom = _names(self.user_ids), _names(self.conversation_ids), read_salt(self, context)
             at_source = AtSource(hook.client, int(self.max_deletes)) if self.at_source else None
             if (tables := self._delta_tables()) is not None:
                 from airflow_provider_chatbase.exports.delta import erase as erase_from_tables
 
-                report = asdict(erase_from_tables(tables, *whom, self.only_count, at_source))
+                report = asdict(erase_from_tables(tables, *whom, dry_run, at_source))
             else:
                 directory = open_directory(self.output_path, self.storage_conn_id)
-                report = asdict(erase(directory, *whom, self.only_count, at_source))
+                report = asdict(erase(directory, *whom, dry_run, at_source))
         self.log.info(
             "%s %d conversations: rows of %d of %d files in %s, what %d attempts have staged there, and %s.",
-            "Would erase" if self.only_count else "Erased",
+            "Would erase" if dry_run else "Erased",
             report["conversations"],
             report["files_changed"],
             report["files_checked"],
@@ -361,7 +362,7 @@ class ChatbaseEraseConversationsOperator(ChatbaseOperator):
             if self.at_source
             else "nothing at Chatbase: a later export brings back what is still there",
         )
-        return {**report, "dry_run": self.only_count}
+        return {**report, "dry_run": dry_run}
 
     def _delta_tables(self) -> DeltaStorage | None:
         """Return the place of Delta tables, where there are any."""
