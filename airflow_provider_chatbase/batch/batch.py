@@ -30,6 +30,7 @@ from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError, ChatbasePermissionError
 from airflow_provider_chatbase.client.loop_thread import run_in_thread
+from airflow_provider_chatbase.client.rate_limiter import shared_limiter
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import quiet_logs
@@ -218,7 +219,8 @@ class Batch:
             self.try_number,
             self.output.url,
         )
-        return Sent(self.earlier_try_began, time.time())
+        now = shared_limiter(self.connection, "main").server_now()
+        return Sent(self.earlier_try_began, now.timestamp())
 
     def _begin(self, folder: str, *, unseen: bool) -> None:
         """Say whose checkpoint it is, and remove those of finished runs, whose results are replaced."""

@@ -281,6 +281,7 @@ class Dispatcher:
             if sent_before is None:
                 self._journal.add(prompt.index, Line(prompt.key, unsent=True))
             self.budget.withdraw(again=again)
+            self._changed.set()
             if isinstance(end, StopSendingError):
                 self.stop(end.reason, end.error)
             raise

@@ -178,14 +178,14 @@ class Sender:
         return ChatbaseError(f"No answer came within the {seconds}; it is looked for when the batch goes on.")
 
     def _rules(self, sent_before: Sent | None) -> Rules:
-        patience = self.settings.patience
+        patience = at_first = self.settings.patience
+        if sent_before is not None:  # whatever the clocks say, not for longer than one just sent
+            at_first = min(max(0.0, sent_before.last + patience - self.client.server_now()), patience)
         return Rules(
             on_ambiguous=self.settings.on_ambiguous,
             patience=patience,
             patience_after_timeout=self.settings.patience_after_timeout,
-            patience_at_first=max(0.0, sent_before.last + patience - self.client.server_now())
-            if sent_before
-            else None,
+            patience_at_first=at_first,
         )
 
 
