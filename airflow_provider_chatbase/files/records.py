@@ -63,9 +63,9 @@ def rows_of(given: Any, argument: str) -> Iterable[Any]:
         )
     if hasattr(given, "to_pylist"):
         return (_plain_row(row) for row in given.to_pylist())
-    if hasattr(given, "columns") and hasattr(given, "iter_rows"):  # Polars
+    if hasattr(given, "iter_rows"):  # Polars
         return (_plain_row(row) for row in given.iter_rows(named=True))
-    if hasattr(given, "columns") and hasattr(given, "to_dict"):  # pandas
+    if hasattr(given, "to_dict") and hasattr(given, "columns"):  # pandas
         names = list(given.columns)
         if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
             raise ChatbaseInputError(
