@@ -7,10 +7,11 @@ not written down here; that of uploads is, since no reply tells it.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,8 +77,10 @@ def _number(value: str) -> float | None:
 
 
 WINDOW = 10.0
-MOST_COUNTED = 10_000  # requests in a window: a limit beyond that limits nobody here
 """Seconds over which Chatbase's documents say it counts, sliding. Of another window, the replies tell."""
+
+MOST_COUNTED = 10_000
+"""Requests in a window: a limit beyond that limits nobody here."""
 
 MARGIN = 0.3
 """Seconds to stay clear of the window's edge: a request arrives a little later than it is sent."""
@@ -100,6 +103,12 @@ BACK_OFF = 0.7
 RECOVERY = 1.3
 LEAST_SHARE = 0.1
 
+FRESH = 3.0
+"""Seconds for which a reply's ``X-RateLimit-Remaining`` counts, where others send with the same key."""
+
+KEPT = 2.0
+"""Seconds for which a place in the window that one of ours has left counts as ours; then others took it."""
+
 
 class RateLimiter:
     """
@@ -107,7 +116,8 @@ class RateLimiter:
 
     A request may go when fewer than the limit went in the last window, when the replies say that there is
     room beyond all that is on its way, or, alone, when the time has come at which they said the limit is
-    reset.
+    reset. Where others send with the same key, each takes its own places in the window again, of the room
+    that is left the part that it had of what was sent, and beyond that tries its luck now and then.
 
     For each request it keeps when Chatbase counted it at the latest: at first a margin after it went, then
     what the time of its reply tells.
@@ -131,6 +141,11 @@ class RateLimiter:
         self._share_changed = float("-inf")
         self._hold_until = float("-inf")
         self._server_ahead: float | None = None
+        self._mine: deque[float] = deque()  # when those of the last window went
+        self._free: deque[float] = deque()  # places that ours have left, and that ours may take again
+        self._crowd = 1.0  # how often as many as ours were sent with the key
+        self._heard_at = float("-inf")
+        self._next_at = float("-inf")
 
     def try_to_go(self) -> float:
         """Take a place for one request, or say when to try again. Who took one calls :meth:`done`."""
@@ -143,6 +158,10 @@ class RateLimiter:
             if self._on_their_way == 0:
                 self._room_is_old = True
             insort(self._counted, now + MARGIN)
+            self._mine.append(now)
+            if self._free:
+                self._free.popleft()
+            self._next_at = now + self._spread(0.4, 1.2)
             self._on_their_way += 1
             return 0.0
 
@@ -171,6 +190,8 @@ class RateLimiter:
                 # Replies overtake each other; the smallest one counts all that have come back.
                 self._room = remaining if self._room_is_old else min(self._room, remaining)
                 self._room_is_old = False
+                self._heard_at = now
+                self._note_crowd(limit - remaining)
                 self._count_others(limit - remaining, now)
                 self._note_reset(headers, remaining, now)
 
@@ -188,8 +209,12 @@ class RateLimiter:
             now = self._clock()
             self._heard = True
             self._room = 0
-            self._hold_until = max(self._hold_until, now + seconds)
-            if now - self._share_changed >= WINDOW:
+            if self._mine:
+                self._mine.pop()  # it was refused, and does not count
+            if self._crowd <= 1.0:
+                self._hold_until = max(self._hold_until, now + seconds)
+            self._next_at = max(self._next_at, now + seconds + self._spread(0.0, 1.0))
+            if self._crowd <= 1.0 and now - self._share_changed >= WINDOW:
                 self._share = max(self._share * BACK_OFF, LEAST_SHARE)
                 self._share_changed = now
 
@@ -198,7 +223,11 @@ class RateLimiter:
             return self._hold_until - now
         if not self._heard:
             return LOOK_AGAIN if self._on_their_way >= FIRST_BURST else 0.0
-        if self._limit is None or self._room > self._on_their_way:
+        if self._limit is None:
+            return 0.0
+        if self._crowd > 1.0:
+            return self._wait_in_crowd(now)
+        if self._room > self._on_their_way:
             return 0.0
         places = max(int(self._limit * self._share), 1)
         if len(self._counted) < places:
@@ -209,10 +238,29 @@ class RateLimiter:
         free_at = min(self._counted[-places] + WINDOW, self._reset_at)
         return min(max(free_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
 
+    def _wait_in_crowd(self, now: float) -> float:
+        if self._free:
+            return 0.0
+        room = self._room / self._crowd if now - self._heard_at <= FRESH else 0.0
+        if now >= self._next_at or (room >= 1 and room > self._on_their_way):
+            return 0.0
+        return min(max(self._next_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
+
+    def _spread(self, least: float, most: float) -> float:
+        """Return how far apart ours are to be among all that others send, more or less."""
+        if self._limit is None or self._crowd <= 1.0:
+            return 0.0
+        return WINDOW * self._crowd / (self._limit * self._share) * random.uniform(least, most)  # noqa: S311
+
+    def _note_crowd(self, used: int) -> None:
+        arrived = max(len(self._mine) - self._on_their_way + 1, 1)
+        self._crowd = used / arrived if used > len(self._mine) + 1 else 1.0
+
     def _note_reset(self, headers: Mapping[str, str], remaining: int, now: float) -> None:
         wait = until_reset(headers.get("x-ratelimit-reset", ""), _told_now(headers, self._now()))
         if remaining <= 0 and wait is not None:
             self._reset_at = now + wait + MARGIN
+            self._next_at = max(self._next_at, now + wait + self._spread(0.0, 1.0))
 
     def _count_others(self, used: int, now: float) -> None:
         """Count what others sent with the same key: what the server counted beyond all that we sent."""
@@ -236,6 +284,10 @@ class RateLimiter:
 
     def _forget(self, now: float) -> None:
         del self._counted[: bisect_right(self._counted, now - WINDOW)]
+        while self._mine and self._mine[0] <= now - WINDOW - MARGIN:
+            self._free.append(self._mine.popleft() + WINDOW + MARGIN)
+        while self._free and self._free[0] <= now - KEPT:
+            self._free.popleft()
 
 
 _limiters: dict[str, RateLimiter] = {}

@@ -47,35 +47,45 @@ class Server:
         return headers
 
 
-def run(server: Server, *, requests: int, workers: int, latency: float) -> float:
-    """Send requests with several workers at once, each of them again when refused; return the seconds."""
+def run(server: Server, *, requests: int, workers: int, latency: float, processes: int = 1) -> float:
+    """
+    Send requests with several workers at once, each of them again when refused; return the seconds.
+
+    With several processes, each has a limiter of its own, and sends as many requests with as many workers.
+    """
     clock, rng = Clock(), random.Random(1)
-    limiter = RateLimiter(clock=clock, now=clock)
-    began, left = clock.now, requests
+    random.seed(1)
+    limiters = [RateLimiter(clock=clock, now=clock) for _ in range(processes)]
+    began, left = clock.now, [requests] * processes
     order = itertools.count()
-    events: list[tuple[float, int, str, dict[str, str], float]] = []
+    events: list[tuple[float, int, str, int, dict[str, str], float]] = []
 
-    def later(seconds: float, what: str, headers: dict[str, str] | None = None, went: float = 0.0) -> None:
-        heapq.heappush(events, (clock.now + seconds, next(order), what, headers or {}, went))
+    def later(
+        seconds: float, what: str, at: int, headers: dict[str, str] | None = None, went: float = 0.0
+    ) -> None:
+        heapq.heappush(events, (clock.now + seconds, next(order), what, at, headers or {}, went))
 
-    for _ in range(workers):
-        later(0, "ready")
+    for at in range(processes):
+        begins = rng.uniform(0, 2) * (processes > 1)
+        for _ in range(workers):
+            later(begins, "ready", at)
     while events:
-        clock.now, _, what, headers, went = heapq.heappop(events)
+        clock.now, _, what, at, headers, went = heapq.heappop(events)
+        limiter = limiters[at]
         there = min(latency, 0.2) * rng.uniform(0.2, 0.8)  # the way; the rest is the server's work
         if what == "arrive":
-            later(latency * rng.uniform(0.5, 1.0), "reply", server.take(clock.now), went)
+            later(latency * rng.uniform(0.5, 1.0), "reply", at, server.take(clock.now), went)
             continue
         if what == "reply":
             limiter.learn(headers, clock.now - went)
             limiter.done()
             if "retry-after" in headers:
                 limiter.hold(float(headers["retry-after"]))
-                left += 1
-        if left > 0:
+                left[at] += 1
+        if left[at] > 0:
             wait = limiter.try_to_go()
-            left -= wait == 0
-            later(wait or there, "ready" if wait else "arrive", went=clock.now)
+            left[at] -= wait == 0
+            later(wait or there, "ready" if wait else "arrive", at, went=clock.now)
     return clock.now - began
 
 
@@ -112,13 +122,26 @@ def test_a_limit_below_the_first_burst_costs_one_round_of_refusals():
     assert server.refused <= 20
 
 
+@pytest.mark.parametrize(
+    ("processes", "limit", "each", "workers"),
+    [(2, 100, 300, 20), (10, 15, 8, 1), (10, 100, 60, 4), (50, 100, 12, 2)],
+)
+def test_many_processes_share_the_limit_without_talking_to_each_other(processes, limit, each, workers):
+    server = Server(limit, window=10.0)
+    seconds = run(server, requests=each, workers=workers, latency=0.3, processes=processes)
+    ideal = (processes * each / limit - 1) * 10.0
+    assert seconds < ideal * 1.6
+    assert server.refused < processes * each * 0.4
+
+
 def test_what_others_send_with_the_key_is_counted():
     clock = Clock()
     limiter = RateLimiter(clock=clock, now=clock)
     assert limiter.try_to_go() == 0
     limiter.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "2"})
     limiter.done()
-    assert [limiter.try_to_go() > 0 for _ in range(3)] == [False, False, True]
+    # Others see the same room of two, and would take it too.
+    assert [limiter.try_to_go() > 0 for _ in range(3)] == [False, True, True]
 
 
 def test_all_hold_when_one_is_told_to_and_go_on_more_slowly():
