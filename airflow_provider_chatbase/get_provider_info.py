@@ -128,6 +128,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{_PACKAGE}.operators.agents",
                     f"{_PACKAGE}.operators.batch",
                     f"{_PACKAGE}.operators.chat",
+                    f"{_PACKAGE}.operators.contacts",
                     f"{_PACKAGE}.operators.exports",
                     f"{_PACKAGE}.operators.sources",
                 ],

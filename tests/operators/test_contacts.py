@@ -1,0 +1,105 @@
+"""Contacts as in a table of customers, whatever breaks meanwhile."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_chatbase.operators.contacts import ChatbaseSyncContactsOperator
+from airflow_provider_chatbase.simulator import Fault
+
+
+@pytest.fixture
+def agent(start_simulator, connect):
+    simulator = start_simulator(conversations=0, contacts=3)
+    connect(simulator)
+    return SimpleNamespace(simulator=simulator, contacts=simulator.store.agents[simulator.agent_id].contacts)
+
+
+def sync(contacts, **how):
+    return ChatbaseSyncContactsOperator(task_id="sync", contacts=contacts, **how).execute({})
+
+
+def customers(count):
+    return [
+        {"external_id": f"c-{n}", "name": f"Customer {n}", "email": f"c{n}@example.com"} for n in range(count)
+    ]
+
+
+def by_key(agent):
+    return {
+        each["external_id"]: each for each in agent.contacts if str(each.get("external_id")).startswith("c-")
+    }
+
+
+def test_creates_updates_and_a_second_run_writes_nothing(agent):
+    table = [{**each, "plan": "pro"} for each in customers(1_200)]
+    assert sync(table, create_attributes={"plan": "text"})["created"] == 1_200
+    assert len(agent.simulator.requests_for("createContacts")) == 2
+    table[7] = {"external_id": "c-7", "phone": "+49 (151) 234-5678", "plan": "free", "name": ""}
+    before = len(agent.simulator.requests)
+    assert sync(table)["updated"] == 1
+    changed = by_key(agent)["c-7"]
+    assert (changed["name"], changed["custom_attributes"]["plan"]) == ("Customer 7", "free")
+    changed["phonenumber"] = "+491512345678"  # as Chatbase shows it
+    again = sync(table)
+    assert (again["created"], again["updated"], again["deleted"], again["unchanged"]) == (0, 0, 0, 1_200)
+    writes = [each.method for each in agent.simulator.requests[before:] if each.method != "GET"]
+    assert writes == ["PATCH"]
+
+
+@pytest.mark.parametrize("fault", [{"kind": "reset_after"}, {"kind": "status", "status": 502}], ids=str)
+def test_a_lost_reply_makes_no_second_ones(agent, fault):
+    agent.simulator.faults.add(Fault(operation="createContacts", times=1, **fault))
+    assert sync([{"external_id": f"c-{n}"} for n in range(20)])["created"] == 20
+    assert sum(str(each.get("external_id")).startswith("c-") for each in agent.contacts) == 20
+
+
+def test_one_that_is_refused_does_not_stop_the_others_and_nothing_is_deleted(agent):
+    sync([{"external_id": "c-gone"}])
+    taken = {"external_id": "c-9", "email": agent.contacts[0]["email"]}
+    with pytest.raises(Exception, match="1 contacts could not be written, and none was deleted: c-9: "):
+        sync([*customers(9), taken], prune=True, max_deletes=100)
+    assert set(by_key(agent)) == {"c-gone", *(f"c-{n}" for n in range(9))}
+
+
+def test_prune_within_its_limits(agent):
+    agent.contacts[0].pop("external_id", None)
+    sync(customers(10))
+    kept = len(agent.contacts)
+    for wrong, told in (
+        ({"contacts": [], "prune": True}, "The table is empty"),
+        ({"contacts": customers(2), "prune": True}, "would be deleted, and max_deletes allows"),
+    ):
+        with pytest.raises(Exception, match=told):
+            sync(**wrong)
+    assert len(agent.contacts) == kept
+    assert sync(customers(9), prune=True, max_deletes=5, dry_run=True)["deleted"] == 3
+    assert len(agent.contacts) == kept
+    result = sync(customers(9), prune=True, max_deletes=5)
+    assert (result["deleted"], result["foreign"], len(agent.contacts)) == (3, 1, 10)
+
+
+def test_a_file(agent, tmp_path):
+    path = tmp_path / "customers.csv"
+    path.write_text("external_id,name,age\nc-1,Ann,41\nc-2,Bo,\n")
+    sync(path.as_uri(), create_attributes={"age": "number"})
+    assert by_key(agent)["c-1"]["custom_attributes"] == {"age": 41.0}
+    assert by_key(agent)["c-2"]["custom_attributes"] == {}
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ([{"external_id": "c-1", "colour": "red"}], "'colour', which is no field of a contact"),
+        ([{"name": "Ann"}], "record 1 has no external_id"),
+        ([{"external_id": "c-1"}, {"external_id": "c-1"}], "Two contacts have the external_id 'c-1'"),
+        ([{"external_id": "c-1", "age": "old"}], "age of record 1 must be a number, not 'old'"),
+        (["Ann"], "record 1 is no object"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(agent, table, told):
+    with pytest.raises(Exception, match=told):
+        sync(table, create_attributes={"age": "number"})
+    assert {each.method for each in agent.simulator.requests} <= {"GET"}
