@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_chatbase.operators._task import ChatbaseOperator
+from airflow_provider_chatbase.operators._task import ChatbaseOperator, read_flag
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -40,7 +40,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
-    flags: ClassVar[Sequence[str]] = ("prune", "allow_empty", "only_count")
+    flags: ClassVar[Sequence[str]] = ("prune", "allow_empty")
     numbers: ClassVar[Sequence[str]] = ("max_deletes",)
     template_fields: Sequence[str] = (
         *ChatbaseOperator.template_fields,
@@ -90,7 +90,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
         from airflow_provider_chatbase.sync.errors import ChatbaseSyncError
 
         with self.hook() as hook:
-            agent_id = hook.agent_or_default(self.agent_id)
+            agent_id, only_count = hook.agent_or_default(self.agent_id), read_flag("dry_run", self.only_count)
             kinds = hook.client.run(attributes_of(agent_id))
             missing = {
                 name: kind for name, kind in (self.create_attributes or {}).items() if name not in kinds
@@ -103,8 +103,8 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
                 max_deletes=self.max_deletes,
                 allow_empty=self.allow_empty,
             )
-            counts = {**plan.counts, "dry_run": self.only_count}
-            if self.only_count:
+            counts = {**plan.counts, "dry_run": only_count}
+            if only_count:
                 self.log.info("Would change contacts of agent %s: %s.", agent_id, counts)
                 return counts
             for name, kind in missing.items():
