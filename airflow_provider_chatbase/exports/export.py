@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseNotFoundError, ChatbasePagingError
@@ -35,6 +35,7 @@ SECONDS_BETWEEN_REPORTS = 10.0
 VERSION_OF = {"leads": "v1", "contacts": "v1", "tickets": "v2", "analytics": "v2"}
 """What only one version of the API has."""
 
+Result = TypeVar("Result")
 OpenClient = Callable[[], Awaitable[AsyncChatbaseClient]]
 
 
@@ -145,7 +146,7 @@ class _ExportRun:
         try:
             await self._read(plan)
             parts = _in_order(self._finished.values())
-            return await asyncio.to_thread(self._target.publish, self._settings, parts, self._until())
+            return await _to_its_end(self._target.publish, self._settings, parts, self._until())
         except BaseException as error:
             hopeless = isinstance(error, ChatbaseError) and error.permanent
             doubtful = isinstance(error, ChatbaseIncompleteExportError | ChatbasePagingError)
@@ -260,10 +261,20 @@ class _ExportRun:
         return self._target.encode(self._settings.redaction.apply(item), at, identity)
 
     async def _finish(self, key: str, part: PartRows) -> None:
-        self._finished[key] = await asyncio.to_thread(self._target.keep, key, part.items, part.api_total)
+        self._finished[key] = await _to_its_end(self._target.keep, key, part.items, part.api_total)
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._reported = time.monotonic()
             log.info("%d %s read.", sum(each.rows for each in self._finished.values()), self._settings.kind)
+
+
+async def _to_its_end(work: Callable[..., Result], *given: Any) -> Result:
+    """Do something in a thread, where nothing stops it: an interruption waits until it has ended."""
+    doing = asyncio.ensure_future(asyncio.to_thread(work, *given))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait((doing,))
+        raise
 
 
 def _window_of(part: FinishedPart) -> Window | None:

@@ -39,6 +39,10 @@ class Killed(BaseException):
     """The process is dead; nothing that it does afterwards reaches anybody."""
 
 
+class TaskTimeout(BaseException):
+    """What Airflow raises on the main thread when a task takes too long."""
+
+
 class HangsError(AssertionError):
     """Somebody waits for what never comes."""
 
@@ -55,6 +59,8 @@ class Process:
         self.freeze_at: int | None = None
         self.freeze_for = 0.0
         self.frozen_until = 0.0
+        self.timed_out_at: float | None = None
+        self.ended_at = 0.0
         self.dead = False  # killed
         self.gone = False  # what still runs in it runs no more
         self.shared: dict[Any, Any] = {}  # what its threads have in common
@@ -102,6 +108,7 @@ class SimulatedThread:
         self.baton = _baton()
         self.ended = False
         self.token = 0
+        self.to_raise: BaseException | None = None
         self._joined: list[SimulatedThread] = []
         self._real: threading.Thread | None = None
 
@@ -252,9 +259,12 @@ class Clockwork:
         thread.baton.acquire()
         if thread.process.gone:
             raise Killed
+        if thread.to_raise is not None:
+            error, thread.to_raise = thread.to_raise, None
+            raise error
 
-    def point(self) -> None:
-        """Pass a point at which the running process may be killed or frozen."""
+    def point(self, *, freezes: bool = True) -> None:
+        """Pass a point at which the running process may be killed or, if it may, frozen."""
         process = current_process()
         if process.gone:
             raise Killed
@@ -262,12 +272,13 @@ class Clockwork:
         if process.points == process.kill_at:
             process.kill()
             raise Killed
-        if process.points == process.freeze_at:
+        if freezes and process.freeze_at is not None and process.points >= process.freeze_at:
+            process.freeze_at = None
             self.note("freeze", f"{process.name} for {process.freeze_for:.0f} s")
             process.frozen_until = self.now + process.freeze_for
             self.park(process.frozen_until)
 
-    def start(self, process: Process, work: Callable[[], Any]) -> None:
+    def start(self, process: Process, work: Callable[[], Any]) -> SimulatedThread:
         """Start a process."""
 
         def main() -> None:
@@ -278,11 +289,26 @@ class Clockwork:
             except BaseException as error:  # noqa: BLE001 - judged by the scenario
                 process.error = error
             process.finished = True
+            process.ended_at = self.now
             process.go()
             self.note("end", f"{process.name}: {describe(process)}")
 
         self.note("start", f"{process.name} on {process.machine}, clock {process.skew:+.0f} s")
-        SimulatedThread(target=main, name="main", process=process).start()
+        thread = SimulatedThread(target=main, name="main", process=process)
+        thread.start()
+        return thread
+
+    def time_out(self, thread: SimulatedThread, seconds: float) -> None:
+        """Let Airflow end a task after a while, where its main thread waits."""
+
+        def strike() -> None:
+            if not thread.ended and not thread.process.gone:
+                self.note("time-out", thread.process.name)
+                thread.process.timed_out_at = self.now
+                thread.to_raise = TaskTimeout("AirflowTaskTimeout")
+                self.wake(thread)
+
+        self.at(self.now + seconds, strike)
 
     def run(self, done: Callable[[], bool]) -> None:
         """Let time pass until something is so."""

@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from airflow_provider_chatbase.simulator import Fault, v1, v2_chat
 from airflow_provider_chatbase.simulator.app import App
 from airflow_provider_chatbase.simulator.exchange import ReceivedRequest, ServedReply
 from tests.campaign.clockwork import (
+    EPOCH,
     Clockwork,
     Process,
     SimulatedThread,
@@ -116,7 +118,7 @@ class Network:
     def begin(self, request: httpx.Request, content: bytes) -> Exchange:
         """Send a request; what becomes of it is decided now."""
         clockwork, process = self.clockwork, current_process()
-        clockwork.point()
+        clockwork.point(freezes=False)  # between the last look at the lock and sending nothing can help
         exchange = Exchange()
         endpoint, scope = self._route(request, content)
         operation = self._operation(endpoint, request)
@@ -258,7 +260,8 @@ class Network:
             error = self.random.choice([httpx.ReadError, httpx.RemoteProtocolError])
             self.clockwork.at(moment, lambda: exchange.arrives(error("connection reset")))
             return
-        headers = [("content-type", reply.content_type), *reply.headers.items()]
+        date = formatdate(EPOCH + self.clockwork.now, usegmt=True)
+        headers = [("date", date), ("content-type", reply.content_type), *reply.headers.items()]
         self.clockwork.at(moment, lambda: exchange.arrives((reply.status, headers)))
         pieces, end = chunks, None
         if fate == "cut" or reply.cut_after is not None:

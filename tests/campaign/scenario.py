@@ -9,15 +9,17 @@ from typing import Any
 
 from airflow_provider_chatbase.client import ClientSettings
 from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.exceptions import ChatbaseOutputBusyError
 from airflow_provider_chatbase.simulator import Settings
 from airflow_provider_chatbase.simulator.app import App
 from airflow_provider_chatbase.simulator.seed import seed_world
 from airflow_provider_chatbase.simulator.world import World
-from tests.campaign.clockwork import Clockwork, Process, describe
+from tests.campaign.clockwork import Clockwork, Process, SimulatedThread, TaskTimeout, describe
 from tests.campaign.network import CALM, SPARED, Network, Weather, carry
 from tests.campaign.storage import ObjectStore, StorageWeather
 
 MOST_TRIES = 12
+CLEARING_UP = 90.0  # seconds that a task may take to put things in order when its time is over
 SKEWS = (0.0, 0.0, 0.0, 0.0, 5.0, -5.0, 90.0, -90.0, 600.0, -600.0, 86_400.0)
 MOST_SKEW_SPARED = 5.0
 
@@ -86,7 +88,9 @@ class Scenario:
                     rng.randint(1, 80),
                     rng.choice([20.0, 50.0, 90.0, 400.0]),
                 )
-            self._start(process, work)
+            thread = self._start(process, work)
+            if is_bad and rng.random() < 0.25:
+                self.clockwork.time_out(thread, rng.expovariate(1 / rng.choice([2.0, 30.0])))
             if is_bad and rng.random() < at_once:
                 self.clockwork.let_pass(rng.uniform(0, 60))  # Airflow has lost sight of it
                 self.clockwork.note("two at once", process.name)
@@ -95,17 +99,23 @@ class Scenario:
             if not is_bad and not process.dead and process.error is None:
                 self.clockwork.run(lambda: all(each.ended for each in self.processes))
                 return process
-            self.clockwork.let_pass(rng.choice([0.0, 1.0, 60.0, 600.0]))
+            is_busy = isinstance(process.error, ChatbaseOutputBusyError)
+            self.clockwork.let_pass(60.0 if is_busy else rng.choice([0.0, 1.0, 60.0, 600.0]))
         raise AssertionError(f"never through: {[describe(each) for each in self.processes]}")
 
-    def _start(self, process: Process, work: Callable[[Process], Any]) -> None:
+    def _start(self, process: Process, work: Callable[[Process], Any]) -> SimulatedThread:
         self.processes.append(process)
-        self.clockwork.start(process, lambda: work(process))
+        return self.clockwork.start(process, lambda: work(process))
 
     def require_sound(self) -> None:
         """Fail where something was broken, or a run ended in an error that nobody explains."""
         assert not self.broken, self.broken[0]
         for process in self.processes:
+            if process.timed_out_at is not None and not process.dead:
+                took = process.ended_at - process.timed_out_at - process.freeze_for
+                assert took < CLEARING_UP, f"{process.name} went on for {took:.0f} s after its time-out"
+                assert isinstance(process.error, TaskTimeout), f"{process.name} swallowed its time-out"
+                continue
             if process.error is not None and not isinstance(process.error, ChatbaseError):
                 raise AssertionError(f"{process.name} ended in a raw error") from process.error
 
