@@ -155,5 +155,6 @@ def get_provider_info() -> dict[str, Any]:
         },
         "task-decorators": [
             {"name": "chatbase", "class-name": f"{_PACKAGE}.decorators.chat.chatbase_task"},
+            {"name": "chatbase_batch", "class-name": f"{_PACKAGE}.decorators.batch.chatbase_batch_task"},
         ],
     }

@@ -55,12 +55,17 @@ class _ChatbaseDecoratedOperator(DecoratedOperator, ChatbaseSendMessageOperator)
         :param context: the task's context.
         :return: the answer.
         """
-        context_merge(context, self.op_kwargs)
-        arguments = determine_kwargs(self.python_callable, self.op_args, context)
-        for name, value in _arguments(self.python_callable(*self.op_args, **arguments)).items():
+        for name, value in _arguments(returned_by_function(self, context)).items():
             # As it is: in a text that others wrote, braces must not read connections and variables.
             setattr(self, name, value)
         return ChatbaseSendMessageOperator.execute(self, context)
+
+
+def returned_by_function(task: DecoratedOperator, context: Context) -> Any:
+    """Call a task's function with the arguments and what it asks for of the context."""
+    context_merge(context, task.op_kwargs)
+    arguments = determine_kwargs(task.python_callable, task.op_args, context)
+    return task.python_callable(*task.op_args, **arguments)
 
 
 def _arguments(returned: Any) -> dict[str, Any]:
