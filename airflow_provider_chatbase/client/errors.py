@@ -293,8 +293,14 @@ _NO_API = (
 )
 _PLAN = "Upgrade the Chatbase plan, or use a key of a workspace whose plan includes it."
 
+_CONNECT = "Connect a WhatsApp number to this agent in Chatbase's dashboard."
+
 _BY_CODE: dict[ApiError, dict[str, str]] = {
-    ChatbasePermissionError: {"AUTH_INSUFFICIENT_PERMISSIONS": _GRANT, "PERMISSION_DENIED": _GRANT},
+    ChatbasePermissionError: {
+        "AUTH_INSUFFICIENT_PERMISSIONS": _GRANT,
+        "PERMISSION_DENIED": _GRANT,
+        "WHATSAPP_NOT_CONNECTED": _CONNECT,
+    },
     ChatbaseAuthenticationError: {
         "API_KEY_EXPIRED": _RENEW_KEY,
         "AUTH_MISSING_API_KEY": _CHECK_KEY,
@@ -321,7 +327,7 @@ _BY_CODE: dict[ApiError, dict[str, str]] = {
             "It has ended or a human has taken it over: leave conversation_id out to start a new one."
         ),
         "CONVERSATION_USER_MISMATCH": "",
-        "CONVERSATION_NOT_TAKEN_OVER": "",
+        "CONVERSATION_NOT_TAKEN_OVER": "A human has to take the conversation over in the dashboard first.",
         "AGENT_NOT_TRAINED": "Give the agent sources and wait until they are trained.",
         "AGENT_ALREADY_TRAINING": "",
         "SOURCE_DUPLICATE": "",
@@ -343,8 +349,8 @@ _BY_CODE: dict[ApiError, dict[str, str]] = {
         "AGENT_NOT_FOUND": "Check agent_id: this API key's workspace has no such agent.",
         "SOURCE_NOT_FOUND": "Check source_id and agent_id: there is no such source.",
         "RESOURCE_NOT_FOUND": (
-            "This call sees only conversations that were created through the API; "
-            "those of other channels are read by an export with conversationId."
+            "Check the id. Of conversations, only those that were created through the API are seen; those of "
+            "other channels are read by an export with conversationId."
         ),
     },
 }

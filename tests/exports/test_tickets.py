@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_chatbase.client.errors import ChatbaseUnsupportedError
+from airflow_provider_chatbase.exceptions import ChatbasePermanentError
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError
 from airflow_provider_chatbase.exports.delta_table import TableKind, open_table
 from airflow_provider_chatbase.exports.redaction import read_redaction
@@ -184,9 +184,8 @@ def test_redaction(exports):
 def test_v1_cannot(simulator, connect, tmp_path):
     connect(simulator, extra={"api_version": "v1"})
     task = ChatbaseExportTicketsOperator(task_id="export", output_path=tmp_path.as_uri())
-    with pytest.raises(Exception, match="listTickets is an operation of API v2") as failed:
+    with pytest.raises(ChatbasePermanentError, match="listTickets is an operation of API v2"):
         task.execute({})
-    assert isinstance(failed.value.__cause__, ChatbaseUnsupportedError)
 
 
 def test_delta_stays_current(start_simulator, connect, tmp_path):
