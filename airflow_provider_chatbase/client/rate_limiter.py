@@ -106,6 +106,9 @@ LEAST_SHARE = 0.1
 FRESH = 3.0
 """Seconds for which a reply's ``X-RateLimit-Remaining`` counts, where others send with the same key."""
 
+LONGEST_SPREAD = 4.0
+"""Seconds between two that try their luck: with more, places stay empty; with less, more are refused."""
+
 KEPT = 2.0
 """Seconds for which a place in the window that one of ours has left counts as ours; then others took it."""
 
@@ -145,6 +148,7 @@ class RateLimiter:
         self._free: deque[float] = deque()  # places that ours have left, and that ours may take again
         self._crowd = 1.0  # how often as many as ours were sent with the key
         self._heard_at = float("-inf")
+        self._granted = 0  # places beyond our own that the last reply left to us
         self._next_at = float("-inf")
 
     def try_to_go(self) -> float:
@@ -161,6 +165,8 @@ class RateLimiter:
             self._mine.append(now)
             if self._free:
                 self._free.popleft()
+            elif self._granted > 0:
+                self._granted -= 1
             self._next_at = now + self._spread(0.4, 1.2)
             self._on_their_way += 1
             return 0.0
@@ -191,7 +197,7 @@ class RateLimiter:
                 self._room = remaining if self._room_is_old else min(self._room, remaining)
                 self._room_is_old = False
                 self._heard_at = now
-                self._note_crowd(limit - remaining)
+                self._note_crowd(limit - remaining, remaining)
                 self._count_others(limit - remaining, now)
                 self._note_reset(headers, remaining, now)
 
@@ -239,10 +245,8 @@ class RateLimiter:
         return min(max(free_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
 
     def _wait_in_crowd(self, now: float) -> float:
-        if self._free:
-            return 0.0
-        room = self._room / self._crowd if now - self._heard_at <= FRESH else 0.0
-        if now >= self._next_at or (room >= 1 and room > self._on_their_way):
+        granted = self._granted > 0 and now - self._heard_at <= FRESH
+        if self._free or granted or now >= self._next_at:
             return 0.0
         return min(max(self._next_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
 
@@ -250,11 +254,15 @@ class RateLimiter:
         """Return how far apart ours are to be among all that others send, more or less."""
         if self._limit is None or self._crowd <= 1.0:
             return 0.0
-        return WINDOW * self._crowd / (self._limit * self._share) * random.uniform(least, most)  # noqa: S311
+        apart = min(WINDOW * self._crowd / self._limit, LONGEST_SPREAD)
+        return apart * random.uniform(least, most)  # noqa: S311
 
-    def _note_crowd(self, used: int) -> None:
-        arrived = max(len(self._mine) - self._on_their_way + 1, 1)
+    def _note_crowd(self, used: int, remaining: int) -> None:
+        others_on_their_way = self._on_their_way - 1
+        arrived = max(len(self._mine) - others_on_their_way, 1)
         self._crowd = used / arrived if used > len(self._mine) + 1 else 1.0
+        # What is less than one place is one now and then.
+        self._granted = int(max(remaining / self._crowd - others_on_their_way + random.random(), 0.0))  # noqa: S311
 
     def _note_reset(self, headers: Mapping[str, str], remaining: int, now: float) -> None:
         wait = until_reset(headers.get("x-ratelimit-reset", ""), _told_now(headers, self._now()))
