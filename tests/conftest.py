@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_chatbase.simulator import Simulator
 
-pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin", "acting"]
+pytest_plugins = ["airflow_provider_chatbase.simulator.pytest_plugin", "acting", "chromium"]
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 MOST_PROCESSES = 8  # each may grow to half a gigabyte
@@ -71,6 +71,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 TOGETHER = (
     "tests/system/",
+    "tests/browser/",
     "tests/playground/test_browser.py",
     "tests/exports/test_s3.py",
     "tests/test_conventions.py",

@@ -280,7 +280,9 @@ class ChatbaseCloneAgentOperator(TrainingTask):
             )
             result = hook.client.run(steps)
             self.linked_agent_id = result["agent_id"]
-            self.log.info("Agent %s, %s, is a copy of %s.", result["agent_id"], result["name"], agent_id)
+            self.log.info(
+                "Agent %s is a copy of %s,\nby the name %s.", result["agent_id"], agent_id, result["name"]
+            )
             if not self.wait_for_training:
                 return result
             return _await_all(self, hook.client, result, writes_text=False)
