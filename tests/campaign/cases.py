@@ -143,8 +143,9 @@ def _require_reason(scenario: Scenario) -> None:
 
 def exported(clockwork: Clockwork, seed: int) -> None:
     """An export has each conversation of its window once, as it is."""
-    count = random.Random(f"conversations {seed}").choice([0, 1, 25, 60, 130])
-    scenario = Scenario(seed, clockwork, {"conversations": count, "odd_data": True, "months": 1})
+    count = random.Random(f"conversations {seed}").choice([0, 1, 25, 60, 130, 250])
+    switches = {"conversations": count, "odd_data": True, "months": 1}
+    scenario = Scenario(seed, clockwork, switches, wrong_pages=True)
     rng = scenario.random
     midnight = EPOCH // DAY * DAY
     start, end = midnight - rng.randint(1, 30) * DAY, midnight - rng.choice([0, 0, 1]) * DAY

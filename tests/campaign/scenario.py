@@ -32,6 +32,7 @@ class Scenario:
     clockwork: Clockwork
     switches: dict[str, Any] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
+    wrong_pages: bool = False  # whether pages are often wrong
     broken: list[str] = field(default_factory=list)  # what must not be so at any moment, and was
 
     def __post_init__(self) -> None:
@@ -78,6 +79,8 @@ class Scenario:
         for number in range(1, MOST_TRIES + 1):
             is_bad = number <= bad
             self.network.weather = Weather.of(rng) if is_bad else CALM
+            if is_bad and self.wrong_pages and rng.random() < 0.5:
+                self.network.weather.wrong_page = rng.uniform(0.1, 0.5)
             self.store.weather = StorageWeather.of(rng) if is_bad else StorageWeather()
             machine = rng.choice(["one", "two"])
             process = Process(self.clockwork, f"try {number}", machine, skew[machine])
