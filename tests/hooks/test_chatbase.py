@@ -294,7 +294,7 @@ class TestConnection:
         assert len(simulator.requests) == 2
 
     def test_sync_and_async_read_the_same_settings(self, simulator, connect):
-        extra = {"timeout": 7, "max_attempts": 3, "proxy": "http://127.0.0.1:9", "api_version": "v1"}
+        extra = {"timeout": 7, "max_attempts": 3, "proxy": "http://proxy.example:3128", "api_version": "v1"}
         connect(simulator, extra=extra)
 
         async def settings():
