@@ -327,7 +327,13 @@ class ChatbaseClient:
 
     def send(self, request: Request[Result]) -> Result:
         """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
-        return shared_loop().run(self._client.send(request))
+        if request.stream is None:
+            return shared_loop().run(self._client.send(request))
+        reader = request.stream()
+        for text in self.stream(request, reader):
+            if request.on_text is not None:  # on the caller's thread, since it may call this client
+                request.on_text(text)
+        return reader.result()
 
     def stream(self, request: Request[Result], reader: StreamReader[Result]) -> Iterator[str]:
         """Send a request and return the texts of its reply as they arrive."""
@@ -338,7 +344,11 @@ class ChatbaseClient:
         walk = StepsWalk(steps)
         while (step := walk.step) is not None:
             try:
-                result = shared_loop().run(self._client.take(step))
+                result = (
+                    self.send(step)
+                    if isinstance(step, Request)
+                    else shared_loop().run(self._client.take(step))
+                )
             except ChatbaseError as error:
                 walk.go_on(error=error)
             else:

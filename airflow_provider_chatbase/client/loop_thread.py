@@ -30,6 +30,9 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine to its end. What interrupts the wait cancels it, and waits until it has ended."""
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("What runs on an event loop cannot wait for it: use the async client there.")
         tasks: list[asyncio.Task[Result]] = []
         ended = threading.Lock()  # what waits for a bare lock leaves nothing half done when a signal raises
         ended.acquire()

@@ -19,6 +19,7 @@ from airflow_provider_chatbase.client import (
     RetryPolicy,
     errors,
 )
+from airflow_provider_chatbase.client.loop_thread import shared_loop
 from airflow_provider_chatbase.client.v2 import agents, conversations, sources
 from airflow_provider_chatbase.simulator import Fault
 
@@ -378,3 +379,24 @@ def test_the_sync_client_works_where_an_event_loop_runs(simulator):
             return len(list(client.items(agents.list_agents())))
 
     assert asyncio.run(task()) == 1
+
+
+def test_who_is_told_the_texts_may_call_the_client(simulator):
+    settings = ClientSettings(api_key=simulator.api_key, host=simulator.url)
+    seen = []
+    with ChatbaseClient(settings) as client:
+
+        def on_text(_: str) -> None:
+            seen.append(client.send(agents.get_agent(simulator.agent_id))["id"])
+
+        asked = "How long does a refund take?"
+        client.send(conversations.send_message(simulator.agent_id, asked, stream=True, on_text=on_text))
+    assert set(seen) == {simulator.agent_id}
+
+
+def test_what_runs_on_the_loop_of_the_blocking_clients_is_told_not_to_wait_for_it():
+    async def wait() -> None:
+        shared_loop().run(asyncio.sleep(0))
+
+    with pytest.raises(RuntimeError, match="use the async client"):
+        shared_loop().run(wait())
