@@ -35,6 +35,15 @@ LEAST_PAGES, MOST_PAGES = 4, 24
 PART_BYTES = 4 * 1024 * 1024
 """A part ends with the page that fills it: a quarter of what each walk has to read, within these bounds."""
 
+LEAST_SHARED = 2
+"""A rest of so many pages is not worth sharing: each piece ends with a page that is not full."""
+
+SPREAD = 1.5
+"""
+How much slower than the first page the rest may come. A piece too many costs one request; where the oldest
+one holds far more than the others, all have to share it in the end.
+"""
+
 PAGES_IN_MEMORY = 24 * 1024 * 1024
 FIRST_AT_ONCE = 8
 """How many pages to ask for at the same time before the first has told how large they are."""
@@ -146,14 +155,14 @@ class PartReader:
         """
         Return where to cut what is left into pieces, the oldest moment first.
 
-        After one page the rest is taken to come as fast as that; the oldest piece holds what does not.
+        After one page the rest is taken to come at about its pace; the oldest piece holds what does not.
         """
         if self.oldest is None:
             return []
         span = self.oldest - self.own.start
         newest = max((each.at for each in self.seen.values() if each and each.at), default=self.oldest)
         if self.pages == 1 and newest > self.oldest:
-            span = min(span, (newest - self.oldest) / self.page_size * self.left)
+            span = min(span, (newest - self.oldest) / self.page_size * self.left * SPREAD)
         found = {whole_second(self.oldest - span * number / pieces) for number in range(1, pieces)}
         return sorted(each for each in found if self.own.start < each <= self.oldest)
 
@@ -355,11 +364,10 @@ class ParallelReader:
         """Give pieces of the longest rest to new readers, as long as there are free slots."""
         while (free := self._concurrency - self._open) > 0:
             longest = max(self._readers, key=lambda reader: reader.left, default=None)
-            if longest is None or longest.left <= longest.page_size:
+            if longest is None or longest.left <= LEAST_SHARED * longest.page_size:
                 return
             left = longest.left
-            # Each piece ends with a page that is not full, and pieces are never quite even.
-            cuts = longest.cuts(min(free + 1, max(left // (2 * longest.page_size), 2)))
+            cuts = longest.cuts(min(free + 1, max(left // (LEAST_SHARED * longest.page_size), 2)))
             if not cuts:
                 return
             bounds = [longest.own.start, *cuts]

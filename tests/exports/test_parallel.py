@@ -58,11 +58,11 @@ def test_what_is_missing_from_a_part_that_was_shared_is_read_again(exports, kind
 
 def test_a_part_of_one_walk_is_shared_as_soon_as_others_are_idle(exports):
     export = exports(conversations=0, rate_limit=100_000)
-    for minute in range(55):
+    for minute in range(95):
         export.simulator.create_conversations(at=START.timestamp() + 60 * minute)
     export.run(MONTH, concurrency=8)
     assert export.seen() == export.truth(MONTH)
-    assert len(export.simulator.requests) == 3
+    assert len(export.simulator.requests) == 5
     assert beginnings(export) == 2
 
 

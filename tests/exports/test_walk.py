@@ -128,11 +128,11 @@ def test_a_rest_is_cut_at_a_whole_second_within_it(seconds, cuts):
     assert walked.cuts(2) == [START + timedelta(seconds=each) for each in cuts]
 
 
-def test_after_one_page_the_rest_is_taken_to_come_as_fast():
+def test_after_one_page_the_rest_is_taken_to_come_half_as_slow_again():
     left = []
     walked = walk([[99, 98, 97, 96, 95]], 25)
     asyncio.run(walked.run(lambda each: left.append(each.cuts(4))))
-    assert left == [[START + timedelta(seconds=each) for each in (83, 87, 91)]]
+    assert left == [[START + timedelta(seconds=each) for each in (77, 83, 89)]]
 
 
 def test_where_nothing_was_read_nothing_is_cut():
