@@ -261,7 +261,7 @@ def _read(directory: Directory, name: str) -> dict[str, Any] | None:
     if isinstance(version, int) and version > VERSION:
         raise ChatbaseOutputError(
             f"{name} in {directory.url} is of a newer version of this provider ({version}; this one reads "
-            f"{VERSION}). It is left alone: upgrade the provider, or give another output_path."
+            f"{VERSION}). It is neither used nor replaced: upgrade, or give another output_path."
         )
     if version != VERSION:
         raise directory.damaged(name, "it is not of this provider")
