@@ -173,6 +173,10 @@ TOOL_PARTS = ("tool-call", "tool-result")
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
+LEAST_LOOKS = 3
+"""How often a message must not be found: one look may meet a page that lacks it, and a machine that sleeps
+uses up the patience without looking."""
+
 CLOCK_SKEW = 60.0
 """Seconds by which Chatbase's clock and what its replies tell of it may differ."""
 
@@ -196,17 +200,17 @@ def look_until_sure(
     question: Question, patience: float, answer_patience: float = float("inf")
 ) -> Steps[Found]:
     """Look until the message is answered, or it is sure enough that it never arrived."""
-    began = time.monotonic()
-    pause = FIRST_PAUSE
+    began, pause, looks = time.monotonic(), FIRST_PAUSE, 0
     while True:
         found = yield from look(question)
+        looks += 1
         if isinstance(found, Answer):
             return found
         looked, longest = time.monotonic() - began, min(answer_patience, ANSWER_PATIENCE)
         left = patience - looked if found is None else min(found.patience, longest - looked)
-        if left <= 0:
+        if left <= 0 and (found is not None or patience <= 0 or looks >= LEAST_LOOKS):
             return found
-        yield Pause(min(pause, left))
+        yield Pause(min(pause, max(left, FIRST_PAUSE)))
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
