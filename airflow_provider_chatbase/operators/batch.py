@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_chatbase.exceptions import wrap
 from airflow_provider_chatbase.links import ChatbaseConversationLink
 from airflow_provider_chatbase.operators._task import ChatbaseOperator, earlier_try_began, task_identity
+from airflow_provider_chatbase.operators._written import emit_asset_events, lineage
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,6 +28,8 @@ SETTINGS = (
     *("on_problem", "prompt_timeout", "batch_timeout"),
 )
 """Arguments that say how the batch is to run."""
+
+TOLD_OF_ASSETS = ("kind", "agent_id", "status", "items", "outcomes", "credits")
 
 _LEFT_OUT_FIRST = ("error_codes", "expectations", "manifest_path", "files")
 
@@ -172,6 +175,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         self.on_ambiguous = on_ambiguous
         self.storage_conn_id = storage_conn_id
         self._batch: Batch | None = None
+        self._asked: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -183,13 +187,29 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         :raises ChatbaseExpectationsError: when too many answers are not as expected.
         :raises ChatbaseCreditsError: when the message credits are used up.
         """
+        from airflow_provider_chatbase.files.directory import MANIFEST
+
         with self.hook() as hook:
             self._batch = self._new_batch(hook, context)
             if self.plan_only:
                 plan = self._batch.plan(self._given())
                 self.log.info("Planned, and nothing was sent: %s", plan)
                 return plan
-            return self._ask_all(self._batch)
+            result = self._asked = self._ask_all(self._batch)
+        told = {"manifest_path": f"{result['output_path']}/{MANIFEST}", **result}
+        emit_asset_events(self.outlets, context, told, TOLD_OF_ASSETS)
+        return result
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
+        """
+        Say for OpenLineage what was asked and written; called only where its provider is installed.
+
+        :param _task_instance: the task instance.
+        """
+        asked = self._asked
+        if asked is None:
+            return None
+        return lineage(f"agents/{asked['agent_id']}/answers", asked["output_path"], rows=asked["items"])
 
     def on_kill(self) -> None:
         """Send no more prompts; what is answered is kept."""

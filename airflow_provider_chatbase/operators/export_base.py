@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import quote
 
-from airflow.sdk import Asset
-
 from airflow_provider_chatbase.exceptions import wrap
 from airflow_provider_chatbase.operators._task import ChatbaseOperator, task_identity
+from airflow_provider_chatbase.operators._written import emit_asset_events, lineage, without_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -163,7 +162,8 @@ class ExportOperator(ChatbaseOperator):
         result = self._result(exported, settings, output)
         self.log.info("%s", wrap(in_words(result)))
         self._exported = result
-        emit_asset_events(self.outlets, context, result)
+        names = ("kind", "agent_id", "rows", "bytes", "window", "watermark", "tables")
+        emit_asset_events(self.outlets, context, result, names)
         return result
 
     def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
@@ -173,7 +173,10 @@ class ExportOperator(ChatbaseOperator):
         :param _task_instance: the task instance.
         """
         exported = getattr(self, "_exported", None)
-        return lineage(exported) if exported else None
+        if not exported:
+            return None
+        read = f"agents/{exported['agent_id']}/{exported['kind']}"
+        return lineage(read, exported["output_path"], rows=exported["rows"], size=exported["bytes"])
 
     def _check(self) -> None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -360,15 +363,6 @@ def output_url(output_path: str, agent_id: str, context: Context) -> str:
     return output_path
 
 
-def without_connection(url: str) -> str:
-    """Return a URL as any reader can open it: without the Airflow connection that may stand in it."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url
-    bucket, slash, path = rest.partition("/")
-    return f"{scheme}://{bucket.rpartition('@')[2]}{slash}{path}"
-
-
 def data_interval(context: Context) -> tuple[datetime | None, datetime | None]:
     """Return the run's data interval."""
     return context.get("data_interval_start"), context.get("data_interval_end")
@@ -419,31 +413,3 @@ def read_salt(operator: Any, context: Context) -> str | None:
     if salt:
         mask_secret(salt)
     return salt or None
-
-
-def emit_asset_events(outlets: Iterable[Any], context: Context, result: Mapping[str, Any]) -> None:
-    """Put what was exported into the events of the task's assets."""
-    names = ("kind", "agent_id", "rows", "bytes", "window", "watermark", "tables")
-    extra = {**{name: result[name] for name in names}, "manifest_uri": result["manifest_path"]}
-    for outlet in outlets:
-        if isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra.update(extra)
-
-
-def lineage(result: Mapping[str, Any]) -> Any:
-    """Describe an export for OpenLineage."""
-    from airflow.providers.common.compat.openlineage.facet import Dataset
-    from airflow.providers.openlineage.extractors import OperatorLineage
-    from openlineage.client.facet_v2 import output_statistics_output_dataset
-
-    scheme, separator, rest = without_connection(str(result["output_path"])).partition("://")
-    bucket, _, path = rest.partition("/") if separator else ("", "", scheme)
-    facet: Any = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet
-    statistics = facet(rowCount=result["rows"], size=result["bytes"])
-    source = f"agents/{result['agent_id']}/{result['kind']}"
-    target = path.strip("/") if bucket else (f"/{path}" if separator else path)
-    namespace = f"{scheme}://{bucket}" if bucket else "file"
-    return OperatorLineage(
-        inputs=[Dataset(namespace="chatbase://www.chatbase.co", name=source)],
-        outputs=[Dataset(namespace=namespace, name=target, facets={"outputStatistics": statistics})],
-    )

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_chatbase.operators._task import ChatbaseOperator, read_flag
-from airflow_provider_chatbase.operators.export_base import ExportOperator, read_salt, without_connection
+from airflow_provider_chatbase.operators._written import without_connection
+from airflow_provider_chatbase.operators.export_base import ExportOperator, read_salt
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, Asset, task
+from assets import activate
 
 from airflow_provider_chatbase.exceptions import ChatbaseBatchError, ChatbasePermanentError
 from airflow_provider_chatbase.operators import chat
@@ -93,6 +94,35 @@ def test_a_retry_of_the_task_goes_on(run_dag: Callable[..., Any], simulator: Sim
     assert run.state == "success"
     assert [row["outcome"] for row in _rows(tmp_path / "out")] == ["answered"] * 3
     assert simulator.prompts_charged == 3
+
+
+def test_assets_and_lineage_are_told_what_was_asked(
+    run_dag: Callable[..., Any], simulator: Simulator, tmp_path: Path
+):
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    answers = Asset("answers_of_ours")
+    with DAG("batch_asset", schedule=None) as dag:
+        asked = ChatbaseBatchPromptOperator(
+            task_id="ask", prompts=["One", "Two"], output_path=f"file://{tmp_path}", outlets=[answers]
+        )
+    activate(answers)
+    run = run_dag(dag, connections={"chatbase_default": _connection(simulator)})
+    assert run.state == "success"
+    with create_session() as session:
+        [extra] = session.scalars(select(AssetEvent.extra).where(AssetEvent.source_dag_id == "batch_asset"))
+    assert (extra["items"], extra["credits"], extra["agent_id"]) == (2, 2.0, simulator.agent_id)
+    assert extra["manifest_uri"] == f"file://{tmp_path}/_manifest.json"
+
+    extractors = pytest.importorskip("airflow.providers.openlineage.extractors.base")
+    asked._asked = run.xcoms["ask"]
+    lineage = extractors.DefaultExtractor(asked).extract_on_complete(None)
+    [read], [written] = lineage.inputs, lineage.outputs
+    assert read.name == f"agents/{simulator.agent_id}/answers"
+    assert (written.namespace, written.name) == ("file", str(tmp_path))
+    assert written.facets["outputStatistics"].rowCount == 2
 
 
 def test_a_file_of_prompts(connected: Simulator, tmp_path: Path):
