@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_chatbase.batch.checkpoint import AnswerCache, Checkpoint, SegmentLog, Sent
 from airflow_provider_chatbase.batch.dispatch import Dispatcher
-from airflow_provider_chatbase.batch.expectations import AnswerSchema
+from airflow_provider_chatbase.batch.expectations import NAMES, AnswerSchema
 from airflow_provider_chatbase.batch.outcome import ChatbaseBatchError, Outcome, StopReason
 from airflow_provider_chatbase.batch.prompts import Intake
 from airflow_provider_chatbase.batch.results import (
@@ -85,6 +85,7 @@ class Batch:
         files, schema = self._checked()
         lock = Lock(self.output, LOCK, self.run, self.settings.lock_times, try_number=self.try_number)
         with Intake(given) as intake, lock:
+            self._require_expectations(intake)
             lock.on_lost = lambda: self.stop(StopReason.LOCK_LOST)
             agent = self._answering_settings(self._read_agent())
             folder = self._folder(agent)
@@ -115,6 +116,7 @@ class Batch:
         """Say what asking would take, and send nothing to the agent."""
         self._checked()
         with Intake(given) as intake:
+            self._require_expectations(intake)
             agent = self._read_agent()
             answering = self._answering_settings(agent)
             checkpoint = Checkpoint(SegmentLog(self.output, self._folder(answering)), intake)
@@ -169,6 +171,13 @@ class Batch:
             )
         schema = self.settings.json_schema
         return files, None if schema is None else AnswerSchema(dict(schema))
+
+    def _require_expectations(self, intake: Intake) -> None:
+        if self.settings.min_pass_rate is not None and intake.count > intake.invalid and not intake.expecting:
+            raise ChatbaseInputError(
+                f"min_pass_rate is given, and none of the prompts expects anything: {', '.join(NAMES)} are "
+                "what can be expected. Nothing was sent."
+            )
 
     def _answer_cache(self, agent: JsonObject | None) -> AnswerCache | None:
         if self.cache is None:

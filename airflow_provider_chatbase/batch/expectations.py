@@ -13,6 +13,8 @@ from airflow_provider_chatbase.client.errors import ChatbaseInputError
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
+    from referencing import Resource
+    from referencing._core import Resolver
 
 NAMES = ("contains", "not_contains", "regex", "min_score")
 
@@ -123,7 +125,12 @@ class AnswerSchema:
 def _validator(schema: dict[str, Any]) -> Validator:
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+    from referencing.jsonschema import DRAFT202012, specification_with
 
+    dialect = schema.get("$schema", "")
+    if not isinstance(dialect, str):
+        raise ChatbaseInputError(f"json_schema: $schema must be a text, not {dialect!r}. Nothing was sent.")
     cls = validator_for(schema)
     try:
         cls.check_schema(schema)
@@ -131,4 +138,24 @@ def _validator(schema: dict[str, Any]) -> Validator:
         raise ChatbaseInputError(
             f"json_schema is no JSON schema: {error.message}. Nothing was sent."
         ) from error
-    return cls(schema)
+    resource = specification_with(dialect, default=DRAFT202012).create_resource(schema)
+    _resolve_all(resource, REGISTRY.resolver_with_root(resource))
+    return cls(schema, registry=REGISTRY)
+
+
+def _resolve_all(resource: Resource[Any], resolver: Resolver[Any]) -> None:
+    """Follow what a schema refers to, before an answer that is paid for needs it."""
+    from referencing.exceptions import Unresolvable
+
+    contents = resource.contents
+    for name in ("$ref", "$dynamicRef") if isinstance(contents, dict) else ():
+        try:
+            if isinstance(ref := contents.get(name), str):
+                resolver.lookup(ref)
+        except Unresolvable as error:
+            raise ChatbaseInputError(
+                f"json_schema refers to {ref!r}, which is not in it, and nothing is fetched. Nothing was "
+                "sent."
+            ) from error
+    for each in resource.subresources():
+        _resolve_all(each, resolver.in_subresource(each))

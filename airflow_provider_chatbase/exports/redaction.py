@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -183,7 +184,7 @@ def read_redaction(value: Any, salt: str | None, kind: str = "conversations") ->
         if column == EVERYWHERE and action != "detect":
             raise ChatbaseInputError("redact: '*' stands for every text and takes 'detect' only.")
         actions[column] = action
-    if "hash" in actions.values() and not salt:
+    if "hash" in actions.values() and not (salt and salt.strip()):
         raise ChatbaseInputError(
             "redact: a hash needs redact_salt or redact_salt_conn_id, or anybody could find out values by "
             "trying them. Nothing was exported."
@@ -193,18 +194,25 @@ def read_redaction(value: Any, salt: str | None, kind: str = "conversations") ->
 
 # Detectors. Each looks at a stretch of a text a bounded number of times: any end user can send 200 kB.
 
-_AT = re.compile(r"@|%40|&#0{0,4}64;|&commat;|[\uFE6B\uFF20]", re.IGNORECASE)
-_LOCAL = re.compile(r"[\w.+%'!#$&*^~\u2010-\u2015\uFF0E-]")
+_JOINED = "\u00ad" + "".join(
+    chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc", "Cf")
+)
+"""Accents and vowel signs that stand for themselves, as in what a Mac writes, and what nobody sees."""
+
+_AT = re.compile(r"@|%(?:25){0,3}40|&#0{0,4}64;|&#x0{0,4}40;|&commat;|\\u0040|[\uFE6B\uFF20]", re.IGNORECASE)
+_LOCAL = re.compile(rf"[\w.+%'!#$&*^~\u2010-\u2015\uFF0E{_JOINED}-]")
 _DOMAIN = re.compile(
-    r"[^\W_][\w\u2010-\u2015-]{0,62}(?:[.\u3002\uFF0E\uFF61][\w\u2010-\u2015-]{1,63}){1,20}"
+    rf"[{_JOINED}]{{0,3}}[^\W_][\w\u2010-\u2015{_JOINED}-]{{0,62}}"
+    rf"(?:[.\u3002\uFF0E\uFF61][\w\u2010-\u2015{_JOINED}-]{{1,63}}){{1,20}}"
     r"|\[[\w.:]{2,60}\]"
 )
 LONGEST_LOCAL = 320
 
 _HYPHENS = r"\-\u2010-\u2015\u2212\uFE58\uFE63\uFF0D"
+_DIGITS = rf"\(?\d(?:[\s().{_HYPHENS}/\u00AD\u200B-\u200F\u2060\uFEFF]{{0,3}}\d){{6,14}}"
 PHONE = re.compile(
-    r"(?<![\w@#])(?!\d{4}-\d{2}-\d{2}(?!\d))(?:[+\uFF0B]|00)?\(?\d"
-    rf"(?:[\s().{_HYPHENS}/\u200B-\u200F\u2060\uFEFF]{{0,3}}\d){{6,14}}(?![\w{_HYPHENS}])"
+    rf"(?<![\w@#])(?:[+\uFF0B]{_DIGITS}(?!\d)"  # whatever stands right after a number with a plus
+    rf"|(?!\d{{4}}-\d{{2}}-\d{{2}}(?!\d))(?:00)?{_DIGITS}(?:(?![\w{_HYPHENS}])|(?=(?:x|X|[Ee]xt)\.?\s?\d)))"
 )
 _SHORTEST_NUMBER, _LONGEST_NUMBER = 10**7, 10**15
 """Between these a whole number may be somebody's phone."""

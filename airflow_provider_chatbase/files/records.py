@@ -292,6 +292,9 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, StrictLoader)  # noqa: S506 - it is a SafeLoader
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"it is no YAML: {_in_words(error)}") from error
+    except (LookupError, AttributeError, TypeError, OverflowError) as error:
+        # The loader raises these itself at a tag whose value does not go with it, such as !!bool maybe.
+        raise ValueError(f"it is no YAML: a value does not go with its tag ({error})") from error
 
 
 def _in_words(error: Exception) -> str:

@@ -186,8 +186,15 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
                 "prune needs a sync_id of this task alone: it deletes the sources that carry it and are not "
                 "declared. Nothing was sent."
             )
-        if not self.path and self.sources is None:
+        if self.path is None and self.sources is None:
             raise ChatbaseInputError("Give path or sources: nothing is declared. Nothing was sent.")
+        if self.path is not None and not self.globs:
+            raise ChatbaseInputError("globs names no files, so path declares nothing. Nothing was sent.")
+        if self.path == "":  # such as a template of a variable that is not there
+            raise ChatbaseInputError(
+                "path is empty, and what it declared before would be taken for gone. Give a folder, or leave "
+                "path out. Nothing was sent."
+            )
         if self.mode not in ("apply", "check"):
             raise ChatbaseInputError(f"mode must be apply or check, not {self.mode!r}. Nothing was sent.")
         for name, value in (("on_drift", self.on_drift), ("on_problem", self.on_problem)):

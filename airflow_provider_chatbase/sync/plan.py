@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor
 
-from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredSource, Problem
+from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredInput, DeclaredSource, Problem
 from airflow_provider_chatbase.sync.inventory import ExistingSource, Inventory
 from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
 
@@ -232,9 +232,9 @@ def _what_may_be_a_mistake(
             f"{named(others)}. Give each task a sync_id of its own, or this one take_over=True once if it "
             "was renamed or moved"
         )
-    most = options.max_deletes
-    for each in () if options.allow_empty else declaration.inputs:
-        lost = [source for source in gone if each.may_own(source.kind, source.key)]
+    most, inputs = options.max_deletes, _inputs(declaration)
+    for each, may_own in () if options.allow_empty else inputs:
+        lost = [source for source in gone if may_own(source.kind, source.key)]
         if lost and not each.count:
             return (
                 f"{each.name} declares nothing at all, and {len(lost)} sources would be deleted. If that is "
@@ -243,9 +243,8 @@ def _what_may_be_a_mistake(
     if isinstance(most, int):
         return f"{len(gone)} sources would be deleted, and max_deletes is {most}" if len(gone) > most else ""
     owned = [*draft.unchanged, *draft.undeclared, *(update.existing for update in draft.updates)]
-    inputs: list[tuple[str, Callable[[str, str], bool]]] = [("this sync", lambda *_: True)]
-    inputs += [(each.name, each.may_own) for each in declaration.inputs]
-    for name, may_own in inputs:
+    shares = [("this sync", _any_source), *((each.name, may_own) for each, may_own in inputs)]
+    for name, may_own in shares:
         count = sum(may_own(each.kind, each.key) for each in gone)
         of = sum(may_own(each.kind, each.key) for each in owned)
         if count > max(1, floor(most * of + 1e-9)):
@@ -254,6 +253,16 @@ def _what_may_be_a_mistake(
                 "that is meant, raise it"
             )
     return ""
+
+
+def _inputs(declaration: Declaration) -> list[tuple[DeclaredInput, Callable[[str, str], bool]]]:
+    """Return what declares, each with which sources may be its own: without a folder, a list has all."""
+    alone = all(each.pattern is None for each in declaration.inputs)
+    return [(each, _any_source if alone else each.may_own) for each in declaration.inputs]
+
+
+def _any_source(_kind: str, _key: str) -> bool:
+    return True
 
 
 def _prunable(

@@ -346,6 +346,14 @@ def test_no_prompts_give_empty_results(simulator: Simulator, output: Directory):
     verdict(ended.tally, ended.stopped, batch.settings)
 
 
+def test_a_pass_rate_of_nothing_is_refused_before_anything_is_paid(simulator: Simulator, output: Directory):
+    batch = new_batch(simulator, output, min_pass_rate=0.9)
+    for ask in (batch.plan, batch.ask_all):
+        with pytest.raises(ChatbaseInputError, match="none of the prompts expects anything: contains"):
+            ask([{"message": "hello", "contain": "x"}])
+    assert simulator.requests == []
+
+
 def test_plan_sends_nothing_and_writes_nothing(simulator: Simulator, output: Directory):
     simulator.store.agents[simulator.agent_id].fields["creditLimit"] = 500
     given = [*questions(10), "Question 1", ""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
@@ -126,6 +127,22 @@ def test_what_json_does_not_have_is_no_answer_to_a_schema(text: str):
 def test_a_schema_that_is_none_is_refused():
     with pytest.raises(ChatbaseInputError, match="no JSON schema"):
         AnswerSchema({"type": "strange"})
+    with pytest.raises(ChatbaseInputError, match="schema must be a text"):
+        AnswerSchema({"$schema": 7})
+
+
+@pytest.mark.parametrize("ref", ["#/$defs/order", "http://127.0.0.1:9/order.json", "order.json"])
+def test_a_schema_that_refers_to_nothing_is_refused(ref: str):
+    with pytest.raises(ChatbaseInputError, match=f"refers to '{re.escape(ref)}'"):
+        AnswerSchema({"type": "array", "items": {"properties": {"order": {"$ref": ref}}}})
+
+
+def test_a_schema_that_refers_to_its_own_parts():
+    parts = {"order": {"$id": "order.json", "type": "integer"}, "other": {"$ref": "#/$defs/order"}}
+    schema = {"$id": "https://x.example/all.json", "$defs": parts, "items": {"$ref": "order.json"}}
+    assert AnswerSchema(schema).read("[1]") == ([1], None)
+    assert AnswerSchema(schema).read('["1"]')[1] is not None
+    assert AnswerSchema({"properties": {"$ref": {"const": "#/none"}}}).read("{}") == ({}, None)
 
 
 def test_shares_are_exact():

@@ -36,6 +36,16 @@ from airflow_provider_chatbase.exports.staging import Staging
         ("ann@exam\u2010ple.com", "[email]"),
         ("+49\u2011151\u20110001234 or +49\u00a0151\u200b0001234", "[phone] or [phone]"),
         ("+49 (0) 151 / 0001234", "[phone]"),
+        (
+            "rene\u0301@exe\u0301mple.com, \u0928\u092e\u0938\u094d\u0924\u0947@example.com",
+            "[email], [email]",
+        ),
+        ("an\u00adn\u200b@\u200bexam\u00adple.com", "[email]"),
+        ("ann&#x40;example.com ann%2540example.com ann\\u0040example.com", "[email] [email] [email]"),
+        (
+            "555-123-4567x89, +1 555 123 4567ext. 3, +49 151 0001234Mail",
+            "[phone]x89, [phone]ext. 3, [phone]Mail",
+        ),
     ],
 )
 def test_detectors(text, expected):

@@ -118,6 +118,8 @@ def test_too_many_deletes_fail_the_task_and_delete_nothing(start, docs):
     [
         ({}, "Give path or sources"),
         ({"path": "/no/such/folder"}, "is no folder"),
+        ({"path": "", "sources": []}, "path is empty"),
+        ({"path": "/tmp", "globs": []}, "globs names no files"),
         ({"path": "nosuch://bucket/x"}, "cannot be used"),
         ({"sources": "/no/such/file.jsonl"}, "cannot be read"),
         ({"sources": [], "mode": "look"}, "mode"),

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from airflow_provider_chatbase.simulator import Fault
+from airflow_provider_chatbase.sync.declaration import read_records
 
 REFUSALS = [
     Fault(kind="status", operation="createSource", status=400, code="VALIDATION_INVALID_BODY"),
@@ -116,6 +117,13 @@ def test_a_list_that_became_empty_beside_a_folder_is_a_question(desk):
     desk = desk()
     desk.sync(fill(desk, questions=3))
     assert kept(desk.sync(prune=True, max_deletes=500), desk, 15)
+
+
+def test_a_list_of_pages_alone_that_became_empty_is_a_question(desk):
+    desk = desk()
+    desk.syncer().apply(read_records([{"key": f"docs/{page}.md", "content": "text"} for page in range(9)]))
+    report = desk.syncer(prune=True, max_deletes=500).apply(read_records([]))
+    assert kept(report, desk, 9)
 
 
 def test_a_pattern_that_matches_nothing_any_more_is_a_question(desk):
