@@ -7,14 +7,11 @@ import logging
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import uvicorn
-from airflow.models.connection import Connection
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_chatbase.client.transport import quiet_logs
-from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+from airflow_provider_chatbase.hooks.command_line import CannotStartError, CommandLineHook
 from airflow_provider_chatbase.playground import NO_ASSETS, PlaygroundPage, swagger_assets
 from airflow_provider_chatbase.playground.proxy import application
 
@@ -22,25 +19,6 @@ LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 8757
 
 _WORDY = ("httpx", "airflow_provider_chatbase.client")  # what they would say is said by a sentence of ours
-
-
-class CannotStartError(Exception):
-    """Why the playground does not start, in one sentence."""
-
-
-class CommandLineHook(ChatbaseHook):
-    """Finds connections as Airflow's own commands do: in its database too, not only where tasks look."""
-
-    @classmethod
-    def get_connection(cls, conn_id: str) -> Any:
-        """Look a connection up, outside of any task."""
-        found = Connection.get_connection_from_secrets(conn_id)
-        if found.conn_type != cls.conn_type:  # its password may be no API key, and would be sent
-            raise CannotStartError(
-                f"The Airflow connection {conn_id!r} is of the type {found.conn_type!r}: "
-                f"name one of the type {cls.conn_type!r}."
-            )
-        return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,13 +82,7 @@ def _is_a_fault(record: logging.LogRecord) -> bool:
 def _checked(hook: CommandLineHook) -> PlaygroundPage:
     """Read the connection and try it, with a call that costs nothing."""
     conn_id = hook.chatbase_conn_id
-    try:
-        works, message = hook.test_connection()
-    except AirflowNotFoundException:
-        raise CannotStartError(
-            f"There is no Airflow connection {conn_id!r}: `airflow connections list` shows those that "
-            f"there are, and AIRFLOW_CONN_{conn_id.upper()} in the environment makes one."
-        ) from None
+    works, message = hook.test_connection()
     if not works:
         raise CannotStartError(f"The Airflow connection {conn_id!r} does not work: {message}")
     found = hook.connection

@@ -1,0 +1,138 @@
+"""The command: ``python -m airflow_provider_chatbase.check --connection my_conn``."""
+
+# ruff: noqa: T201 - a command speaks to whoever runs it
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from airflow_provider_chatbase.check.calls import Caller
+from airflow_provider_chatbase.check.own_agent import COST, CannotDeleteError, study
+from airflow_provider_chatbase.check.reading import read_all
+from airflow_provider_chatbase.check.report import Report
+from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.transport import quiet_logs
+from airflow_provider_chatbase.hooks.command_line import CannotStartError, CommandLineHook
+
+_WORDY = ("httpx", "airflow_provider_chatbase.client")
+
+
+class Interruption:
+    """Makes SIGINT and SIGTERM a ``KeyboardInterrupt``, once, and only in blocks that allow it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._allowed = False
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Hear both signals in a block."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self._hear) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let a signal end the block, also one that came before it."""
+        if self.asked:
+            raise KeyboardInterrupt
+        self._allowed = True
+        try:
+            yield
+        finally:
+            self._allowed = False
+
+    def _hear(self, *_: object) -> None:
+        may_raise, self.asked, self._allowed = self._allowed, True, False
+        print("Stopping, once all is put in order.", file=sys.stderr, flush=True)
+        if may_raise:
+            raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check, write the report, and return the exit code: 1 where a person has to do something."""
+    options = _parser().parse_args(arguments)
+    try:
+        with quiet_logs(_WORDY, logging.ERROR):
+            connection = CommandLineHook(options.connection).connection
+            _write(options.report, "The check has begun, and has not ended.\n")
+            caller, report = Caller(connection.settings), Report()
+            interruption = Interruption()
+            try:
+                with interruption.heard():
+                    code = _check(caller, report, connection.agent_id, options, interruption)
+            finally:
+                _write(options.report, report.text(caller.made))
+                caller.close()
+    except (CannotStartError, CannotDeleteError, ChatbaseError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(report.text(caller.made))
+    print(f"This is in {options.report}, to be attached to a bug report: it holds no key and no content.")
+    return code
+
+
+def _check(
+    caller: Caller,
+    report: Report,
+    agent_id: str | None,
+    options: argparse.Namespace,
+    interruption: Interruption,
+) -> int:
+    try:
+        with interruption.allowed():
+            v2 = read_all(caller, report, agent_id)
+            is_agreed = options.with_a_test_agent and v2.works and _agrees(yes=options.yes)
+        if is_agreed:
+            caller.may_write = True
+            study(caller, report, interruption.allowed())
+        elif options.with_a_test_agent:
+            report.notes.append("No test agent was made: API v2 is refused, or nobody agreed to the cost.")
+    except KeyboardInterrupt:
+        report.notes.append("Stopped before its end.")
+        return 130
+    answers = [answer for _, operation, answer in caller.made if operation != "getHealth"]
+    return 0 if any(answer.startswith("2") for answer in answers) else 1
+
+
+def _agrees(*, yes: bool) -> bool:
+    print(COST, flush=True)
+    try:
+        return yes or input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print("Nobody answered: give --yes to go on without being asked.", file=sys.stderr)
+        return False
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CannotStartError(f"No report can be written ({error}): give --report another path.") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_chatbase.check",
+        description="Ask Chatbase what a key, its plan and the API allow. It reads only, and costs nothing.",
+    )
+    add = parser.add_argument
+    add("--connection", required=True, metavar="CONN_ID", help="the Airflow connection to use")
+    add("--report", type=Path, default=Path("chatbase-check.md"), help="default: %(default)s")
+    costs = "also make an agent, ask it once and delete it: this writes, and costs credits"
+    add("--with-a-test-agent", action="store_true", help=costs)
+    add("--yes", action="store_true", help="do not ask before credits are spent")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
