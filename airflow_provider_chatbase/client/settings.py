@@ -109,7 +109,7 @@ def base_url(name: str, value: str) -> str:
 def proxy_secrets(proxy: str) -> list[str]:
     """Return what is secret in a proxy's URL, also where it is none: a password may hold any sign."""
     found = re.search(r"^(?:[a-zA-Z0-9+.-]*://)?([^:@]*):(.*)@", proxy, re.DOTALL)
-    return [proxy] if found is None else [found[2], unquote(found[2])]
+    return [found[2], unquote(found[2])] if found else [proxy] if "@" in proxy else []
 
 
 def proxy_url(proxy: str) -> str:

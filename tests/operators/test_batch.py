@@ -309,7 +309,7 @@ def test_a_timeout_of_airflow_strikes_at_any_moment_and_loses_nothing(
     def strike(*_: Any) -> None:
         raise TaskTimeoutError
 
-    latency = {"chatWithAgent": 0.02}
+    latency = {"chatWithAgent": 0.1}  # so that it strikes while it sends
     with Simulator(conversations=3, latency=latency, rate_limit=1_000_000) as simulator:
         monkeypatch.setenv("AIRFLOW_CONN_CHATBASE_DEFAULT", json.dumps(_connection(simulator)))
         before = signal.signal(signal.SIGALRM, strike)

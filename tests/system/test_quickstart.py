@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 
-import psutil
 import pytest
 from exporting import manifest_at, rows_at
 from quickstart_demo.airflow_api import ENDED, AirflowApi
@@ -118,22 +116,3 @@ def test_waits_end_in_the_triggerer_as_they_end_on_a_worker(runs, airflow, sourc
     assert "Not trained within 20 s. Last seen:" in logs_of(airflow, "waiting", "out_of_time")
     assert "'Failing' (" in logs_of(airflow, "waiting", "failed")
     assert "AGENT_NOT_FOUND" in logs_of(airflow, "waiting", "wrong_agent_soft")
-
-
-def test_nothing_is_left_running_and_the_key_is_nowhere(runs, airflow, processes, simulator, folder):
-    """Also in Airflow's database, with its trigger rows, XComs and rendered fields."""
-    pids = {process.pid for process in processes._running.values()}
-    assert pids
-    processes.stop()
-    assert [process for process in psutil.process_iter() if _runs_in(process, pids)] == []
-
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    assert any(file.suffix == ".db" for file in files)
-    assert [str(file) for file in files if simulator.api_key.encode() in file.read_bytes()] == []
-
-
-def _runs_in(process: psutil.Process, sessions: set[int]) -> bool:
-    try:
-        return os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE
-    except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
-        return False
