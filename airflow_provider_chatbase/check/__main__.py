@@ -14,10 +14,10 @@ from pathlib import Path
 from airflow_provider_chatbase.check.calls import Caller
 from airflow_provider_chatbase.check.own_agent import COST, CannotDeleteError, study
 from airflow_provider_chatbase.check.reading import read_all
-from airflow_provider_chatbase.check.report import Report
+from airflow_provider_chatbase.check.report import Report, kind
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.transport import quiet_logs
-from airflow_provider_chatbase.hooks.command_line import CannotStartError, CommandLineHook
+from airflow_provider_chatbase.command_line import CannotStartError, CommandLineHook
 
 _WORDY = ("httpx", "airflow_provider_chatbase.client")
 
@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 with interruption.heard():
                     code = _check(caller, report, connection.agent_id, options, interruption)
             finally:
+                _tell_retry_after(caller, report)
                 _write(options.report, report.text(caller.made))
                 caller.close()
     except (CannotStartError, CannotDeleteError, ChatbaseError) as error:
@@ -102,6 +103,12 @@ def _check(
         return 130
     answers = [answer for _, operation, answer in caller.made if operation != "getHealth"]
     return 0 if any(answer.startswith("2") for answer in answers) else 1
+
+
+def _tell_retry_after(caller: Caller, report: Report) -> None:
+    if caller.retry_after:
+        told = {"whole seconds" if each.isdecimal() else kind(each or None) for each in caller.retry_after}
+        report.settle("Retry-After of a 429", ", ".join(sorted(told)))
 
 
 def _agrees(*, yes: bool) -> bool:

@@ -62,6 +62,7 @@ class Caller:
         self._transport = Transport(settings)
         self.may_write = False
         self.made: list[tuple[ApiVersion, str, str]] = []
+        self.retry_after: list[str] = []  # of each 429, empty where it had none
 
     def get(self, operation: str, path: str, query: Mapping[str, Any] | None = None) -> Heard:
         """Read something of API v2."""
@@ -108,6 +109,8 @@ class Caller:
                 replies.append(await opened.whole())
             finally:
                 await opened.close()
+            if replies[0].status == 429:
+                self.retry_after.append(replies[0].headers.get("retry-after", ""))
             if not 200 <= replies[0].status < 300:
                 raise refusal(request, replies[0], time.time())
 

@@ -22,6 +22,7 @@ _NEVER = "not asked: it takes another agent, customers' conversations, or more c
 POINTS = {
     "Rate limit": _READ,
     "Unit of X-RateLimit-Reset": _READ,
+    "Retry-After of a 429": "no call was refused for the number of calls",
     "Rate-limit headers on API v1": _READ,
     "Whether getHealth counts": "others send with this key, or it could not be read",
     "Plan that the API needs": "the key has access; only a refusal names the plan",
@@ -61,7 +62,6 @@ class Report:
 
     def settle(self, point: str, finding: object) -> None:
         """Answer an open point."""
-        assert point in POINTS, point  # noqa: S101
         self.found[point] = str(finding)
 
     def text(self, calls: Iterable[tuple[str, str, str]]) -> str:
@@ -97,7 +97,7 @@ def kind(value: Any) -> str:
         return f"epoch {unit}" if value >= 1e9 else "number"
     if isinstance(value, list) and value:
         return f"{len(value)} of {shape(value[0])}"
-    return "object" if isinstance(value, dict) else type(value).__name__
+    return "none" if value is None else "object" if isinstance(value, dict) else type(value).__name__
 
 
 def shape(value: Any) -> str:

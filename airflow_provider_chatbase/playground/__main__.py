@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import uvicorn
 
 from airflow_provider_chatbase.client.transport import quiet_logs
-from airflow_provider_chatbase.hooks.command_line import CannotStartError, CommandLineHook
+from airflow_provider_chatbase.command_line import CannotStartError, CommandLineHook
 from airflow_provider_chatbase.playground import NO_ASSETS, PlaygroundPage, swagger_assets
 from airflow_provider_chatbase.playground.proxy import application
 

@@ -89,6 +89,14 @@ def test_reading_tells_what_the_service_does(start_simulator, check, switches, p
     assert simulator.credits_charged == 0
 
 
+@pytest.mark.parametrize(("retry_after", "told"), [(True, "whole seconds"), (False, "none")])
+def test_a_refusal_for_the_number_of_calls_is_waited_out_and_told(start_simulator, check, retry_after, told):
+    simulator = start_simulator(rate_limit=15, rate_window=2.0, retry_after=retry_after)
+    _, report = check(simulator)
+    assert found(report, "Retry-After of a 429") == told
+    assert found(report, "Parameters of the analytics")
+
+
 def test_what_only_an_agent_of_its_own_tells_stays_open_without_one(simulator, check):
     _, report = check(simulator)
     assert "| Pause by `paused` | no | only --with-a-test-agent tells it |" in report
