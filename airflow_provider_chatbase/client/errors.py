@@ -104,7 +104,7 @@ class ChatbaseError(Exception):
         self.status = status
         self.code = code and without_secrets(code)
         self.request_id = request_id and without_secrets(request_id)
-        self.details = {name: _plain(value) for name, value in (details or {}).items()}
+        self.details = _plain(dict(details or {}))
         self.retry_after = retry_after
         self.attempts = 1
 
@@ -116,6 +116,11 @@ class ChatbaseError(Exception):
 
 
 def _plain(value: Any) -> Any:
+    """Return JSON of a reply without secrets, wherever they stand in it."""
+    if isinstance(value, dict):
+        return {_plain(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
     return without_secrets(value) if isinstance(value, str) else value
 
 

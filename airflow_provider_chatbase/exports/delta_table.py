@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.lasting import is_lasting
+from airflow_provider_chatbase.exports.manifest import DELTA_LOG
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.delta_storage import DeltaStorage
@@ -57,7 +58,6 @@ GONE = "_gone"
 READ = "_read"
 """The column that says by which reading of its object a row came."""
 
-LOG = "_delta_log"
 LAYOUT = "1"
 MARKER, SELECTION = "chatbase.layout", "chatbase.selection"
 COVERED_FROM, WATERMARK, ERASED = "chatbase/covered-from", "chatbase/watermark", "chatbase/erased"
@@ -260,7 +260,7 @@ def open_table(storage: DeltaStorage, kind: TableKind) -> CurrentTable | None:
         delta = _load(place, options)
         if delta is None:
             there = _names(place, options)
-            if not there or (there == [LOG] and not _names(place.below(LOG), options)):
+            if not there or (there == [DELTA_LOG] and not _names(place.below(DELTA_LOG), options)):
                 return None
             delta = _load(place, options)  # another run may just have made it
             if delta is None:
@@ -273,14 +273,14 @@ def check_log(storage: DeltaStorage, kind: TableKind) -> None:
     """Refuse a table in whose log a commit is empty: deltalake would take it for one that changed nothing."""
     place = storage.below(kind.table.name)
     with delta_errors(place):
-        for name, size in _files(place.below(LOG), place.options()):
+        for name, size in _files(place.below(DELTA_LOG), place.options()):
             if size == 0 and name.endswith((".json", ".parquet")):
-                raise _refused(place, f"its log is damaged: {LOG}/{name} is empty")
+                raise _refused(place, f"its log is damaged: {DELTA_LOG}/{name} is empty")
 
 
 def has_log(storage: DeltaStorage, table: str) -> bool:
     """Say whether a table lies there, whatever state it is in."""
-    place = storage.below(table).below(LOG)
+    place = storage.below(table).below(DELTA_LOG)
     with delta_errors(place):
         return bool(_names(place, place.options()))
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,7 @@ from typing import IO, Any
 
 from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.client.errors import (
+    ChatbaseError,
     ChatbaseInputError,
     ChatbasePermissionError,
     ChatbasePlanError,
@@ -45,6 +48,10 @@ from airflow_provider_chatbase.files.formats import (
 
 ATTEMPTS = 5
 """How often a partition is looked at again that a run replaced meanwhile."""
+
+_OURS = re.compile(r"[0-9a-f]{12}\.")
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, EOFError, csv.Error, zlib.error)
+"""What reading a file that was cut or changed by others raises."""
 
 Row = tuple[str, str | None, Any]
 """A stored row: its conversation's id, its user's id where the table has one, and what to write again."""
@@ -200,7 +207,20 @@ class _Erasure:
                 report.rows[file.table] += len(ids)
             report.files_changed += len(hit)
         report.conversations = len(found)
+        self._require_no_others()
         return report
+
+    def _require_no_others(self) -> None:
+        """Refuse to be green over files that a killed run left, and that no manifest tells of."""
+        there = {each for table in self._tables for each in self._directory.files(table)}
+        known = {path for manifest in self._manifests().values() for path in manifest.paths}
+        others = sorted(each for each in there - known if _OURS.match(each.rpartition("/")[2]))
+        if others:
+            raise ChatbaseInputError(
+                f"{others[0]} in {self._directory.url} is in no manifest ({len(others)} such files): a run "
+                "that was killed left it, and it may hold rows that are to be erased. All others are done. "
+                "Run the export of its window again, or remove it, and then this task again."
+            )
 
     def _manifests(self) -> dict[str, Manifest]:
         names = [f"{MANIFESTS}/{name}" for name in self._directory.names(MANIFESTS) if name.endswith(".json")]
@@ -248,8 +268,18 @@ class _Erasure:
         return new
 
     def _rows(self, file: ExportedFile) -> Iterator[Row]:
-        with self._directory.open(file.path) as stream:
-            yield from _READERS[self._file_format](stream, self._tables[file.table], self._compression)
+        rows, read = 0, _READERS[self._file_format]
+        try:
+            with self._directory.open(file.path) as stream:
+                for row in read(stream, self._tables[file.table], self._compression):
+                    rows += 1
+                    yield row
+        except ChatbaseError:
+            raise
+        except _DAMAGED as error:
+            raise self._directory.damaged(file.path, str(error)) from error
+        if rows != file.rows:
+            raise self._directory.damaged(file.path, f"it has {rows} of its {file.rows} rows")
 
 
 def users_as_stored(user_ids: Collection[str], contents: Mapping[str, Any], salt: str | None) -> set[str]:

@@ -28,6 +28,7 @@ from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.exports import ChatbaseReplacedExportError
 from airflow_provider_chatbase.exports.export import Exported, ExportSettings
 from airflow_provider_chatbase.exports.manifest import (
+    DELTA_LOG,
     MANIFESTS,
     ExportedFile,
     Manifest,
@@ -43,7 +44,7 @@ from airflow_provider_chatbase.exports.manifest import (
 from airflow_provider_chatbase.exports.rows import choose_tables, rows_of
 from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart, Staging, remove_attempt
 from airflow_provider_chatbase.exports.window import Window
-from airflow_provider_chatbase.files import ChatbaseStorageError
+from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory, os_errors, temporary_told
 from airflow_provider_chatbase.files.formats import CsvStyle, open_format
 
@@ -113,8 +114,20 @@ class FilesTarget:
 
     def earlier_plan(self) -> Mapping[str, Any] | None:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.earlier_plan`."""
-        self._state = (read_state(self._directory) or OutputState()).holding(self._directory, self._contents)
+        state = read_state(self._directory)
+        if state is None:
+            self._require_no_tables()
+        self._state = (state or OutputState()).holding(self._directory, self._contents)
         return self._staging.plan()
+
+    def _require_no_tables(self) -> None:
+        """Stay out of Delta tables: their vacuum removes what is not theirs, and erasing passes it over."""
+        for name in self._tables:
+            if self._directory.names(f"{name}/{DELTA_LOG}"):
+                raise ChatbaseOutputError(
+                    f"{self._directory.url}/{name} is a Delta table. Give these files an output_path of "
+                    "their own, or export with file_format='delta'. Nothing was exported."
+                )
 
     def begin(self, settings: ExportSettings, plan: Mapping[str, Any]) -> list[FinishedPart]:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.begin`."""

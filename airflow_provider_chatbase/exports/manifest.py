@@ -27,6 +27,9 @@ WATERMARKS = "_watermark"
 OLD_MANIFEST = "_manifest.json"
 """The table of contents that versions before 2 kept for a whole output."""
 
+DELTA_LOG = "_delta_log"
+"""The folder in a Delta table that says what is in it."""
+
 CREATED, UPDATED, ONE = "created", "updated", "conversation"
 """What a window speaks of: when conversations were created, when they last changed; or it is just one."""
 

@@ -387,4 +387,13 @@ def _require_include(include: str) -> None:
 
 
 def _names(value: Sequence[str] | None) -> list[str]:
-    return [value] if isinstance(value, str) and value else [str(each) for each in value or ()]
+    """Return ids as texts; what is none, such as a null from upstream, would find nobody and be green."""
+    from airflow_provider_chatbase.client.errors import ChatbaseInputError
+
+    names = [value] if isinstance(value, str) and value else list(value or ())
+    for name in names:
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            raise ChatbaseInputError(
+                f"One of user_ids or conversation_ids is {name!r}, which is no id. Nothing was erased."
+            )
+    return [str(name) for name in names]

@@ -28,6 +28,7 @@ def settings(simulator) -> ClientSettings:
 ECHOES = {
     "a message": '{"error": {"code": "AUTH_INVALID_API_KEY", "message": "No such key: %s"}}',
     "details": '{"error": {"code": "VALIDATION_X", "message": "no", "details": {"authorization": "%s"}}}',
+    "below": '{"error": {"code": "VALIDATION_X", "message": "no", "details": {"a": ["%s"], "%s": 1}}}',
     "a code": '{"error": {"code": "%s", "message": "no"}}',
 }
 
@@ -36,7 +37,7 @@ ECHOES = {
 @pytest.mark.parametrize("written", [KEY, quote(KEY, safe="")], ids=["plain", "in a URL"])
 def test_a_key_that_is_echoed_is_in_no_error(simulator, settings, body, written):
     headers = {"X-Request-Id": f"req-{KEY}", "Location": f"https://login.example/?key={written}"}
-    simulator.faults.add(Fault(kind="status", status=400, body=body % written, headers=headers))
+    simulator.faults.add(Fault(kind="status", status=400, body=body.replace("%s", written), headers=headers))
     with ChatbaseClient(settings) as client, pytest.raises(errors.ChatbaseApiError) as raised:
         client.send(agents.list_agents())
     shown = f"{raised.value} {vars(raised.value)}"

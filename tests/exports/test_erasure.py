@@ -12,6 +12,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.exports.erasure import AtSource, erase
 from airflow_provider_chatbase.exports.redaction import read_redaction
 from airflow_provider_chatbase.exports.window import Window, floor_day
+from airflow_provider_chatbase.files import ChatbaseDamagedFileError
 from airflow_provider_chatbase.files.formats import CsvStyle
 
 TODAY = floor_day(datetime.now(tz=UTC))
@@ -108,6 +109,27 @@ def test_what_is_staged_is_erased(export):
     assert there.exists()
     assert erase(export.directory, ["subject"], []).staged_attempts == 1
     assert not there.parent.parent.exists()
+
+
+def test_what_a_killed_run_left_beside_the_manifests_is_told(export):
+    export.run(WINDOW)
+    [manifest] = (export.path / "_manifests").glob("*.json")
+    [left] = (export.path / "conversations").rglob("*.jsonl")
+    (left.parent / "notes.txt").write_text("somebody's own")
+    erase(export.directory, ["nobody"], [])
+    manifest.unlink()
+    with pytest.raises(ChatbaseInputError, match=f"{left.name} in .* is in no manifest"):
+        erase(export.directory, ["subject"], [])
+
+
+@pytest.mark.parametrize("look", [{}, {"compression": "gzip"}, {"file_format": "csv"}], ids=str)
+def test_a_file_that_was_cut_is_refused_and_left_alone(export, look):
+    export.run(WINDOW, **look)
+    file = next((export.path / "conversations").rglob("*.*"))
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(ChatbaseDamagedFileError, match=file.name):
+        erase(export.directory, ["subject"], [])
+    assert file.stat().st_size == 20
 
 
 def test_conversations_are_deleted_at_chatbase_first(export):

@@ -422,6 +422,16 @@ def test_another_selection_into_the_same_output_is_refused(exports, other):
     assert export.everything() == before
 
 
+def test_a_delta_table_is_no_place_for_files(exports):
+    export = exports(conversations=5, months=1)
+    log = export.path / "conversations" / "_delta_log" / "0.json"
+    log.parent.mkdir(parents=True)
+    log.write_text("{}")
+    with pytest.raises(ChatbaseInputError, match="conversations is a Delta table"):
+        export.run(NEW)
+    assert list(export.everything()) == ["conversations/_delta_log/0.json"]
+
+
 @pytest.fixture
 def memory():
     fs = MemoryFileSystem()

@@ -129,6 +129,11 @@ def test_a_name_that_nothing_is_hidden_by_is_refused(name):
         read_redaction({name: "drop"}, None)
 
 
+def test_a_hash_needs_a_salt_that_is_one():
+    with pytest.raises(ChatbaseInputError, match="a hash needs redact_salt"):
+        read_redaction({"user_id": "hash"}, "  ")
+
+
 def test_raw_is_every_field_without_a_column():
     found = {
         **CONVERSATION,

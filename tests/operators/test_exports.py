@@ -310,6 +310,7 @@ def test_the_hook_reads_leads_contacts_and_searches(simulator, monkeypatch):
 
 
 def test_erasing(execute, conversations, simulator, tmp_path):
+    from airflow_provider_chatbase.exceptions import ChatbasePermanentError
     from airflow_provider_chatbase.operators.exports import ChatbaseEraseConversationsOperator
 
     simulator.create_conversations(at=(TODAY - DAY).timestamp(), user_id="subject")
@@ -319,6 +320,8 @@ def test_erasing(execute, conversations, simulator, tmp_path):
     counted = ChatbaseEraseConversationsOperator(dry_run=True, **arguments).execute({})
     assert (counted["conversations"], counted["dry_run"]) == (1, True)
     assert manifests(tmp_path / "out") == before
+    with pytest.raises(ChatbasePermanentError, match="is None, which is no id"):
+        ChatbaseEraseConversationsOperator(**{**arguments, "user_ids": [None]}).execute({})
     report = ChatbaseEraseConversationsOperator(**arguments).execute({})
     assert report == {**counted, "dry_run": False}
     assert all(each["userId"] != "subject" for each in objects(tmp_path / "out"))
