@@ -102,7 +102,10 @@ def _check(
         report.notes.append("Stopped before its end.")
         return 130
     answers = [answer for _, operation, answer in caller.made if operation != "getHealth"]
-    return 0 if any(answer.startswith("2") for answer in answers) else 1
+    if any(answer.startswith("2") for answer in answers):
+        return 0
+    print(f"Neither API version lets the key in. {caller.first_error}", file=sys.stderr)
+    return 1
 
 
 def _tell_retry_after(caller: Caller, report: Report) -> None:

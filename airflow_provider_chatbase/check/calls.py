@@ -62,6 +62,7 @@ class Caller:
         self._transport = Transport(settings)
         self.may_write = False
         self.made: list[tuple[ApiVersion, str, str]] = []
+        self.first_error: ChatbaseError | None = None
         self.retry_after: list[str] = []  # of each 429, empty where it had none
 
     def get(self, operation: str, path: str, query: Mapping[str, Any] | None = None) -> Heard:
@@ -116,7 +117,8 @@ class Caller:
 
         try:
             await repeated(POLICY, request, attempt)
-        except ChatbaseError:
+        except ChatbaseError as error:
+            self.first_error = self.first_error or error
             if not replies:
                 return Heard()
         return Heard(replies[0].status, replies[0].headers, replies[0].content)

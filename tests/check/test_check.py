@@ -119,6 +119,20 @@ def test_it_tells_what_key_and_plan_allow(simulator, check, plan, code, told):
         assert found(report, "Plan that the API needs") == "a refusal names Standard"
 
 
+def test_what_keeps_it_out_is_said_in_a_sentence_that_is_not_in_the_report(simulator, check, capsys):
+    code, report = check(simulator, password=KEY)
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert code == 1
+    assert sentence.startswith("Neither API version lets the key in. Chatbase refused listAgents: ")
+    assert "Check the password of the Airflow connection" in sentence
+    assert sentence not in report
+    simulator.stop()
+    code, report = check(simulator)
+    assert code == 1
+    assert "cannot be reached for listAgents" in capsys.readouterr().err
+    assert "| v2 | listAgents | no reply | 2 |" in report
+
+
 AN_AGENT_TELLS = {
     "First event of a stream": ("`start`", "`message-start`"),
     "Lines of a stream beside `data:`": (
