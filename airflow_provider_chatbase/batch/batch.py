@@ -212,7 +212,8 @@ class Batch:
         described = self._described(folder) or {}
         known = described.get("tries")
         seen = isinstance(known, int) and known >= self.try_number - 1 and not described.get("unseen")
-        if self.earlier_try_began is None or seen:
+        # A log without a line is lost too: only its description is left.
+        if self.earlier_try_began is None or (seen and any(SegmentLog(self.output, folder).lines())):
             return None
         if self.settings.on_ambiguous != "reconcile" or not self._api.keeps_messages:
             log.warning(

@@ -48,6 +48,17 @@ def test_who_lost_the_folder_pays_nothing_again(simulator: Simulator, output: Di
     assert simulator.prompts_charged == 15
 
 
+@pytest.mark.parametrize("lose", [Path.unlink, lambda log: log.write_bytes(b"")], ids=["gone", "empty"])
+def test_a_log_that_is_lost_beside_its_description_pays_nothing_again(
+    simulator: Simulator, output: Directory, lose: Callable[[Path], object]
+):
+    new_batch(simulator, output, max_items=5).ask_all(questions(10))
+    [log] = Path(output.root, "_checkpoint").rglob("*.jsonl")
+    lose(log)
+    _later(simulator, output).ask_all(questions(10))
+    assert simulator.prompts_charged == 10
+
+
 def test_a_checkpoint_that_knows_the_try_before_is_believed(simulator: Simulator, output: Directory):
     new_batch(simulator, output, max_items=5).ask_all(questions(10))
     _later(simulator, output).ask_all(questions(10))
