@@ -20,7 +20,7 @@ QUICKSTART = Path(__file__).parents[2] / "example_dags" / "chatbase_quickstart.p
 DAGS = Path(__file__).parent / "dags"
 KEY = "sk-of-the-system-test-4711"
 WEBHOOK_SECRET = "whsec-of-the-system-test-4711"
-SECONDS_TO_WAIT = 300  # also on a machine that has a lot to do besides
+SECONDS_TO_WAIT = 600  # also on a machine that has a lot to do besides
 
 
 @pytest.fixture(scope="session")
