@@ -17,18 +17,19 @@ TEXT = "[sim:answer] {{ conn.chatbase_default.password }} {% raw"
 
 @pytest.mark.parametrize("kind", ["list", "generator", "text"])
 def test_a_function_makes_the_prompts(run_dag: Callable[..., Any], tmp_path: Path, kind: str):
-    with Simulator(conversations=3) as simulator, DAG("decorated_batch", schedule=None) as dag:
+    with Simulator(conversations=3) as simulator:
+        with DAG("decorated_batch", schedule=None) as dag:
 
-        @task
-        def from_customers() -> list[str]:
-            return [TEXT, "[sim:answer] fine"]
+            @task
+            def from_customers() -> list[str]:
+                return [TEXT, "[sim:answer] fine"]
 
-        @task.chatbase_batch(output_path=f"file://{tmp_path}/{{{{ dag.dag_id }}}}", concurrency=2)
-        def ask(texts: list[str], dag_run: Any = None) -> Any:
-            prompts = ({"id": f"{dag_run.dag_id}{n}", "message": text} for n, text in enumerate(texts))
-            return TEXT if kind == "text" else list(prompts) if kind == "list" else prompts
+            @task.chatbase_batch(output_path=f"file://{tmp_path}/{{{{ dag.dag_id }}}}", concurrency=2)
+            def ask(texts: list[str], dag_run: Any = None) -> Any:
+                prompts = ({"id": f"{dag_run.dag_id}{n}", "message": text} for n, text in enumerate(texts))
+                return TEXT if kind == "text" else list(prompts) if kind == "list" else prompts
 
-        ask(from_customers())
+            ask(from_customers())
         connection = {"conn_type": "chatbase", "host": simulator.url, "password": simulator.api_key}
         connection["extra"] = {"agent_id": simulator.agent_id}  # type: ignore[assignment]
         run = run_dag(dag, connections={"chatbase_default": connection})
