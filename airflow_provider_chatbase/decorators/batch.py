@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
-    SET_DURING_EXECUTION,
     DecoratedOperator,
     TaskDecorator,
     task_decorator_factory,
 )
 
-from airflow_provider_chatbase.decorators.chat import returned_by_function
+from airflow_provider_chatbase.decorators.chat import FunctionTask
 from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class _ChatbaseDecoratedBatchOperator(DecoratedOperator, ChatbaseBatchPromptOperator):
+class _ChatbaseDecoratedBatchOperator(FunctionTask, ChatbaseBatchPromptOperator):
     template_fields: Sequence[str] = (
         *DecoratedOperator.template_fields,
         *ChatbaseBatchPromptOperator.template_fields,
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {**DecoratedOperator.template_fields_renderers}
     custom_operator_name: str = "@task.chatbase_batch"
-
-    def __init__(
-        self,
-        *,
-        python_callable: Callable[..., Any],
-        op_args: Sequence[Any] | None = None,
-        op_kwargs: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            python_callable=python_callable,
-            op_args=op_args,
-            op_kwargs=op_kwargs,
-            prompts=SET_DURING_EXECUTION,
-            **kwargs,
-        )
+    made = "prompts"
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -50,7 +33,7 @@ class _ChatbaseDecoratedBatchOperator(DecoratedOperator, ChatbaseBatchPromptOper
         :param context: the task's context.
         :return: the manifest and where it is.
         """
-        self.prompts = returned_by_function(self, context)
+        self.prompts = self.returned(context)
         return ChatbaseBatchPromptOperator.execute(self, context)
 
 

@@ -24,13 +24,13 @@ SETTABLE = frozenset(ChatbaseSendMessageOperator.template_fields)
 """Arguments of the operator that the function may return."""
 
 
-class _ChatbaseDecoratedOperator(DecoratedOperator, ChatbaseSendMessageOperator):
-    template_fields: Sequence[str] = (
-        *DecoratedOperator.template_fields,
-        *ChatbaseSendMessageOperator.template_fields,
-    )
+class FunctionTask(DecoratedOperator):
+    """A task whose operator gets one of its arguments from a function, when it runs."""
+
+    made: ClassVar[str]
+    """The argument that the function makes."""
+
     template_fields_renderers: ClassVar[dict[str, str]] = {**DecoratedOperator.template_fields_renderers}
-    custom_operator_name: str = "@task.chatbase"
 
     def __init__(
         self,
@@ -40,13 +40,23 @@ class _ChatbaseDecoratedOperator(DecoratedOperator, ChatbaseSendMessageOperator)
         op_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            python_callable=python_callable,
-            op_args=op_args,
-            op_kwargs=op_kwargs,
-            message=SET_DURING_EXECUTION,
-            **kwargs,
-        )
+        kwargs[self.made] = SET_DURING_EXECUTION
+        super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, **kwargs)
+
+    def returned(self, context: Context) -> Any:
+        """Call the function with the arguments and what it asks for of the context."""
+        context_merge(context, self.op_kwargs)
+        arguments = determine_kwargs(self.python_callable, self.op_args, context)
+        return self.python_callable(*self.op_args, **arguments)
+
+
+class _ChatbaseDecoratedOperator(FunctionTask, ChatbaseSendMessageOperator):
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *ChatbaseSendMessageOperator.template_fields,
+    )
+    custom_operator_name: str = "@task.chatbase"
+    made = "message"
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -55,17 +65,10 @@ class _ChatbaseDecoratedOperator(DecoratedOperator, ChatbaseSendMessageOperator)
         :param context: the task's context.
         :return: the answer.
         """
-        for name, value in _arguments(returned_by_function(self, context)).items():
+        for name, value in _arguments(self.returned(context)).items():
             # As it is: in a text that others wrote, braces must not read connections and variables.
             setattr(self, name, value)
         return ChatbaseSendMessageOperator.execute(self, context)
-
-
-def returned_by_function(task: DecoratedOperator, context: Context) -> Any:
-    """Call a task's function with the arguments and what it asks for of the context."""
-    context_merge(context, task.op_kwargs)
-    arguments = determine_kwargs(task.python_callable, task.op_args, context)
-    return task.python_callable(*task.op_args, **arguments)
 
 
 def _arguments(returned: Any) -> dict[str, Any]:
