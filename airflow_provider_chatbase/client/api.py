@@ -47,11 +47,6 @@ class Api:
         """Whether an agent is shown with all its settings: what v1 leaves out cannot be said to differ."""
         return self.version == "v2"
 
-    @property
-    def counts_conversations(self) -> bool:
-        """Whether conversations are listed newest first for any stretch of time, with their number."""
-        return self.version == "v2"
-
     def unsupported(
         self, what: str, instead: str = _SPEAK_V2, operation: str | None = None
     ) -> ChatbaseUnsupportedError:

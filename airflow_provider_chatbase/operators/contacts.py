@@ -88,8 +88,10 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
             read_contacts,
         )
         from airflow_provider_chatbase.sync.errors import ChatbaseSyncError
+        from airflow_provider_chatbase.sync.plan import require_max_deletes
 
         with self.hook() as hook:
+            require_max_deletes(self.max_deletes)
             agent_id, only_count = hook.agent_or_default(self.agent_id), read_flag("dry_run", self.only_count)
             kinds = hook.client.run(attributes_of(agent_id))
             missing = {

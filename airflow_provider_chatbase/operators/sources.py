@@ -178,6 +178,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
     def _check_arguments(self) -> None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
         from airflow_provider_chatbase.sync.payloads import require_sync_id
+        from airflow_provider_chatbase.sync.plan import require_max_deletes
 
         self.only_report = self.only_report is not None and read_flag("dry_run", self.only_report)
         require_sync_id(self._sync_id())
@@ -207,11 +208,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
                 isinstance(text, str) and text for text in texts
             ):
                 raise ChatbaseInputError(f"{name} must be a list of texts, not {value!r}. Nothing was sent.")
-        most = self.max_deletes
-        if most is None or not 0 <= most <= (1 if isinstance(most, float) else most):
-            raise ChatbaseInputError(
-                f"max_deletes must be a whole number from 0, or a share from 0.0 to 1.0, not {most!r}."
-            )
+        require_max_deletes(self.max_deletes)
         if self.upload_interval is not None and not self.upload_interval >= 0:
             raise ChatbaseInputError(f"upload_interval must be seconds from 0, not {self.upload_interval!r}.")
         if self.busy_timeout is None or not self.busy_timeout >= 0:

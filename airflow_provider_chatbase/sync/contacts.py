@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from math import floor
 from typing import Any
 
 from airflow_provider_chatbase.client import v1
@@ -20,6 +19,7 @@ from airflow_provider_chatbase.client.errors import (
 from airflow_provider_chatbase.client.replies import all_items
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Steps
 from airflow_provider_chatbase.files.records import UnreadableRecord
+from airflow_provider_chatbase.sync.plan import most_deletes
 
 KEY, ATTRIBUTES = "external_id", "custom_attributes"
 FIELDS = ("name", "email", "phonenumber", "stripe_accounts")
@@ -158,7 +158,7 @@ def _require_meant(gone: int, of: int, declared: int, max_deletes: float, allow_
             f"The table is empty, and {gone} contacts would be deleted. If that is meant, say so with "
             "allow_empty=True. Nothing was sent."
         )
-    most = max_deletes if isinstance(max_deletes, int) else max(1, floor(max_deletes * of + 1e-9))
+    most = most_deletes(max_deletes, of)
     if gone > most and not (allow_empty and not declared):
         raise ChatbaseInputError(
             f"{gone} of {of} contacts would be deleted, and max_deletes allows {most}. If that is meant, "

@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor
+from typing import Any
 
+from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredInput, DeclaredSource, Problem
 from airflow_provider_chatbase.sync.inventory import ExistingSource, Inventory
 from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
@@ -247,12 +249,25 @@ def _what_may_be_a_mistake(
     for name, may_own in shares:
         count = sum(may_own(each.kind, each.key) for each in gone)
         of = sum(may_own(each.kind, each.key) for each in owned)
-        if count > max(1, floor(most * of + 1e-9)):
+        if count > most_deletes(most, of):
             return (
                 f"{count} of the {of} sources of {name} would be deleted, and max_deletes is {most:.0%}. If "
                 "that is meant, raise it"
             )
     return ""
+
+
+def most_deletes(max_deletes: float, of: int) -> int:
+    """Return how many of so many may be deleted: a count as it is; of a share, one always may."""
+    return max_deletes if isinstance(max_deletes, int) else max(1, floor(max_deletes * of + 1e-9))
+
+
+def require_max_deletes(given: Any) -> None:
+    """Refuse what is neither a count nor a share, such as a count as a float: it would be a share of many."""
+    if given is None or not 0 <= given <= (1 if isinstance(given, float) else given):
+        raise ChatbaseInputError(
+            f"max_deletes must be a whole number from 0, or a share from 0.0 to 1.0, not {given!r}."
+        )
 
 
 def _inputs(declaration: Declaration) -> list[tuple[DeclaredInput, Callable[[str, str], bool]]]:

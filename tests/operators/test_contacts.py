@@ -71,6 +71,7 @@ def test_prune_within_its_limits(agent):
     for wrong, told in (
         ({"contacts": [], "prune": True}, "The table is empty"),
         ({"contacts": customers(2), "prune": True}, "would be deleted, and max_deletes allows"),
+        ({"contacts": customers(2), "prune": True, "max_deletes": 5.0}, "max_deletes must be a whole number"),
     ):
         with pytest.raises(Exception, match=told):
             sync(**wrong)
