@@ -12,7 +12,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseInterruptedAnswerError,
     quoted,
 )
-from airflow_provider_chatbase.client.replies import data_object
+from airflow_provider_chatbase.client.replies import UnexpectedShapeError, data_object
 from airflow_provider_chatbase.client.request import Json, JsonObject
 
 MOST_CREDITS = 1_000_000
@@ -39,6 +39,16 @@ class Answer:
         """Return it as plain JSON, as hooks and operators do."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
+    @property
+    def is_one(self) -> bool:
+        """Whether the agent said anything, if only that it failed."""
+        return bool(self.text.strip() or self.tool_calls) or self.finish_reason in ("error", "tool-calls")
+
+    @property
+    def has_a_name(self) -> bool:
+        """Whether it is known which message it is, or in which conversation."""
+        return self.message_id is not None or self.conversation_id is not None
+
     def checked(self) -> Self:
         """Refuse what came with HTTP 200 and is no answer."""
         named = {"conversation": self.conversation_id, "message": self.message_id}
@@ -51,10 +61,10 @@ class Answer:
                 text=self.text,
                 conversation_id=self.conversation_id,
             )
-        if not self.text.strip() and not self.tool_calls and self.finish_reason != "tool-calls":
+        if not self.is_one:
             raise ChatbaseAnswerError(
-                f"The agent gave no answer{where and f' ({where})'}. The message is recorded; the "
-                "conversation may be paused, or a human may have taken it over.",
+                f"The agent gave no answer{where and f' ({where})'}. The message is recorded, and may "
+                "have been charged; the conversation may be paused, or a human may have taken it over.",
                 operation="chatWithAgent",
                 conversation_id=self.conversation_id,
             )
@@ -65,12 +75,15 @@ def read_answer(reply: Json) -> Answer:
     """Read an answer of API v2."""
     data = data_object(reply)
     parts = message_parts(data)
-    return _from_metadata(
+    answer = _from_metadata(
         as_mapping(data.get("metadata")),
         text=parts_text(parts),
         message_id=read_id(data.get("id")),
         tool_calls=pending_tool_calls(parts),
     )
+    if not (answer.is_one or (isinstance(data.get("parts"), list) and answer.has_a_name)):
+        raise UnexpectedShapeError("a message with an id and parts was promised, and none came")
+    return answer
 
 
 def _from_metadata(metadata: Mapping[str, Json], **said: Any) -> Answer:
@@ -187,7 +200,7 @@ class EventStreamReader:
         """Return the answer."""
         if self._whole is not None:
             return self._whole
-        return _from_metadata(
+        answer = _from_metadata(
             self._metadata,
             text=self._text(),
             message_id=read_id(self._metadata.get("messageId")) or self._message_id,
@@ -195,6 +208,9 @@ class EventStreamReader:
                 call for key, call in self._tool_calls.items() if key not in self._answered_tool_calls
             ],
         )
+        if not answer.is_one and not answer.has_a_name:
+            raise self.interrupted("it ended, and told of no message")
+        return answer
 
     def _text(self) -> str:
         return sound_text("".join("".join(deltas) for deltas in self._texts.values()))

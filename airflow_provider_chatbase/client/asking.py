@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import inspect
 import logging
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.api import Api
+from airflow_provider_chatbase.client.client import RetryPolicy
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseApiError,
@@ -21,6 +23,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseError,
     ChatbaseInputError,
     ChatbaseInterruptedAnswerError,
+    ChatbaseRateLimitError,
     ChatbaseServerError,
     ChatbaseTimeoutError,
     ChatbaseToolCallError,
@@ -33,7 +36,7 @@ from airflow_provider_chatbase.client.question import (
     look_until_sure,
     newest_message_id,
 )
-from airflow_provider_chatbase.client.request import JsonObject, Request, Steps, require_count
+from airflow_provider_chatbase.client.request import JsonObject, Pause, Request, Steps, require_count
 from airflow_provider_chatbase.client.v2.conversations import submit_tool_result
 
 log = logging.getLogger(__name__)
@@ -43,8 +46,12 @@ OnAmbiguous = Literal["reconcile", "retry", "fail"]
 ON_AMBIGUOUS = ("reconcile", "retry", "fail")
 
 MOST_SENDS = 3
+TOO_MANY = RetryPolicy()
+"""For a refusal of what stands in front of Chatbase, as the client has it for one of Chatbase's own."""
+
 PATIENCE = 15.0
 PATIENCE_AFTER_TIMEOUT = 60.0
+PATIENCE_AFTER_TOO_MANY = 2.0
 
 REPLY_BEGAN = (ChatbaseInterruptedAnswerError, ChatbaseDamagedReplyError)
 """Failures after which it is certain that the message arrived."""
@@ -122,7 +129,7 @@ def ask(api: Api, question: Question, rules: Rules) -> Steps[Answer]:
             f"on_ambiguous must be one of {', '.join(ON_AMBIGUOUS)}, not {rules.on_ambiguous!r}. "
             "Nothing was sent."
         )
-    request = api.send_message(question)
+    request = _sent_by(api, question, rules)
     answer = None
     if question.earlier_try_began is not None and rules.on_ambiguous != "retry":
         answer = yield from _answer_of_an_earlier_try(api, question, rules)
@@ -130,6 +137,11 @@ def ask(api: Api, question: Question, rules: Rules) -> Steps[Answer]:
         question = yield from _after_newest_message(api, question, rules)
         answer = yield from _send(api, request, question, rules)
     return (yield from _use_tools(api, question, answer, rules))
+
+
+def _sent_by(api: Api, question: Question, rules: Rules) -> Request[Answer]:
+    looked_for = api.keeps_messages and rules.on_ambiguous == "reconcile"
+    return replace(api.send_message(question), looked_for=looked_for)
 
 
 def _answer_of_an_earlier_try(api: Api, question: Question, rules: Rules) -> Steps[Answer | None]:
@@ -183,8 +195,15 @@ def _send(api: Api, request: Request[Answer], question: Question, rules: Rules) 
             if error.permanent:  # it never arrived, so it was refused on the way; it would be again
                 error.ambiguous = False
                 raise
-            if sends >= MOST_SENDS:
+            too_many = isinstance(error, ChatbaseRateLimitError)
+            if too_many:
+                error.ambiguous = False
+                if (error.retry_after or 0.0) > TOO_MANY.max_wait:
+                    raise
+            if sends >= (TOO_MANY.max_attempts if too_many else MOST_SENDS):
                 raise
+            if too_many:
+                yield Pause(TOO_MANY.wait(error, sends, random.random()))  # noqa: S311
             sends += 1
             log.warning("The message is sent again.")
         else:
@@ -206,6 +225,8 @@ def _after_ambiguous(
     log.warning("It is unknown whether the message was answered; looking for it: %s", error)
     writing = isinstance(error, (ChatbaseTimeoutError, ChatbaseInterruptedAnswerError))
     patience = rules.patience_after_timeout if writing else rules.patience
+    if isinstance(error, ChatbaseRateLimitError):
+        patience = min(patience, PATIENCE_AFTER_TOO_MANY)
     failed_there = isinstance(error, ChatbaseServerError) and error.code is not None
     answer_patience = rules.patience_after_timeout if failed_there else float("inf")
     try:
@@ -264,7 +285,7 @@ def _use_tools(api: Api, question: Question, answer: Answer, rules: Rules) -> St
         going_on = replace(
             question, message=None, conversation_id=conversation_id, after_message_id=answer.message_id
         )
-        following = yield from _send(api, api.send_message(going_on), going_on, rules)
+        following = yield from _send(api, _sent_by(api, going_on, rules), going_on, rules)
         answer = replace(following, credits=_sum(answer.credits, following.credits))
     return replace(answer, tool_rounds=rounds)
 

@@ -11,7 +11,7 @@
     │   ├── ChatbaseTimeoutError        … in time; the work may have been done
     │   └── ChatbaseConnectionLostError … the connection broke; the work may have been done
     ├── ChatbaseReplyError              a reply that is not the promised JSON
-    │   └── ChatbaseDamagedReplyError   … because it was cut on the way
+    │   └── ChatbaseDamagedReplyError   … because it was cut on the way; what was written is there
     ├── ChatbaseAmbiguousError          it is unknown whether the work was done, and it may not be repeated
     ├── ChatbasePagingError             a listing that does not move forward
     ├── ChatbaseAnswerError             the agent gave no usable answer
@@ -168,7 +168,7 @@ class ChatbaseReplyError(ChatbaseError):
 
 
 class ChatbaseDamagedReplyError(ChatbaseReplyError):
-    """The reply says it is JSON and does not parse: it was cut on the way."""
+    """The reply says it is JSON and does not parse, or that a write is done, and not what was written."""
 
     transient = True
 

@@ -146,14 +146,17 @@ def read_reply(request: Request[Result], reply: Reply, now: float) -> Result:
     """Read a reply."""
     if not 200 <= reply.status < 300:
         raise refusal(request, reply, now)
+    decoded = _decoded(request, reply)
+    # JSON and a success are Chatbase's own: what must not be done twice is done.
+    cls = ChatbaseReplyError if request.repeatable else ChatbaseDamagedReplyError
     try:
-        return request.read(_decoded(request, reply))
+        return request.read(decoded)
     except UnexpectedShapeError as shape:
-        raise _not_promised(request, reply, str(shape)) from shape
+        raise _not_promised(request, reply, str(shape), cls) from shape
     except ChatbaseError:
         raise
     except RAW_ERRORS as raw:
-        raise _not_promised(request, reply, f"it cannot be read ({quoted(repr(raw), 200)})") from raw
+        raise _not_promised(request, reply, f"it cannot be read ({quoted(repr(raw), 200)})", cls) from raw
 
 
 def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseError:
@@ -186,9 +189,11 @@ def refusal(request: Request[Result], reply: Reply, now: float) -> ChatbaseError
         retry_after=asked_wait(reply.headers, now, rate_limited=issubclass(cls, ChatbaseRateLimitError)),
     )
     error.permanent = error.permanent or code in LASTING_CODES
-    # Only the API knows whether it did the work; what stands in front of it may have lost the reply.
+    # Only the API knows whether it did the work; what stands in front of it may have lost the reply. But that
+    # refuses many for their number and hardly ever after the work: only looking is worth it, not failing.
     said_by_api = code is not None or bool(message)
-    error.ambiguous = error.ambiguous or not (said_by_api or cls is ChatbaseRateLimitError)
+    too_many = cls is ChatbaseRateLimitError and not request.looked_for
+    error.ambiguous = error.ambiguous or not (said_by_api or too_many)
     return error
 
 

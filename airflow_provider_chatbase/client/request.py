@@ -70,6 +70,7 @@ class Request(Generic[Result]):
     body: Json = field(default=None, repr=False)
     form: Form | None = field(default=None, repr=False)
     repeatable: bool = True  # whether doing it twice is the same as doing it once
+    looked_for: bool = False  # whether who sends it looks, when in doubt, whether it was done
     patience: float | None = None  # seconds of silence to allow where it is known to be slow
     means_done: Mapping[str, Result] = field(
         default_factory=dict

@@ -44,6 +44,9 @@ FAULTS = {
     "body cut": Act(body=b'{"data": {"id": "m1", "pa', ending="cut"),
     "body reset": Act(body=b'{"data": {"id": "m1", "pa', ending="reset"),
     "JSON that ends in the middle": Act(body=b'{"data": {"id": "m1", "pa'),
+    "nothing in it": Act(body=b'{"data": {}}', content_type="application/json"),
+    "another shape": Act(body=b'{"status": "ok"}', content_type="application/json"),
+    "no body": Act(body=b"", content_type="application/json"),
 }  # fmt: skip
 CUTS = {
     "stream cut at once": Act(cut_after=0, ending="cut"),
@@ -52,6 +55,7 @@ CUTS = {
     "stream reset": Act(cut_after=4, ending="reset"),
     "stream gone silent": Act(cut_after=4, ending="hang"),
     "stream without its end marker": Act(cut_after=-1),
+    "stream of an end marker": Act(body=b"data: [DONE]\n\n", content_type="text/event-stream"),
 }
 
 
@@ -116,6 +120,14 @@ class TestVersion2:
         expected = (False, 2, 1 + FAULTS[fault].works)
         assert outcome(chatbase, client, [FAULTS[fault]], asked=asked, on_ambiguous="retry") == expected
         assert chatbase.looks == []
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_too_many_for_somebody_on_the_way_is_looked_for(chatbase, client, after):
+    """Nobody but Chatbase knows whether it did the work; looking costs nothing."""
+    page = {"status": 429, "body": HTML, "content_type": "text/html", "retry_after": 0.01}
+    act = Act(**page, **({} if after else BEFORE))
+    assert outcome(chatbase, client, [act]) == ((True, 1, 1) if after else (False, 2, 1))
 
 
 @pytest.mark.parametrize("fault", each(CUTS))

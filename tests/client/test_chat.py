@@ -120,18 +120,18 @@ def test_reads_the_calls_of_tools():
     assert answer.checked() is answer
 
 
-@pytest.mark.parametrize(
-    "data",
-    [{}, {"parts": None, "metadata": None}, {"parts": {}, "metadata": {"usage": None}}],
-    ids=repr,
-)
-def test_what_the_reply_does_not_say_is_none(data):
-    answer = read_answer({"data": data})
-    assert (answer.text, answer.tool_calls) == ("", [])
-    assert answer == Answer("")
+@pytest.mark.parametrize("more", [{}, {"metadata": None}, {"metadata": {"usage": None}}], ids=repr)
+def test_what_the_reply_does_not_say_is_none(more):
+    assert read_answer({"data": {"id": "m1", "parts": [], **more}}) == Answer("", message_id="m1")
+    text = {"parts": [{"type": "text", "text": "Yes."}]}
+    assert read_answer({"data": {**text, **more}}) == Answer("Yes.")
 
 
-@pytest.mark.parametrize("nothing", [{"data": None}, {}, {"data": []}, [], None], ids=repr)
+NO_ANSWERS = [{"data": None}, {}, {"data": []}, [], None, {"data": {}}, {"data": {"parts": []}}]
+NO_ANSWERS += [{"data": {"id": "m1"}}, {"data": {"id": "m1", "parts": {}}}]
+
+
+@pytest.mark.parametrize("nothing", NO_ANSWERS, ids=repr)
 def test_no_answer_object(nothing):
     with pytest.raises(UnexpectedShapeError):
         read_answer(nothing)

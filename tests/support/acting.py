@@ -51,6 +51,7 @@ class Act:
     pause: float = 0.0
     same_message: bool = False
     finish_reason: str | None = None
+    retry_after: float | None = None
 
     def fault(self) -> Fault:
         """Return the fault of the simulator that acts it."""
@@ -71,7 +72,12 @@ class Act:
         if self.body is not None:
             pieces = self.body if isinstance(self.body, list) else [self.body]
             kind = self.content_type or "application/json"
-            raw = {"status": self.status, "body": pieces[: self.cut_after], "content_type": kind}
+            raw = {
+                "retry_after": self.retry_after,
+                "status": self.status,
+                "body": pieces[: self.cut_after],
+                "content_type": kind,
+            }
             return {"kind": "status", "after": self.works, **raw}
         if self.delay:
             return {"kind": "slow", "seconds": self.delay}
