@@ -111,7 +111,7 @@ class Fault:
     reset: bool = False
     chunk_size: int = 64
     amount: int = 1
-    fired: int = 0
+    fired: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -82,10 +82,10 @@ def test_the_nightly_tables_have_views(night, tmp_path):
 
 def recipe() -> dict[str, Any]:
     """Run the code of the page."""
-    page = (CHECKOUT / "docs" / "delta.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page[page.index("## Recipe: into PostgreSQL") :], re.DOTALL)
+    page = (CHECKOUT / "docs" / "guides" / "warehouse.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python[^\n]*\n(.*?)```", page[page.index("## PostgreSQL") :], re.DOTALL)
     module: dict[str, Any] = {}
-    exec(compile(code, "docs/delta.md", "exec"), module)
+    exec(compile(code, "docs/guides/warehouse.md", "exec"), module)
     return module
 
 
