@@ -47,7 +47,7 @@ def test_reading_the_info_imports_neither_airflow_nor_an_http_library():
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
     assert {name.partition(".")[0] for name in loaded.stdout.split()}.isdisjoint(
-        {"airflow", "httpx", "tenacity"}
+        {"airflow", "httpx", "httpx2", "tenacity"}
     )
 
 

@@ -33,7 +33,7 @@ from airflow_provider_chatbase.client.loop_thread import run_in_thread
 from airflow_provider_chatbase.client.rate_limiter import shared_limiter
 from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.transport import quiet_logs
+from airflow_provider_chatbase.client.transport import HTTP_LOGGER, quiet_logs
 from airflow_provider_chatbase.files import ChatbaseDamagedFileError
 from airflow_provider_chatbase.files.directory import MANIFEST, Directory
 from airflow_provider_chatbase.files.formats import Format, open_format
@@ -50,7 +50,7 @@ KEPT = "What was answered is kept; running the task again goes on from there."
 ANSWERING_SETTINGS = ("instructions", "model", "temp")
 """The settings that decide the answers; others change by themselves, such as ``creditsUsed``."""
 
-_WORDY = ("httpx", "airflow_provider_chatbase.client.client", "airflow_provider_chatbase.client.asking")
+_WORDY = (HTTP_LOGGER, "airflow_provider_chatbase.client.client", "airflow_provider_chatbase.client.asking")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from airflow_provider_chatbase.check.own_agent import COST, CannotDeleteError, s
 from airflow_provider_chatbase.check.reading import read_all
 from airflow_provider_chatbase.check.report import Report, kind
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.transport import quiet_logs
+from airflow_provider_chatbase.client.transport import HTTP_LOGGER, quiet_logs
 from airflow_provider_chatbase.command_line import CannotStartError, CommandLineHook
 
-_WORDY = ("httpx", "airflow_provider_chatbase.client")
+_WORDY = (HTTP_LOGGER, "airflow_provider_chatbase.client")
 
 
 class Interruption:

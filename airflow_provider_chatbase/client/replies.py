@@ -329,7 +329,8 @@ class PageWalk:
 
 def _marks(page: Page) -> list[int]:
     """Tell objects apart without keeping them: a page may have megabytes."""
-    return [hash(json.dumps(item.get("id", item), sort_keys=True)) for item in page.items]
+    ids = [item.get("id", item) for item in page.items]
+    return [hash(each if isinstance(each, str) else json.dumps([each], sort_keys=True)) for each in ids]
 
 
 def all_items(first: Request[Page]) -> Generator[Request[Page], Page, list[JsonObject]]:

@@ -1,4 +1,4 @@
-"""The one module that knows the HTTP library."""
+"""The one module that knows the HTTP library: httpx2 where it is installed, else httpx, whose fork it is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
-import httpx
 
 from airflow_provider_chatbase import __version__
 from airflow_provider_chatbase.client.errors import (
@@ -35,9 +34,18 @@ from airflow_provider_chatbase.client.replies import Reply
 from airflow_provider_chatbase.client.request import Form, Request
 from airflow_provider_chatbase.client.settings import ClientSettings
 
+if TYPE_CHECKING:
+    import httpx as httpx
+else:
+    try:
+        import httpx2 as httpx
+    except ImportError:
+        import httpx
+
 Client = TypeVar("Client")
 
-POOL_SIZE = 10
+HTTP_LOGGER = httpx.__name__
+"""The logger that has a line for each request."""
 
 END_MARKER = "[DONE]"
 """What the last event of a whole stream says; what comes after it does not matter."""
@@ -54,27 +62,32 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 
 
 class Pools(Generic[Client]):
-    """Clients that are opened as they are needed, each with a few connections. For one event loop."""
+    """
+    Clients that are opened as they are needed, for one event loop; each serves one request at a time.
+
+    The library's own pool looks at all of its connections for each request, as costly as sending it.
+    """
 
     def __init__(self, open_client: Callable[[], Client]) -> None:
         self._open_client = open_client
-        self._busy = {open_client(): 0}
+        self._all = [open_client()]
+        self._free = list(self._all)
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """Take a place in the first client that has one, for the time of a block."""
-        client = next((each for each, busy in self._busy.items() if busy < POOL_SIZE), None)
-        if client is None:
-            client = self._open_client()
-        self._busy[client] = self._busy.get(client, 0) + 1
+        """Take the client that was used last, whose connection is open still, for the time of a block."""
+        if not self._free:
+            self._all.append(self._open_client())
+            self._free.append(self._all[-1])
+        client = self._free.pop()
         try:
             yield client
         finally:
-            self._busy[client] -= 1
+            self._free.append(client)
 
     def clients(self) -> list[Client]:
         """Return all clients, to close them."""
-        return list(self._busy)
+        return list(self._all)
 
 
 class _BearerAuth(httpx.Auth):
@@ -133,7 +146,7 @@ class OpenReply:
         self._request = request
         self._ends_at = ends_at  # by the event loop's clock
         self._release = release  # gives back the place in a pool
-        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self.headers = _headers(response)
 
     @property
     def streams(self) -> bool:
@@ -280,11 +293,11 @@ def _usual_trust() -> ssl.SSLContext:
 
 def _build(client: httpx.AsyncClient, settings: ClientSettings, request: Request[Any]) -> httpx.Request:
     timeouts = settings.timeouts(request.patience)
+    query = {name: value for name, value in request.query.items() if value is not None}
     try:
         return client.build_request(
             request.method,
-            settings.url(request.host, request.version, request.path),
-            params={name: value for name, value in request.query.items() if value is not None},
+            httpx.URL(settings.url(request.host, request.version, request.path), params=query),
             json=request.body,
             files=None if request.form is None else _parts(request.form),
             timeout=httpx.Timeout(
@@ -305,6 +318,16 @@ def _parts(form: Form) -> list[tuple[str, tuple[str | None, str | bytes]]]:
     if form.filename is not None:
         parts.append(("file", (form.filename, form.content)))
     return parts
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    """Return the headers by their names in small letters; those that came twice are joined."""
+    found: dict[str, str] = {}
+    encoding = response.headers.encoding  # which a look at each of them would find out anew
+    for raw_name, raw in response.headers.raw:
+        name, value = raw_name.decode(encoding).lower(), raw.decode(encoding)
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseNotFo
 from airflow_provider_chatbase.client.loop_thread import run_in_thread
 from airflow_provider_chatbase.client.rate_limiter import shared_limiter
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.client.transport import quiet_logs
+from airflow_provider_chatbase.client.transport import HTTP_LOGGER, quiet_logs
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError, reading
 from airflow_provider_chatbase.exports.analytics import days
 from airflow_provider_chatbase.exports.manifest import CREATED, ONE, UPDATED, ExportedFile
@@ -122,7 +122,7 @@ def export(open_client: OpenClient, target: Target, settings: ExportSettings) ->
             return await _ExportRun(client, target, settings).run()
 
     try:
-        with quiet_logs(["httpx"], logging.WARNING):
+        with quiet_logs([HTTP_LOGGER], logging.WARNING):
             return run_in_thread(run())
     finally:
         target.close()

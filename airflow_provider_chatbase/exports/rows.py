@@ -134,7 +134,10 @@ def rows_of(kind: str, item: JsonObject, agent_id: str) -> Rows:
 
 def first_of(item: JsonObject, *names: str) -> Any:
     """Return a field that has different names in different versions of the API."""
-    return next((item[name] for name in names if item.get(name) is not None), None)
+    for name in names:
+        if (value := item.get(name)) is not None:
+            return value
+    return None
 
 
 def identity_of(item: JsonObject) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from airflow_provider_chatbase.client.transport import quiet_logs
+from airflow_provider_chatbase.client.transport import HTTP_LOGGER, quiet_logs
 from airflow_provider_chatbase.command_line import CannotStartError, CommandLineHook
 from airflow_provider_chatbase.playground import NO_ASSETS, PlaygroundPage, swagger_assets
 from airflow_provider_chatbase.playground.proxy import application
@@ -18,7 +18,8 @@ from airflow_provider_chatbase.playground.proxy import application
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 8757
 
-_WORDY = ("httpx", "airflow_provider_chatbase.client")  # what they would say is said by a sentence of ours
+# What they would say is said by a sentence of ours.
+_WORDY = (HTTP_LOGGER, "airflow_provider_chatbase.client")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

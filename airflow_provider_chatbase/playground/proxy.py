@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import unquote
 
-import httpx
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -17,7 +16,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_chatbase.client.settings import ClientSettings
-from airflow_provider_chatbase.client.transport import Transport
+from airflow_provider_chatbase.client.transport import Transport, httpx
 from airflow_provider_chatbase.playground import PlaygroundPage, routes
 
 logger = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
 
-import httpx
 from starlette.requests import Request
 from starlette.routing import Match
 
+from airflow_provider_chatbase.client.transport import httpx
 from airflow_provider_chatbase.simulator import Fault, v1, v2_chat
 from airflow_provider_chatbase.simulator.app import App
 from airflow_provider_chatbase.simulator.exchange import ReceivedRequest, ServedReply

@@ -7,13 +7,13 @@ import json
 import socket
 import ssl
 
-import httpx
 import pytest
 
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.lasting import is_lasting
 from airflow_provider_chatbase.client.replies import Reply, read_reply
 from airflow_provider_chatbase.client.request import Request
+from airflow_provider_chatbase.client.transport import httpx
 
 LASTING = {
     *("EPERM", "EACCES", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EILSEQ", "EINVAL"),

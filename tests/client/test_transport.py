@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import datetime
 import http.server
+import importlib.util
+import logging
+import re
+import socket
 import ssl
 import threading
 from ipaddress import ip_address
 
-import httpx
 import pytest
 
 from airflow_provider_chatbase.client import ChatbaseClient, ClientSettings, errors, transport
+from airflow_provider_chatbase.client.replies import identified
+from airflow_provider_chatbase.client.request import Form, Request
 from airflow_provider_chatbase.client.v2 import agents
 
 AGENT = b'{"id": "a1", "name": "Behind TLS"}'
@@ -134,8 +139,8 @@ def test_a_proxy_that_cannot_be_one_is_a_wrong_setting_and_its_password_not_show
 
 def test_many_clients_load_the_certificates_once(monkeypatch):
     loaded = []
-    load = httpx.create_ssl_context
-    monkeypatch.setattr(httpx, "create_ssl_context", lambda: loaded.append(1) or load())
+    load = transport.httpx.create_ssl_context
+    monkeypatch.setattr(transport.httpx, "create_ssl_context", lambda: loaded.append(1) or load())
     transport._usual_trust.cache_clear()
 
     async def open_many() -> None:
@@ -150,3 +155,97 @@ def test_a_closed_client_has_closed_its_connections(simulator):
     with ChatbaseClient(ClientSettings(api_key=simulator.api_key, host=simulator.url)) as client:
         client.send(agents.get_agent(simulator.agent_id))
     assert all(each.is_closed for each in client._client._transport.pools.clients())
+
+
+def test_httpx2_is_taken_where_it_is_installed():
+    installed = importlib.util.find_spec("httpx2") is not None
+    assert transport.httpx.__name__ == ("httpx2" if installed else "httpx")
+
+
+@pytest.fixture
+def wire():
+    """A server that keeps what it was sent, byte by byte, and replies to each request with an agent."""
+    got, listening = bytearray(), socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                length, before = None, len(got)
+                while length is None or len(got) < before + length:
+                    got.extend(connection.recv(65536))
+                    head, end, _ = bytes(got[before:]).partition(b"\r\n\r\n")
+                    found = re.search(rb"Content-Length: (\d+)", head)
+                    length = len(head) + 4 + int(found[1] if found else 0) if end else None
+                head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(AGENT)
+                connection.sendall(head + AGENT)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}", got
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join()
+
+
+QUERY = {"name": "Zoë & co", "at": "a/b:c", "left": None, "on": True}
+TEXT = {"text": "Grüße 🦊", "n": 1.5, "list": [None, True]}
+FORM = Form({"name": "Zoë"}, 'a "b".txt', "Grüße".encode())
+HEADERS = """\
+Host: {host}
+Accept: application/json, text/event-stream, text/plain
+Accept-Encoding: gzip
+Connection: keep-alive
+User-Agent: {agent}
+Authorization: Bearer sk-secret
+"""
+BODIES = {
+    "GET /api/v2/x?name=Zo%C3%AB+%26+co&at=a%2Fb%3Ac&on=true": ({"query": QUERY}, ""),
+    "GET /api/v2/x": ({"query": {"left": None}}, ""),
+    "POST /api/v2/x": ({"body": TEXT}, '{"text":"Grüße 🦊","n":1.5,"list":[null,true]}'),
+    "PATCH /api/v2/x": (
+        {"form": FORM},
+        """\
+--*
+Content-Disposition: form-data; name="name"
+
+Zoë
+--*
+Content-Disposition: form-data; name="file"; filename="a %22b%22.txt"
+Content-Type: text/plain
+
+Grüße
+--*--
+""".replace("\n", "\r\n"),
+    ),
+}
+BODY_HEADERS = {
+    "POST": "Content-Length: {length}\nContent-Type: application/json\n",
+    "PATCH": "Content-Length: {length}\nContent-Type: multipart/form-data; boundary=*\n",
+}
+
+
+@pytest.mark.parametrize("line", BODIES)
+def test_the_bytes_of_a_request_are_these_with_either_library(wire, send, line):
+    url, got = wire
+    method, (given, body) = line.split()[0], BODIES[line]
+    send(Request("x", method, "/x", identified, **given), **ONE_ATTEMPT, host=url)
+    head, _, sent = got.decode().partition("\r\n\r\n")
+    boundary = (re.findall(r"boundary=(\w+)", head) or ["*"])[0]
+    first, *headers = head.replace(boundary, "*").split("\r\n")  # in whichever order
+    length = len(body.replace("*", boundary).encode())
+    told = HEADERS.format(host=url.removeprefix("http://"), agent=transport.USER_AGENT)
+    told += BODY_HEADERS.get(method, "").format(length=length)
+    assert first == f"{line} HTTP/1.1"
+    assert sorted(headers) == sorted(told.splitlines())
+    assert sent.replace(boundary, "*") == body
+
+
+def test_no_log_shows_the_key(wire, send, caplog):
+    caplog.set_level(logging.DEBUG)
+    send(Request("x", "GET", "/x", identified, query=QUERY), **ONE_ATTEMPT, host=wire[0])
+    assert transport.HTTP_LOGGER in {record.name for record in caplog.records}
+    assert "sk-secret" not in caplog.text
