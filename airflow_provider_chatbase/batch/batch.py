@@ -85,7 +85,7 @@ class Batch:
         files, schema = self._checked()
         lock = Lock(self.output, LOCK, self.run, self.settings.lock_times, try_number=self.try_number)
         with Intake(given) as intake, lock:
-            self._require_expectations(intake)
+            self._require_prompts(intake)
             lock.on_lost = lambda: self.stop(StopReason.LOCK_LOST)
             agent = self._answering_settings(self._read_agent())
             folder = self._folder(agent)
@@ -116,7 +116,7 @@ class Batch:
         """Say what asking would take, and send nothing to the agent."""
         self._checked()
         with Intake(given) as intake:
-            self._require_expectations(intake)
+            self._require_prompts(intake)
             agent = self._read_agent()
             answering = self._answering_settings(agent)
             checkpoint = Checkpoint(SegmentLog(self.output, self._folder(answering)), intake)
@@ -172,7 +172,11 @@ class Batch:
         schema = self.settings.json_schema
         return files, None if schema is None else AnswerSchema(dict(schema))
 
-    def _require_expectations(self, intake: Intake) -> None:
+    def _require_prompts(self, intake: Intake) -> None:
+        if not intake.count and not self.settings.allow_empty:
+            raise ChatbaseInputError(
+                "There are no prompts at all. If that may be, say so with allow_empty=True. Nothing was sent."
+            )
         if self.settings.min_pass_rate is not None and intake.count > intake.invalid and not intake.expecting:
             raise ChatbaseInputError(
                 f"min_pass_rate is given, and none of the prompts expects anything: {', '.join(NAMES)} are "

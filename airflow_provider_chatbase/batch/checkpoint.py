@@ -24,12 +24,13 @@ import msgspec
 from airflow_provider_chatbase.batch.outcome import IN_FLIGHT, NOT_SENT, Outcome, PromptRecord
 from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.files import ChatbaseStorageError
+from airflow_provider_chatbase.files import ChatbaseDamagedFileError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
 
 log = logging.getLogger(__name__)
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+NEWEST = "newest.json"
 SEGMENT_BYTES = 1 << 20
 MOST_PARTS = 200
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
@@ -57,13 +58,17 @@ class SegmentLog:
 
     On a local disk a segment is a file that is appended to. Elsewhere it is a row of small parts, which
     become one object when it is full. Each process begins a segment of its own, never after a torn end.
+    The number of the newest one is written beside them, so that one that is lost is missed.
     """
 
     def __init__(self, directory: Directory, folder: str) -> None:
         self._directory = directory
         self._folder = folder
-        self._found = self._found_in(directory.names(folder))
+        names = directory.names(folder)
+        self._found = self._found_in(names)
         self._number = max(self._found, default=0) + 1
+        self._told = 0  # the newest segment that is written beside them
+        self.lacks_some = self._lacks_some(names)
         self._file: IO[bytes] | None = None
         self._parts: list[bytes] = []
         self._size = 0
@@ -75,6 +80,7 @@ class SegmentLog:
 
     def append(self, data: bytes) -> None:
         """Append lines; when this returns they are durable."""
+        self._tell_newest()
         if self._directory.local:
             self._append_to_file(data)
         else:
@@ -86,6 +92,7 @@ class SegmentLog:
 
     def finish_segment(self) -> None:
         """Begin a new segment with the next line, and make one object of the parts of this one."""
+        self._tell_newest()
         if self._parts:
             self._directory.write(self._name(self._number), b"".join(self._parts))
             for part in range(len(self._parts)):
@@ -98,6 +105,27 @@ class SegmentLog:
                 self._file.close()
         self._file, self._parts, self._size = None, [], 0
         self._number += 1
+
+    def _tell_newest(self) -> None:
+        """Write which segment is the newest one: after its first line, so that it is there."""
+        if self._size and self._told != self._number:
+            self._directory.write_json(f"{self._folder}/{NEWEST}", {"segment": self._number})
+            self._told = self._number
+
+    def _lacks_some(self, names: list[str]) -> bool:
+        """Say whether a segment, or a part of one, is lost."""
+        try:
+            told = self._directory.read_json(f"{self._folder}/{NEWEST}") if NEWEST in names else None
+            newest = 0 if told is None else int(told["segment"])
+        except (ChatbaseDamagedFileError, LookupError, TypeError, ValueError):
+            return True
+        wanted = [
+            self._name(number, part if len(files) > 1 or files[0] != self._name(number) else None)
+            for number, files in self._found.items()
+            for part in range(len(files))
+        ]
+        have = [name for files in self._found.values() for name in files]
+        return wanted != have or list(self._found) != list(range(1, max(newest, *self._found, 0) + 1))
 
     def lines(self) -> Iterator[tuple[bytes, bool]]:
         """Iterate over what earlier processes wrote: each line, and whether it is the last of a segment."""
@@ -121,8 +149,9 @@ class SegmentLog:
                 self._file.write(data)
                 self._file.flush()
                 os.fsync(self._file.fileno())
-            except OSError:
-                self._begin_segment()
+            except OSError as error:
+                if self._file is not None or isinstance(error, FileExistsError):
+                    self._begin_segment()
                 raise
 
     def _found_in(self, names: list[str]) -> dict[int, list[str]]:
@@ -154,6 +183,7 @@ class Sent(NamedTuple):
     since: float
     last: float
     after: str | None = None  # the message that the conversation ended with
+    is_told: bool = False  # by a line about it; else it is only possible
 
 
 _ON_WAY, _KNOWN, _FINAL, _WAS_SENT = 1, 2, 4, 8
@@ -235,7 +265,7 @@ class Checkpoint:
             self._forget(index)
         elif line.sent is not None:
             self._states[index] |= _ON_WAY | _WAS_SENT
-            self._sent[index] = Sent(line.since, line.sent, line.after)
+            self._sent[index] = Sent(line.since, line.sent, line.after, is_told=True)
             self._attempts[index] = self._attempts.get(index, 0) + 1
 
     def _note_record(self, index: int, record: PromptRecord) -> None:
@@ -246,7 +276,7 @@ class Checkpoint:
             self._states[index] |= _ON_WAY
             at = record.sent_at or 0.0
             before = self._sent.get(index, Sent(at, at))
-            self._sent[index] = Sent(min(at, before.since), at, before.after)
+            self._sent[index] = Sent(min(at, before.since), at, before.after, is_told=True)
         else:
             self._states[index] &= ~_ON_WAY
             self._forget(index)
@@ -267,7 +297,7 @@ class Checkpoint:
         self._attempts.pop(index, None)
 
     def _read(self, segments: SegmentLog) -> Iterator[Line]:
-        decoder, damaged = msgspec.json.Decoder(Line), False
+        decoder, damaged = msgspec.json.Decoder(Line), segments.lacks_some
         for data, is_last in segments.lines():
             if not data.endswith(b"\n"):  # torn: what was being written when the process died
                 continue
@@ -277,7 +307,8 @@ class Checkpoint:
                 damaged |= not is_last
         if damaged:
             log.warning(
-                "The checkpoint is damaged. Prompts without a known answer are looked for before they go."
+                "The checkpoint is damaged, or lacks a file. Prompts without a known answer are looked for "
+                "before they go."
             )
             self._unseen = self._unseen or Sent(0.0, 0.0)
 

@@ -234,16 +234,17 @@ def write_results(
 
 
 def report_other_run(directory: Directory, run: str) -> None:
-    """Say in the log when another run's results are about to be replaced; a mapped sibling's are not."""
+    """Say in the log when another run's results are replaced; those of this run's tasks are not."""
     found = directory.read_json(MANIFEST)
     other = str(found.get("run")) if found is not None else run
     if other == run:
         return
-    task = run.rpartition(" ")[0]
-    if task and other.rpartition(" ")[0] == task:
+    dag_run = run.rsplit(" ", 2)[0]
+    if run and other.rsplit(" ", 2)[0] == dag_run:
         raise ChatbaseOutputError(
-            f"{directory.url} holds the results of another mapped instance of this task ({other}). Give each "
-            "a path of its own, for example with {{ ti.map_index }} in it. Nothing was sent."
+            f"{directory.url} holds the results of another task of this run, or of another mapped instance "
+            f"({other}). Give each a path of its own, for example with {{{{ ti.task_id }}}} or "
+            "{{ ti.map_index }} in it. Nothing was sent."
         )
     log.warning(
         "%s holds the results of another run (%s); they are replaced. Give each run a path of its own, "

@@ -32,6 +32,9 @@ from airflow_provider_chatbase.client.v2.conversations import get_conversation, 
 
 _ASKS = ("chatWithAgent", "chat")
 
+SOME_LOOKS = 2.0
+"""Seconds of looking for a prompt that was sent long ago: one look may meet a page that lacks it."""
+
 
 class NotSentError(Exception):
     """A prompt that did not go, because no more are to be sent."""
@@ -180,7 +183,8 @@ class Sender:
     def _rules(self, sent_before: Sent | None) -> Rules:
         patience = at_first = self.settings.patience
         if sent_before is not None:  # whatever the clocks say, not for longer than one just sent
-            at_first = min(max(0.0, sent_before.last + patience - self.client.server_now()), patience)
+            at_first = max(0.0, sent_before.last + patience - self.client.server_now())
+            at_first = min(max(at_first, SOME_LOOKS if sent_before.is_told else 0.0), patience)
         return Rules(
             on_ambiguous=self.settings.on_ambiguous,
             patience=patience,

@@ -37,6 +37,7 @@ class BatchSettings:
     max_credits: Decimal | None = None
     max_failure_rate: Fraction = Fraction(1, 10)
     fail_fast: bool = False
+    allow_empty: bool = False
     dedupe: bool = False
     json_schema: Mapping[str, Any] | None = None
     min_pass_rate: Fraction | None = None

@@ -201,12 +201,13 @@ def look_until_sure(
 ) -> Steps[Found]:
     """Look until the message is answered, or it is sure enough that it never arrived."""
     began, pause, looks = time.monotonic(), FIRST_PAUSE, 0
+    longest = min(answer_patience, ANSWER_PATIENCE)
     while True:
+        looked = time.monotonic() - began  # what is seen is of then, even where the machine sleeps over it
         found = yield from look(question)
         looks += 1
         if isinstance(found, Answer):
             return found
-        looked, longest = time.monotonic() - began, min(answer_patience, ANSWER_PATIENCE)
         left = patience - looked if found is None else min(found.patience, longest - looked)
         if left <= 0 and (found is not None or patience <= 0 or looks >= LEAST_LOOKS):
             return found

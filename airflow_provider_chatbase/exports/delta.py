@@ -106,13 +106,28 @@ class DeltaTables:
         self._storage.probe()
         for kind in self.kinds:
             check_log(self._storage, kind)
-        covered = None
-        for kind in reversed(self.kinds):
+        opened: dict[str, CurrentTable] = {}
+        for kind in self.kinds:
             if (table := open_table(self._storage, kind)) is not None:
                 self._refuse_while_erasing(table)
                 self._erased[kind.table.name] = table.erased
-                covered = table.covered
-        return covered.end if covered else None
+                opened[kind.table.name] = table
+        self._refuse_lost(opened)
+        objects = opened.get(self._objects.table.name)
+        return objects.covered.end if objects is not None and objects.covered else None
+
+    def _refuse_lost(self, opened: Mapping[str, CurrentTable]) -> None:
+        """Refuse where a table is gone: the table of objects is made first, and written to last."""
+        objects = opened.get(self._objects.table.name)
+        if objects is not None and not objects.version:
+            return
+        lost = [kind.table.name for kind in self.kinds if kind.table.name not in opened]
+        if lost and (objects is not None or any(table.version for table in opened.values())):
+            raise ChatbaseOutputError(
+                f"{self._storage.url} has a table {', '.join(opened)}, and {', '.join(lost)} is gone. An "
+                "export into what is left would not bring that back: restore it, or move all away and export "
+                "from the beginning. Nothing was exported."
+            )
 
     def _refuse_while_erasing(self, table: CurrentTable) -> None:
         milliseconds, going_on = divmod(table.erased, 2)

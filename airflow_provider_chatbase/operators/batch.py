@@ -25,7 +25,7 @@ XCOM_BYTES = 2000
 SETTINGS = (
     *("concurrency", "on_ambiguous", "max_items", "max_credits", "max_failure_rate", "min_pass_rate"),
     *("cache_ttl", "file_format", "compression", "fail_fast", "dedupe", "json_schema", "on_limit"),
-    *("on_problem", "prompt_timeout", "batch_timeout"),
+    *("allow_empty", "on_problem", "prompt_timeout", "batch_timeout"),
 )
 """Arguments that say how the batch is to run."""
 
@@ -65,6 +65,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
     :param delimiter: what stands between the cells of a CSV; by default a comma.
     :param on_problem: whether prompts that cannot be sent, such as an empty one, fail the task when the
         others are asked (``fail``), or only count as failed (``report``).
+    :param allow_empty: whether there may be no prompts at all; without it the task fails then.
     :param output_path: the URL of a directory, one for each run. A mapped task writes below its map index,
         unless the path differs by instance.
     :param agent_id: the agent; by default the connection's.
@@ -98,7 +99,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
-    flags = ("fail_fast", "dedupe", "plan_only")
+    flags = ("fail_fast", "dedupe", "plan_only", "allow_empty")
     numbers = (
         *("concurrency", "max_items", "max_credits", "max_failure_rate", "min_pass_rate"),
         *("prompt_timeout", "batch_timeout"),
@@ -128,6 +129,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         prompts_path: str | None = None,
         encoding: str | None = None,
         delimiter: str | None = None,
+        allow_empty: bool = False,
         concurrency: int = 10,
         max_items: int | None = None,
         max_credits: float | None = None,
@@ -155,6 +157,7 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         self.prompts_path = prompts_path
         self.encoding = encoding
         self.delimiter = delimiter
+        self.allow_empty = allow_empty
         self.concurrency = concurrency
         self.max_items = max_items
         self.max_credits = max_credits

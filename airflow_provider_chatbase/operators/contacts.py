@@ -70,7 +70,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
         self.prune = prune
         self.max_deletes = max_deletes
         self.allow_empty = allow_empty
-        self.only_count = dry_run
+        self.only_report = dry_run
         self.storage_conn_id = storage_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -92,7 +92,10 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
 
         with self.hook() as hook:
             require_max_deletes(self.max_deletes)
-            agent_id, only_count = hook.agent_or_default(self.agent_id), read_flag("dry_run", self.only_count)
+            agent_id, only_report = (
+                hook.agent_or_default(self.agent_id),
+                read_flag("dry_run", self.only_report),
+            )
             kinds = hook.client.run(attributes_of(agent_id))
             missing = {
                 name: kind for name, kind in (self.create_attributes or {}).items() if name not in kinds
@@ -105,8 +108,8 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
                 max_deletes=self.max_deletes,
                 allow_empty=self.allow_empty,
             )
-            counts = {**plan.counts, "dry_run": only_count}
-            if only_count:
+            counts = {**plan.counts, "dry_run": only_report}
+            if only_report:
                 self.log.info("Would change contacts of agent %s: %s.", agent_id, counts)
                 return counts
             for name, kind in missing.items():

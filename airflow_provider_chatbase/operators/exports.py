@@ -327,7 +327,7 @@ class ChatbaseEraseConversationsOperator(ChatbaseOperator):
         self.redact_salt_conn_id = redact_salt_conn_id
         self.at_source = at_source
         self.max_deletes = max_deletes
-        self.only_count = dry_run
+        self.only_report = dry_run
         self.storage_conn_id = storage_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -341,7 +341,7 @@ class ChatbaseEraseConversationsOperator(ChatbaseOperator):
         from airflow_provider_chatbase.files.directory import open_directory
 
         with self.hook() as hook:
-            dry_run = read_flag("dry_run", self.only_count)
+            dry_run = read_flag("dry_run", self.only_report)
             whom = _names(self.user_ids), _names(self.conversation_ids), read_salt(self, context)
             at_source = AtSource(hook.client, int(self.max_deletes)) if self.at_source else None
             if (tables := self._delta_tables()) is not None:

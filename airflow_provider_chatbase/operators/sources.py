@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.exceptions import wrap
-from airflow_provider_chatbase.operators._task import TaskIdentity, TrainingTask, read_flag, task_identity
+from airflow_provider_chatbase.operators._task import TrainingTask, read_flag, task_identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from airflow_provider_chatbase.client import ChatbaseClient
     from airflow_provider_chatbase.sync.declaration import Declaration
     from airflow_provider_chatbase.sync.sync import SourceSync, SyncReport
+
+
+_DATES = (*("%Y-%m-%dT%H:%M:%S+00:00", "%Y%m%dT%H%M%S"), *("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y_%m_%d"))
+"""How a run's date stands in a path, the longest first."""
 
 
 class ChatbaseSyncSourcesOperator(TrainingTask):
@@ -41,7 +46,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
     :param globs: which files of the folder are meant; ``**`` stands for any folders.
     :param exclude: which are not; what matches a folder excludes all that is in it.
     :param text_suffixes: endings of further files that are texts, such as ``.mdx``, ``.rst``, ``.adoc``.
-    :param encoding: of the texts and of the file of records; by default UTF-8, or UTF-16 with its mark.
+    :param encoding: of texts, ``.txt`` files and records; by default UTF-8, or UTF-16 with its mark.
     :param delimiter: what stands between the cells of a CSV file; by default a comma.
     :param on_problem: what to do about something declared that cannot be written, such as an empty text or a
         row of too many cells. The others are written, and then the task fails (``fail``), or succeeds and
@@ -50,8 +55,8 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
     :param max_deletes: how many may be deleted: a whole number, or a share from 0.0 to 1.0 of the sources of
         this sync, and of those of each pattern or list. One always may. With more to delete, none is, and the
         task fails.
-    :param allow_empty: whether a folder, a pattern or a list of which nothing is left is meant so. Without
-        it, its sources are kept, and the task fails.
+    :param allow_empty: whether a folder, a pattern or a list of which nothing is left, or with a count as
+        ``max_deletes`` less than half, is meant so. Without it, its sources are kept, and the task fails.
     :param take_over: take sources of this ``sync_id`` that another task wrote for this one's own. Without it
         they are not deleted, and with ``prune`` the task fails and names them: two tasks with one ``sync_id``
         would delete each other's. A task that was renamed or moved says so once.
@@ -160,7 +165,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             self._check_arguments()
             agent_id = hook.agent_or_default(self.agent_id)
             declaration = self._declaration()
-            sync = self._sync(hook.client, agent_id, task_identity(context))
+            sync = self._sync(hook.client, agent_id, self._task_mark(context))
             changes_nothing = self.only_report or self.mode == "check"
             report = sync.check(declaration) if changes_nothing else sync.apply(declaration)
             self._show(report)
@@ -250,20 +255,25 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             parts.append(read_records(rows_of(self.sources, "sources")))
         return combine(parts)
 
-    def _sync(self, client: ChatbaseClient, agent_id: str, identity: TaskIdentity | None) -> SourceSync:
+    def _task_mark(self, context: Context) -> str:
+        """Tell this task from others that write, in each of its runs alike."""
+        from airflow_provider_chatbase.sync.payloads import task_mark
+
+        identity = task_identity(context)
+        if identity is None:
+            return ""
+        mapped = identity.map_index >= 0  # over agents, or over what each of them is to hold
+        inputs = [str(self.path), self.sources if isinstance(self.sources, str) else ""] if mapped else []
+        return task_mark(identity.dag_id, identity.task_id, *(_undated(each, context) for each in inputs))
+
+    def _sync(self, client: ChatbaseClient, agent_id: str, task: str) -> SourceSync:
         from airflow_provider_chatbase.client.rate_limiter import UPLOAD_INTERVAL
         from airflow_provider_chatbase.files.directory import open_file
         from airflow_provider_chatbase.sync.apply import SyncPatience
         from airflow_provider_chatbase.sync.inventory import LinkRecord
-        from airflow_provider_chatbase.sync.payloads import task_mark
         from airflow_provider_chatbase.sync.plan import SyncOptions
         from airflow_provider_chatbase.sync.sync import SourceSync
 
-        task = ""
-        if identity is not None:
-            mapped = identity.map_index >= 0  # over agents, or over what each of them is to hold
-            inputs = [str(self.path), self.sources if isinstance(self.sources, str) else ""] if mapped else []
-            task = task_mark(identity.dag_id, identity.task_id, *inputs)
         record = None
         if self.state_path:
             directory, name = open_file(self.state_path, self.storage_conn_id, argument="state_path")
@@ -325,6 +335,18 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
                 f"The sources of agent {report.agent_id} are not as declared: "
                 f"{counts or report.plan.withheld}. The log names them."
             )
+
+
+def _undated(path: str, context: Context) -> str:
+    """Leave out of a path what tells the runs apart, and not the mapped instances of one run."""
+    run: Any = context.get("dag_run")
+    names = ("logical_date", "data_interval_start", "data_interval_end", "run_after")
+    moments = {at.astimezone(UTC) for name in names if (at := getattr(run, name, None)) is not None}
+    told = [str(getattr(run, "run_id", ""))]
+    told += [at.strftime(form) for form in _DATES for at in sorted(moments)]
+    for each in filter(None, told):
+        path = path.replace(each, "")
+    return path
 
 
 def _texts(given: Sequence[str] | str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import posixpath
 import re
 from collections import defaultdict
@@ -245,25 +246,35 @@ def _declare(folder: Directory, key: str, encoding: str | None) -> DeclaredSourc
     if not is_unicode(key):
         raise ChatbaseInputError("Its name is no UTF-8.")
     if key.lower().endswith(FILE_SUFFIXES):
-        payload: Payload = _read_file(folder, key)
-        return DeclaredSource("file", key, payload.digest, lambda: _read_file(folder, key))
+        payload: Payload = _read_file(folder, key, encoding)
+        return DeclaredSource("file", key, payload.digest, lambda: _read_file(folder, key, encoding))
     text = _read_text(folder, key, encoding)
     text.check()
     return DeclaredSource("text", key, text.digest, lambda: _read_text(folder, key, encoding))
 
 
-def _read_file(folder: Directory, key: str) -> FilePayload:
+def _read_file(folder: Directory, key: str, encoding: str | None) -> FilePayload:
     content, filename = _content(folder, key), posixpath.basename(key)
     check_file(filename, len(content))
+    if filename.lower().endswith(".txt"):  # Chatbase cannot know in which encoding it is
+        plain = _decoded(key, content, encoding).encode()
+        content = content if content.removeprefix(codecs.BOM_UTF8) == plain else plain
     return FilePayload(filename, content)
+
+
+def _decoded(key: str, content: bytes, encoding: str | None) -> str:
+    try:
+        return decode(content, encoding)
+    except ValueError as error:
+        raise ChatbaseInputError(f"{key} cannot be read: {error}.") from error
 
 
 def _read_text(folder: Directory, key: str, encoding: str | None) -> TextPayload:
     content = _content(folder, key)
     if len(content) > FILE_SIZE:
         raise ChatbaseInputError(f"{key} has more than {FILE_SIZE:,} bytes.")
+    text = _decoded(key, content, encoding)
     try:
-        text = decode(content, encoding)
         if key.lower().endswith(PAGE_SUFFIXES):
             return TextPayload(html_to_markdown(text))
     except (ValueError, RecursionError) as error:

@@ -242,9 +242,18 @@ def _what_may_be_a_mistake(
                 f"{each.name} declares nothing at all, and {len(lost)} sources would be deleted. If that is "
                 "meant, say so with allow_empty=True"
             )
-    if isinstance(most, int):
-        return f"{len(gone)} sources would be deleted, and max_deletes is {most}" if len(gone) > most else ""
     owned = [*draft.unchanged, *draft.undeclared, *(update.existing for update in draft.updates)]
+    if isinstance(most, int):
+        if len(gone) > most:
+            return f"{len(gone)} sources would be deleted, and max_deletes is {most}"
+        for each, may_own in () if options.allow_empty else inputs:
+            count, of = (sum(may_own(s.kind, s.key) for s in these) for these in (gone, owned))
+            if count > 1 and each.count * 2 < of:
+                return (
+                    f"{each.name} declares {each.count}, of {of} before, and {count} would be deleted. "
+                    "If that is meant, say so with allow_empty=True"
+                )
+        return ""
     shares = [("this sync", _any_source), *((each.name, may_own) for each, may_own in inputs)]
     for name, may_own in shares:
         count = sum(may_own(each.kind, each.key) for each in gone)

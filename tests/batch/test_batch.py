@@ -339,8 +339,10 @@ def test_an_outage_ends_the_batch_before_it_uses_up_all_prompts(simulator: Simul
     assert [row["outcome"] for row in rows_of(output)] == ["answered"] * 100
 
 
-def test_no_prompts_give_empty_results(simulator: Simulator, output: Directory):
-    batch = new_batch(simulator, output, max_failure_rate=0, min_pass_rate=1)
+def test_no_prompts_give_empty_results_where_that_may_be(simulator: Simulator, output: Directory):
+    with pytest.raises(ChatbaseInputError, match="allow_empty=True"):
+        new_batch(simulator, output).ask_all([])
+    batch = new_batch(simulator, output, max_failure_rate=0, min_pass_rate=1, allow_empty=True)
     ended = batch.ask_all([])
     assert (ended.manifest["items"], output.read("results.jsonl")) == (0, b"")
     verdict(ended.tally, ended.stopped, batch.settings)

@@ -58,7 +58,7 @@ def test_what_was_written_is_known_to_the_next_process(storage: Directory):
     segments.append(encode(_line(2, sent=7.0, since=7.0)) + encode(_line(2, unsent=True)))
     _, later = _opened(storage)
     assert [later.is_final(n) for n in range(3)] == [True, False, False]
-    assert [later.in_flight(n) for n in range(3)] == [None, Sent(6.0, 6.0), None]
+    assert [later.in_flight(n) for n in range(3)] == [None, Sent(6.0, 6.0, is_told=True), None]
     assert later.record(0).text == "zero"
     assert later.record(1).outcome == Outcome.AMBIGUOUS
     assert later.record(2).outcome == Outcome.NOT_SENT
@@ -99,7 +99,7 @@ def test_a_torn_end_is_passed_over(tmp_path: Path, cut: int):
     segments, checkpoint = _opened(storage)
     assert checkpoint.in_flight(2) is None  # it does not count as damaged
     assert checkpoint.record(0).text == "zero"
-    assert checkpoint.in_flight(1) == Sent(1.0, 1.0)
+    assert checkpoint.in_flight(1) == Sent(1.0, 1.0, is_told=True)
     segments.append(encode(_line(1, item=_answered("again"))))  # after a torn line, in a file of its own
     _, later = _opened(storage)
     assert later.record(1).text == "again"

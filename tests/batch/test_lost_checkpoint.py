@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_chatbase.batch import checkpoint
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Fault, Simulator
@@ -59,6 +60,29 @@ def test_a_log_that_is_lost_beside_its_description_pays_nothing_again(
     assert simulator.prompts_charged == 10
 
 
+@pytest.mark.parametrize("lost", [0, 3, -1], ids=["the first", "one between", "the last"])
+def test_a_part_of_the_log_that_is_lost_pays_nothing_again(
+    simulator: Simulator, output: Directory, monkeypatch: pytest.MonkeyPatch, lost: int
+):
+    monkeypatch.setattr(checkpoint, "SEGMENT_BYTES", 300)
+    new_batch(simulator, output, max_items=12, concurrency=1).ask_all(questions(20))
+    logs = sorted(Path(output.root, "_checkpoint").rglob("0*.jsonl"))
+    assert len(logs) > 6
+    logs[lost].unlink()
+    report = _later(simulator, output).ask_all(questions(20))
+    assert report.tally.outcomes["answered"] == simulator.prompts_charged == 20
+
+
+def test_nothing_is_missed_in_a_log_that_is_whole(
+    simulator: Simulator, output: Directory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(checkpoint, "SEGMENT_BYTES", 300)
+    for tries, most in enumerate((5, 9, 20), 1):
+        _later(simulator, output, tries, max_items=most).ask_all(questions(20))
+    assert "damaged" not in caplog.text
+    assert simulator.prompts_charged == 20
+
+
 def test_a_checkpoint_that_knows_the_try_before_is_believed(simulator: Simulator, output: Directory):
     new_batch(simulator, output, max_items=5).ask_all(questions(10))
     _later(simulator, output).ask_all(questions(10))
@@ -97,11 +121,12 @@ def test_a_key_that_is_echoed_is_kept_nowhere(simulator: Simulator, output: Dire
     assert simulator.api_key.encode() not in written
 
 
-def test_mapped_siblings_do_not_replace_each_other(simulator: Simulator, output: Directory):
+def test_tasks_of_one_run_do_not_replace_each_other(simulator: Simulator, output: Directory):
     new_batch(simulator, output, run="d r t 0").ask_all(["a"])
     before = rows_of(output)
-    with pytest.raises(ChatbaseOutputError, match="another mapped instance"):
-        new_batch(simulator, output, run="d r t 1").ask_all(["b"])
+    for other in ("d r t 1", "d r other -1"):
+        with pytest.raises(ChatbaseOutputError, match="another task of this run"):
+            new_batch(simulator, output, run=other).ask_all(["b"])
     assert (rows_of(output), simulator.prompts_charged) == (before, 1)
 
 

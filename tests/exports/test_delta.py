@@ -375,6 +375,15 @@ def test_a_damaged_table_is_refused_and_left_alone(place, how, table):
     assert {each: each.read_bytes() for each in path.rglob("*") if each.is_file()} == before
 
 
+@pytest.mark.parametrize("table", ["conversations", "messages", "tool_calls"])
+def test_a_table_that_is_gone_is_refused(place, table):
+    merge(place, [conversation(1, tools=1)])
+    shutil.rmtree(Path(place.uri) / table)
+    with pytest.raises(ChatbaseOutputError, match=f"{table} is gone"):
+        tables(place).check()
+    assert not (Path(place.uri) / table).exists()
+
+
 def test_files_of_something_else_are_refused(place):
     folder = Path(place.uri) / "messages"
     folder.mkdir(parents=True)

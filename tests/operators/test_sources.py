@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -330,6 +331,29 @@ def test_another_task_of_the_same_sync_id_is_told(start, docs):
     assert len(ours(simulator)) == 3
     operator.take_over, operator.allow_empty = "true", True
     assert operator.execute(other)["deleted"] == 2
+
+
+def test_a_mapped_task_is_known_again_by_a_path_with_its_date(start, tmp_path):
+    """Another instance of the run, or of another date, is another one."""
+    simulator = start()
+
+    def sync_of(day, path, page):
+        (tmp_path / path).mkdir(exist_ok=True)
+        (tmp_path / path / f"{page}.md").write_text("text")
+        of_day = context()
+        of_day["ti"].map_index = 0
+        of_day["dag_run"] = SimpleNamespace(logical_date=datetime(2026, 11, day, tzinfo=UTC))
+        how = {"sync_id": "docs", "prune": True, "max_deletes": 9, "allow_empty": True}
+        task = ChatbaseSyncSourcesOperator(task_id="sync", path=str(tmp_path / path), **how)
+        return task.execute(of_day)
+
+    sync_of(25, "faq-2026-11-25", "a")
+    assert sync_of(26, "faq-2026-11-26", "b")["updated"] == 1
+    with pytest.raises(ChatbasePermanentError, match="written by another task"):
+        sync_of(26, "docs-2026-11-26", "c")
+    with pytest.raises(ChatbasePermanentError, match="written by another task"):
+        sync_of(26, "faq-2026-11-20", "d")
+    assert len(ours(simulator)) == 3
 
 
 def test_a_mapped_task_is_told_by_a_template_what_to_do(start, docs, run_dag):

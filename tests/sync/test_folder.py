@@ -53,6 +53,17 @@ def test_patterns(docs, patterns, expected):
     assert keys(read(docs, **patterns)) == expected
 
 
+def test_a_plain_file_in_another_encoding_is_refused_or_told(docs):
+    docs.joinpath("a.txt").write_bytes("Grüße".encode("cp1252"))
+    docs.joinpath("b.txt").write_bytes("\ufeffGrüße".encode())
+    [problem] = read(docs, globs=["*.txt"]).problems
+    assert (problem.key, "Save it as UTF-8, or name its encoding" in problem.reason) == ("a.txt", True)
+    [a] = read(docs, globs=["a.txt"], encoding="cp1252").sources
+    assert a.load().content == "Grüße".encode()
+    [b] = read(docs, globs=["b.txt"]).sources
+    assert b.load().content == "\ufeffGrüße".encode()
+
+
 class BrokenFileSystem(LocalFileSystem):
     """Fails for paths that contain a word."""
 

@@ -113,6 +113,19 @@ def test_a_folder_that_became_empty_beside_a_list_is_a_question(desk, share):
     assert len(desk.ours) == 100
 
 
+def test_a_folder_of_which_one_page_is_left_is_a_question_whatever_the_count(desk):
+    desk = desk()
+    fill(desk, questions=0)
+    desk.sync()
+    for page in [*desk.folder.rglob("*.md")][1:]:
+        page.unlink()
+    report = desk.sync(prune=True, max_deletes=500)
+    assert kept(report, desk, 12)
+    assert "allow_empty=True" in report.failures()
+    assert not desk.sync(prune=True, max_deletes=500, allow_empty=True).failures()
+    assert len(desk.ours) == 1
+
+
 def test_a_list_that_became_empty_beside_a_folder_is_a_question(desk):
     desk = desk()
     desk.sync(fill(desk, questions=3))
