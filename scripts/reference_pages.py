@@ -10,48 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_chatbase.get_provider_info import get_provider_info
+
 PACKAGE = "airflow_provider_chatbase"
 RUNS = ("execute", "execute_complete", "poke", "hook", "run", "serialize", "evaluate", "get_link")
 """What Airflow calls of a task, a trigger and the like: what these raise is told."""
 
-SUBJECTS: Mapping[str, tuple[str, Sequence[str]]] = {
-    "operators": (
-        "Operators",
-        (
-            "operators.chat.ChatbaseSendMessageOperator",
-            "operators.batch.ChatbaseBatchPromptOperator",
-            "operators.exports.ChatbaseExportConversationsOperator",
-            "operators.exports.ChatbaseExportLeadsOperator",
-            "operators.exports.ChatbaseExportContactsOperator",
-            "operators.exports.ChatbaseExportTicketsOperator",
-            "operators.exports.ChatbaseAnalyticsOperator",
-            "operators.exports.ChatbaseEraseConversationsOperator",
-            "operators.sources.ChatbaseSyncSourcesOperator",
-            "operators.contacts.ChatbaseSyncContactsOperator",
-            "operators.agents.ChatbaseCreateAgentOperator",
-            "operators.agents.ChatbaseUpdateAgentOperator",
-            "operators.agents.ChatbaseCloneAgentOperator",
-            "operators.agents.ChatbaseDeleteAgentOperator",
-        ),
-    ),
-    "sensors": ("Sensors", ("sensors.training.ChatbaseTrainingSensor",)),
-    "triggers": (
-        "Triggers",
-        ("triggers.conversations.ChatbaseConversationTrigger", "triggers.training.ChatbaseTrainingTrigger"),
-    ),
-    "decorators": (
-        "Decorators",
-        ("decorators.chat.chatbase_task", "decorators.batch.chatbase_batch_task"),
-    ),
-    "hooks": ("Hooks", ("hooks.chatbase.ChatbaseHook",)),
-    "links": ("Links", ("links.ChatbaseAgentLink", "links.ChatbaseConversationLink")),
-    "exceptions": ("Exceptions", ()),
-    "retry-policy": ("Retry policy", ("retry_policy.ChatbaseRetryPolicy",)),
-    "simulator": (
-        "Simulator",
-        ("simulator.Simulator", "simulator.Settings", "simulator.Fault"),
-    ),
-}
 WITH_METHODS = ("ChatbaseHook", "Simulator")
 TASK_NAMES = {"chatbase_task": "@task.chatbase", "chatbase_batch_task": "@task.chatbase_batch"}
 NO_DEFAULT = "required"
@@ -236,14 +200,43 @@ def exception_sections() -> str:
     return "\n\n".join([MARKS, *parts])
 
 
+def subjects() -> Iterator[tuple[str, list[Any]]]:
+    """List what there is by the name of its page, as Airflow is told of it."""
+    info = get_provider_info()
+    for kind in ("operators", "sensors", "triggers", "hooks"):
+        modules = [module for each in info[kind] for module in each["python-modules"]]
+        yield kind, [found for module in modules for found in classes_in(module)]
+    yield "decorators", [imported(each["class-name"]) for each in info["task-decorators"]]
+    yield "links", [imported(path) for path in info["extra-links"]]
+    yield "retry policy", [imported(f"{PACKAGE}.retry_policy.ChatbaseRetryPolicy")]
+    yield (
+        "simulator",
+        [imported(f"{PACKAGE}.simulator.{name}") for name in ("Simulator", "Settings", "Fault")],
+    )
+
+
+def imported(path: str) -> Any:
+    """Import something by its dotted path."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def classes_in(module: str) -> list[type]:
+    """Return the classes that a module shows to users."""
+    own = [each for each in vars(importlib.import_module(module)).values() if isinstance(each, type)]
+    return [each for each in own if each.__module__ == module and each.__name__.startswith("Chatbase")]
+
+
 def reference_pages() -> Iterator[tuple[str, str]]:
     """Make the pages: each one's path in the site and its text."""
-    for name, (title, paths) in SUBJECTS.items():
-        parts = [f"# {title}"]
-        for path in paths:
-            module, _, attribute = f"{PACKAGE}.{path}".rpartition(".")
-            found = getattr(importlib.import_module(module), attribute)
-            parts.append(class_section(found) if isinstance(found, type) else function_section(found))
-        if name == "exceptions":
-            parts.append(exception_sections())
-        yield f"reference/{name}.md", "\n\n".join(parts) + "\n"
+    for title, found in subjects():
+        sections = [
+            class_section(each) if isinstance(each, type) else function_section(each) for each in found
+        ]
+        yield f"reference/{title.replace(' ', '-')}.md", page(title.capitalize(), sections)
+    yield "reference/exceptions.md", page("Exceptions", [exception_sections()])
+
+
+def page(title: str, sections: list[str]) -> str:
+    """Put a page together."""
+    return "\n\n".join([f"# {title}", *sections, ""])

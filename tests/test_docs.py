@@ -79,7 +79,7 @@ class Reader:
     def run_sql(self, code: str) -> None:
         duckdb = pytest.importorskip("duckdb")
         with duckdb.connect() as database:
-            database.execute(code.replace("file://", ""))
+            database.execute(code)
 
     def run_tests(self, title: str) -> None:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", title]
@@ -136,3 +136,14 @@ def test_every_code_is_told_as_the_errors_tell_it():
     ]
     missing = [row for row in rows if row not in page.splitlines()]
     assert not missing, "docs/errors.md lacks:\n" + "\n".join(missing)
+
+
+def test_the_reference_tells_of_every_argument():
+    from reference_pages import reference_pages
+
+    made = dict(reference_pages())
+    assert (
+        "| `message`<br><small>str</small> | required | yes | the message. |"
+        in made["reference/operators.md"]
+    )
+    assert "ChatbaseAnswerError" in made["reference/operators.md"], "what execute() raises"

@@ -114,7 +114,7 @@ def check_command(words: list[str]) -> None:
                     check_requirement(
                         Requirement(each.replace(".[", f"{PACKAGE}[") if each[0] == "." else each)
                     )
-        case ["python", "-m", module, *arguments]:
+        case ["python" | "python3", "-m", module, *arguments]:
             check_options(help_of(module), arguments)
         case ["python", script, *arguments] if (CHECKOUT / script).is_file():
             check_options((CHECKOUT / script).read_text(encoding="utf-8"), arguments)
