@@ -102,9 +102,8 @@ with DAG(
         """Write the page; the texts in it go nowhere else."""
         from airflow.sdk import ObjectStoragePath
 
-        found = analyse(
-            {"conversations": exported, "messages": exported, "analytics": counted}, params["low_score"]
-        )
+        tables = {"conversations": exported, "messages": exported, "analytics": counted}
+        found = analyse(tables, params["output_path"], params["low_score"])
         path = ObjectStoragePath(params["report_path"])
         if path.protocol in ("file", ""):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,11 +113,12 @@ with DAG(
     report(export.output, analytics.output, about())
 
 
-def analyse(exported: dict[str, dict[str, Any]], low: float) -> dict[str, Any]:
+def analyse(exported: dict[str, dict[str, Any]], output_path: str, low: float) -> dict[str, Any]:
     """
     Count with DuckDB, over the files that the exports' manifests list.
 
     :param exported: for each table what its export returned.
+    :param output_path: where the exports are; what they return does not name the Airflow connection.
     :param low: below which confidence an answer is listed.
     :return: the rows of each query.
     """
@@ -127,7 +127,8 @@ def analyse(exported: dict[str, dict[str, Any]], low: float) -> dict[str, Any]:
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'")
     for table, of_it in exported.items():
-        database.register(table, _table(of_it, table))
+        folder = "analytics" if table == "analytics" else "conversations"
+        database.register(table, _table(f"{output_path}/{folder}", of_it, table))
     found: dict[str, Any] = {}
     for name, query in QUERIES.items():
         given = {"low": low, "since": exported["analytics"]["window"]["start"]}
@@ -137,15 +138,16 @@ def analyse(exported: dict[str, dict[str, Any]], low: float) -> dict[str, Any]:
     return found
 
 
-def _table(exported: dict[str, Any], table: str) -> Any:
+def _table(output_path: str, exported: dict[str, Any], table: str) -> Any:
     import json
 
     import pyarrow as pa
     import pyarrow.parquet as pq
     from airflow.sdk import ObjectStoragePath
 
-    root, pieces = ObjectStoragePath(exported["output_path"]), []
-    told = ObjectStoragePath(exported["manifest_path"])  # one for the window, or a directory of one a day
+    root, pieces = ObjectStoragePath(output_path), []
+    # One for the window, or a directory of one a day.
+    told = root / exported["manifest_path"].removeprefix(f"{exported['output_path']}/")
     for manifest in [told] if told.is_file() else told.iterdir():
         for file in json.loads(manifest.read_text())["files"]:
             if file["table"] == table:

@@ -96,7 +96,7 @@ with DAG(
             made = Path(folder, "tables.duckdb")
             with duckdb.connect(made) as database:
                 for name in ("conversations", "messages", "tool_calls", "leads"):
-                    database.execute(view_of(name, read_delta(params["output_path"], name)))
+                    show(database, name, read_delta(params["output_path"], name))
                 database.execute(OPEN_QUESTIONS)
                 names = ("conversations", "messages", "leads", "unanswered")
                 counts = {name: database.table(name).count("*").fetchall()[0][0] for name in names}
@@ -106,11 +106,28 @@ with DAG(
     [conversations, leads] >> views()
 
 
+def show(database: Any, name: str, table: Any) -> None:
+    """
+    Show DuckDB a Delta table's newest version: by a view of its files, or by a copy.
+
+    It reads files of an object store only with extensions and keys of its own; with them,
+    ``FROM delta_scan('…')`` needs neither a copy nor a renewing.
+
+    :param database: the open database.
+    :param name: of what is to be seen.
+    :param table: the table, as deltalake opened it.
+    """
+    if "://" not in table.table_uri.removeprefix("file://"):
+        database.execute(view_of(name, table))
+        return
+    import pyarrow as pa
+
+    database.from_arrow(pa.table(table.scan())).create(name)
+
+
 def view_of(name: str, table: Any) -> str:
     """
     Write a view of a Delta table's newest version.
-
-    Where DuckDB's own extension is at hand, ``FROM delta_scan('…')`` does the same and needs no renewing.
 
     :param name: the view's name.
     :param table: the table, as deltalake opened it.

@@ -29,6 +29,13 @@ def s3_url() -> Iterator[str]:
     """Start the server, and stop it when the tests of the module are through."""
     pytest.importorskip("moto")
     pytest.importorskip("s3fs")
+    with s3_server() as url:
+        yield url
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Start the server, give its URL, and stop it."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER],
         stdout=subprocess.PIPE,
