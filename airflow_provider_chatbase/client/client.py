@@ -79,7 +79,7 @@ async def repeated(
     policy: RetryPolicy,
     request: Request[Any],
     attempt: Callable[[], Awaitable[Taken]],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    sleep: Callable[[float], Awaitable[None]] | None = None,
 ) -> Taken:
     """Make attempts at a request as its policy says, until one succeeds."""
     began, number = time.monotonic(), 1
@@ -107,7 +107,7 @@ async def repeated(
                 wait,
                 error.message,
             )
-        await sleep(wait)
+        await (sleep or asyncio.sleep)(wait)
         number += 1
 
 

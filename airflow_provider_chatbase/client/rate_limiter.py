@@ -344,12 +344,12 @@ class UploadPacer:
         account: str,
         interval: float = UPLOAD_INTERVAL,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         self._turn = _TURNS[hash(account)]
         self._interval = interval
         self._clock = clock
-        self._sleep = sleep
+        self._sleep = sleep or time.sleep
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -107,7 +107,7 @@ class SyncPatience:
     old: float = (
         30.0  # seconds after which a list is read again before a write: this run may have stood still
     )
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
     clock: Callable[[], float] = time.monotonic
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -17,27 +15,15 @@ SMALL = {"conversations": 0, "leads": 0, "contacts": 0, "training_seconds": 0.0,
 
 
 @pytest.fixture
-def start(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Simulator]]:
+def start(airflow_db: None, start_simulator: Any, connect: Any) -> Callable[..., Simulator]:
     """Start a simulator with the given switches, and name it in the default connection."""
-    with ExitStack() as stack:
 
-        def start(api_version: str = "v2", timeout: float = 5, **switches: Any) -> Simulator:
-            simulator = stack.enter_context(Simulator(**{**SMALL, **switches}))
-            connection = {
-                "conn_type": "chatbase",
-                "host": simulator.url,
-                "password": simulator.api_key,
-                "extra": {
-                    "agent_id": simulator.agent_id,
-                    "api_version": api_version,
-                    "timeout": timeout,
-                    "max_attempts": 2,
-                },
-            }
-            monkeypatch.setenv("AIRFLOW_CONN_CHATBASE_DEFAULT", json.dumps(connection))
-            return simulator
+    def start(api_version: str = "v2", timeout: float = 5, **switches: Any) -> Simulator:
+        simulator = start_simulator(**{**SMALL, **switches})
+        connect(simulator, extra={"api_version": api_version, "timeout": timeout, "max_attempts": 2})
+        return simulator
 
-        yield start
+    return start
 
 
 def context(attempt: int = 1, run_began: datetime | None = None) -> dict[str, Any]:

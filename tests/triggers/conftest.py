@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,22 +17,15 @@ SMALL = {"conversations": 0, "leads": 0, "contacts": 0, "training_seconds": 0.0}
 
 
 @pytest.fixture
-def start(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Simulator]]:
+def start(airflow_db: None, start_simulator: Any, connect: Any) -> Callable[..., Simulator]:
     """Start a simulator with the given switches, and name it in the default connection."""
-    with ExitStack() as stack:
 
-        def start(api_version: str = "v2", **switches: Any) -> Simulator:
-            simulator = stack.enter_context(Simulator(**{**SMALL, **switches}))
-            connection = {
-                "conn_type": "chatbase",
-                "host": simulator.url,
-                "password": simulator.api_key,
-                "extra": {"agent_id": simulator.agent_id, "api_version": api_version, "timeout": 5},
-            }
-            monkeypatch.setenv("AIRFLOW_CONN_CHATBASE_DEFAULT", json.dumps(connection))
-            return simulator
+    def start(api_version: str = "v2", **switches: Any) -> Simulator:
+        simulator = start_simulator(**{**SMALL, **switches})
+        connect(simulator, extra={"api_version": api_version, "timeout": 5})
+        return simulator
 
-        yield start
+    return start
 
 
 def trigger(agent_id: str | None = None, source_ids: list[str] | None = None, **changes: Any) -> Any:
