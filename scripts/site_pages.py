@@ -20,6 +20,7 @@ EXAMPLES = """# Example DAGs
 Each of these DAGs is run by the tests, in real Airflow, as it stands here. All that differs between
 installations is a parameter of the trigger form.
 """
+_first_words: dict[str, str] = {}
 NOT_RUN = re.compile(r"^(?P<fence> *```\w+[^\n`]*?) (?:not-run|airflow)=(?:\"[^\"\n]*\"|\S+)", re.MULTILINE)
 
 
@@ -73,8 +74,7 @@ def on_post_build(config: MkDocsConfig) -> None:
     lines = [f"# {config.site_name}", "", f"> {config.site_description}", ""]
     for title, entries in sections(config.nav or []):
         lines += [f"## {title}", ""]
-        for name, path in entries:
-            lines.append(f"- [{name}]({path})")
+        lines += [f"- [{name}]({path}){_first_words.get(path, '')}" for name, path in entries]
         lines.append("")
     (site / "llms.txt").write_text("\n".join(lines), encoding="utf-8")
 
@@ -84,7 +84,17 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     path = Path(config.site_dir, page.file.src_uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page.markdown or "", encoding="utf-8")
+    _first_words[page.file.src_uri] = first_words(page.markdown or "")
     return html
+
+
+def first_words(markdown: str) -> str:
+    """Return what a page begins with, as the description of a link to it."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", markdown, flags=re.MULTILINE | re.DOTALL)
+    paragraphs = (" ".join(each.split()) for each in prose.split("\n\n"))
+    texts = (each for each in paragraphs if each and each[0] not in "#!|<-")
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", next(texts, ""))
+    return f": {text}" if text else ""
 
 
 def sections(nav: list[object]) -> list[tuple[str, list[tuple[str, str]]]]:
