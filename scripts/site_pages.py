@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ EXAMPLES = """# Example DAGs
 Each of these DAGs is run by the tests, in real Airflow, as it stands here. All that differs between
 installations is a parameter of the trigger form.
 """
+ROOT_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+LINK = re.compile(r"(?P<image>!?)\[(?P<words>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _first_words: dict[str, str] = {}
 NOT_RUN = re.compile(r"^(?P<fence> *```\w+[^\n`]*?) (?:not-run|airflow)=(?:\"[^\"\n]*\"|\S+)", re.MULTILINE)
 
@@ -29,9 +32,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     from mkdocs.structure.files import File
 
     made = {
-        "index.md": (CHECKOUT / "README.md").read_text(encoding="utf-8"),
-        "changelog.md": (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8"),
-        "contributing.md": (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        **{shown: (CHECKOUT / name).read_text(encoding="utf-8") for name, shown in ROOT_PAGES.items()},
         **dict(reference_pages()),
         **dict(example_pages()),
     }
@@ -55,17 +56,32 @@ def example_pages() -> list[tuple[str, str]]:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """Let links lead to where their targets are in the site; in the repository they lead to the files."""
-    up = "../" * page.file.src_uri.count("/")
-    if page.file.src_uri in ("index.md", "changelog.md", "contributing.md"):
-        markdown = markdown.replace("](docs/", "](").replace("](example_dags)", "](examples/index.md)")
-        markdown = markdown.replace("](example_dags/", "](../example_dags/").replace('src="docs/', 'src="')
-    markdown = re.sub(r"\]\((?:\.\./)*example_dags/(\w+)\.py\)", rf"]({up}examples/\1.md)", markdown)
-    markdown = re.sub(r"\]\((?:\.\./)*CHANGELOG\.md(#[^)]*)?\)", rf"]({up}changelog.md\1)", markdown)
-    markdown = re.sub(r"\]\((?:\.\./)*CONTRIBUTING\.md(#[^)]*)?\)", rf"]({up}contributing.md\1)", markdown)
-    markdown = re.sub(r"\[([^\]]*)\]\((?:\.\./)*LICENSE\)", r"\1", markdown)
+    here = page.file.src_uri
+    origin = next((name for name, made in ROOT_PAGES.items() if made == here), f"docs/{here}")
+    if (CHECKOUT / origin).is_file():
+        markdown = LINK.sub(lambda link: link_in_site(link, origin, here), markdown)
     while NOT_RUN.search(markdown):
         markdown = NOT_RUN.sub(r"\g<fence>", markdown)
     return markdown
+
+
+def link_in_site(link: re.Match[str], origin: str, here: str) -> str:
+    """Rewrite a link of a file of the repository; what the site does not show stays as mere words."""
+    path, _, anchor = link["target"].partition("#")
+    if not path or ":" in path:
+        return link[0]
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(origin), path))
+    folder, _, name = target.partition("/")
+    if target in ROOT_PAGES:
+        shown = ROOT_PAGES[target]
+    elif folder == "example_dags":
+        shown = f"examples/{name.removesuffix('.py') or 'index'}.md"
+    elif folder == "docs":
+        shown = name
+    else:
+        return link["words"] if (CHECKOUT / target).exists() else link[0]
+    relative = posixpath.relpath(shown, posixpath.dirname(here) or ".")
+    return f"{link['image']}[{link['words']}]({relative}{anchor and '#' + anchor})"
 
 
 def on_post_build(config: MkDocsConfig) -> None:
