@@ -12,9 +12,11 @@ import sys
 import warnings
 from pathlib import Path
 
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
+
 DISTRIBUTION = "airflow-provider-chatbase"
 PACKAGE = "airflow_provider_chatbase"
-ONLY_WITH = {"pyarrow", "pytest", "zstandard"}  # what a module may ask for that we do not install
+ONLY_WITH = {"airflow.providers.common.ai", "pyarrow", "pytest", "zstandard"}  # which we do not install
 
 
 def output_of(*command: str) -> str:
@@ -46,7 +48,7 @@ def check_imports() -> None:
             continue
         try:
             importlib.import_module(name)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, AirflowOptionalProviderFeatureException) as error:
             missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
             if not isinstance(missing, ModuleNotFoundError) or missing.name not in ONLY_WITH:
                 raise

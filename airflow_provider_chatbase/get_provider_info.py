@@ -119,7 +119,10 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [
-            {"integration-name": "Chatbase", "python-modules": [f"{_PACKAGE}.hooks.chatbase"]},
+            {
+                "integration-name": "Chatbase",
+                "python-modules": [f"{_PACKAGE}.hooks.chatbase", f"{_PACKAGE}.hooks.managed_agent"],
+            },
         ],
         "operators": [
             {

@@ -4,7 +4,7 @@
 install_packages() {
   # The old list of packages may be good enough, and a mirror may be out of reach while the packages are cached.
   { apt-get -qq update || say 'apt-get update failed; going on with the list of packages that is there'; } >&2 &&
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@" >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2
 }
 
 is_installed() {

@@ -3,7 +3,8 @@
 
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 DEFAULT_AIRFLOW_VERSION=3.3.2
-INSTALLER=$CHECKOUT/.venv/installer
+ENVIRONMENTS=${ENVIRONMENTS:-$CHECKOUT/.venv}
+INSTALLER=$ENVIRONMENTS/installer
 
 # Caches stay in the checkout too: HOME may be read-only, and nothing is left behind when the checkout is removed.
 export UV_CACHE_DIR=${UV_CACHE_DIR:-$CHECKOUT/.venv/cache/uv}
@@ -90,16 +91,16 @@ make_airflow_environment() {
       "apache-airflow==$version" --group dev --editable '.[simulator]')
 }
 
-# airflow_environment VERSION: makes .venv/airflow-VERSION when it is missing or outdated, and sets VENV to it.
+# airflow_environment VERSION: makes $ENVIRONMENTS/airflow-VERSION when missing or outdated, and sets VENV to it.
 airflow_environment() {
   local version=$1 constraints wanted
   require_python
   constraints=$(constraints_of "$version") || exit 1
   wanted=$(fingerprint "$constraints")
-  VENV=$CHECKOUT/.venv/airflow-$version
+  VENV=$ENVIRONMENTS/airflow-$version
   [ "$wanted" = "$(cat "$VENV/fingerprint" 2>/dev/null)" ] && return
   ensure_installer "$constraints" || exit 1
-  timed "Installing Airflow $version and the project into .venv/airflow-$version" \
+  timed "Installing Airflow $version and the project into ${VENV#"$CHECKOUT/"}" \
     make_airflow_environment "$version" "$VENV" "$constraints" || exit 1
   printf '%s\n' "$wanted" >"$VENV/fingerprint"
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import traceback
@@ -94,6 +95,8 @@ def not_run(block: Block) -> bool:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_the_code_of(page, run_dag, start_simulator, connect, monkeypatch, tmp_path):
     connect(start_simulator(conversations=60, months=1))
+    model_for_tests = {"conn_type": "pydanticai", "extra": {"model": "test"}}
+    monkeypatch.setenv("AIRFLOW_CONN_PYDANTICAI_DEFAULT", json.dumps(model_for_tests))
     reader = Reader(tmp_path, run_dag, monkeypatch)
     monkeypatch.chdir(tmp_path)
     failures = []

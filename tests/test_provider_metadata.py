@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 
 import airflow_provider_chatbase
-from airflow_provider_chatbase.get_provider_info import get_provider_info
+from airflow_provider_chatbase.get_provider_info import EXTRA_FIELDS, get_provider_info
+from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
 DISTRIBUTION = "airflow-provider-chatbase"
 BASE_CLASSES = {
@@ -65,6 +66,41 @@ def test_airflow_lists_the_provider_and_imports_its_hook():
         "Chatbase",
         "chatbase_conn_id",
     )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_form_of_this_airflow_has_every_field():
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    pytest.importorskip("wtforms")
+    [ours] = [each for each in HookMetaService.hook_meta_data() if each.connection_type == "chatbase"]
+    shown = {name.removeprefix("extra__chatbase__"): field for name, field in ours.extra_fields.items()}
+    assert list(shown) == list(EXTRA_FIELDS)
+    assert shown["api_version"]["schema"]["enum"] == ["v2", "v1"]
+    assert ours.standard_fields.password.title == "API key"
+    assert ours.standard_fields.login.hidden
+
+
+class Entered(dict[str, str]):
+    """What a browser sends, as wtforms reads it."""
+
+    def getlist(self, name: str) -> list[str]:
+        return [self[name]] if name in self else []
+
+
+@pytest.mark.parametrize(
+    ("entered", "accepted"),
+    [
+        ({}, True),
+        ({"api_version": "v1", "timeout": "12", "max_attempts": "3"}, True),
+        ({"api_version": "v3"}, False),
+        ({"max_attempts": "often"}, False),
+    ],
+)
+def test_the_form_before_3_2_checks_what_is_entered(entered, accepted):
+    wtforms = pytest.importorskip("wtforms")
+    form = type("ConnectionForm", (wtforms.Form,), ChatbaseHook.get_connection_form_widgets())
+    assert form(Entered(entered)).validate() is accepted
 
 
 def modules_listed(kind: str) -> set[str]:

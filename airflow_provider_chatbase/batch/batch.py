@@ -274,14 +274,23 @@ class Batch:
             checkpoint.resumed,
             intake.invalid,
         )
+        if in_doubt := checkpoint.in_doubt():
+            log.info("%d may have been sent by an earlier attempt: each is %s.", in_doubt, self._fate_of_lost)
         if intake.count == 0:
             log.warning("There are no prompts; the results are empty.")
         if not self._api.keeps_messages:
             log.warning(
                 "API v1 has no user ids, and no way to look for a prompt: after a failure that leaves its "
                 "fate open, it is %s.",
-                "sent again" if self.settings.on_ambiguous == "retry" else "left as ambiguous",
+                self._fate_of_lost,
             )
+
+    @property
+    def _fate_of_lost(self) -> str:
+        """What becomes of a prompt of which nobody knows whether it was answered."""
+        if self.settings.on_ambiguous == "reconcile" and self._api.keeps_messages:
+            return "looked for before it is sent, which costs no credits"
+        return "sent again" if self.settings.on_ambiguous == "retry" else "left as ambiguous"
 
     def _conclude(
         self, tally: Tally, dispatcher: Dispatcher, files: Format, folder: str, began: float

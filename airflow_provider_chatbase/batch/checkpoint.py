@@ -237,6 +237,12 @@ class Checkpoint:
         """Return how often earlier processes began to send a prompt that is not settled."""
         return self._attempts.get(index, 0)
 
+    def in_doubt(self) -> int:
+        """Return how many prompts are not settled, and may have been sent by earlier processes."""
+        return sum(
+            1 for index in range(len(self._states)) if not self.is_final(index) and self.in_flight(index)
+        )
+
     def record(self, index: int) -> PromptRecord:
         """Return what is known of a prompt."""
         if self._states[index] & _KNOWN:

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+from airflow_provider_chatbase.client.answer import Answer
 from airflow_provider_chatbase.client.api import Api
 from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
@@ -157,6 +158,7 @@ class AsyncChatbaseClient:
         self._transport = Transport(settings)
         self.last_error: ChatbaseError | None = None  # of the latest attempt, for who gives up waiting
         self._before_send = before_send or (lambda _: None)
+        self._observer = settings.observer
 
     async def send(self, request: Request[Result]) -> Result:
         """Send a request, repeat it where that is safe, and read the reply, a streamed one to its end."""
@@ -187,6 +189,7 @@ class AsyncChatbaseClient:
             async for piece in reply.pieces():
                 if text := reader.take(piece):
                     yield text
+            self._note_paid(request, reader.result())
         except StreamBrokenError as broken:
             broken.__context__ = None
             raise reader.interrupted(str(broken)) from None
@@ -253,7 +256,31 @@ class AsyncChatbaseClient:
             whole = await reply.whole()
         finally:
             await reply.close()
-        return read_reply(request, whole, time.time())
+        result = read_reply(request, whole, time.time())
+        self._note_paid(request, result)
+        return result
+
+    def _note_paid(self, request: Request[Any], result: Any) -> None:
+        if self._observer is not None and isinstance(result, Answer) and result.credits is not None:
+            self._observer.paid(request, result.credits)
+
+    def _note_sent(self, request: Request[Any], error: ChatbaseError | None) -> None:
+        self.last_error = error
+        if self._observer is not None:
+            self._observer.sent(request, error)
+
+    def _note_waited(self, request: Request[Any], seconds: float) -> None:
+        if self._observer is not None:
+            self._observer.waited(request, seconds)
+
+    async def _take_place(self, request: Request[Any], limiter: RateLimiter) -> None:
+        began, seconds = time.monotonic(), limiter.try_to_go()
+        if seconds <= 0:
+            return
+        while seconds > 0:
+            await asyncio.sleep(seconds)
+            seconds = limiter.try_to_go()
+        self._note_waited(request, time.monotonic() - began)
 
     async def _attempt(self, request: Request[Any], take: Callable[[OpenReply], Awaitable[Taken]]) -> Taken:
         """Send a request, again where that is safe, until there is a reply that can be taken."""
@@ -261,9 +288,12 @@ class AsyncChatbaseClient:
         limiter = shared_limiter(self.settings, request.host)
         attempts = Attempts(request, limiter, self.policy)
 
+        async def wait(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            self._note_waited(request, seconds)
+
         async def attempt() -> Taken:
-            while (seconds := limiter.try_to_go()) > 0:
-                await asyncio.sleep(seconds)
+            await self._take_place(request, limiter)
             went = time.monotonic()
             try:
                 self._before_send(request)
@@ -271,17 +301,17 @@ class AsyncChatbaseClient:
                 limiter.learn(reply.headers, time.monotonic() - went)
                 taken = await take(reply)
             except ChatbaseError as error:
-                self.last_error = error
+                self._note_sent(request, error)
                 attempts.note(error)
                 raise
             else:
-                self.last_error = None
+                self._note_sent(request, None)
                 return taken
             finally:
                 limiter.done()
 
         try:
-            return await repeated(self.policy, request, attempt)
+            return await repeated(self.policy, request, attempt, wait)
         except ChatbaseError as error:
             settled: Taken = attempts.settled_by(error)
             return settled

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Any, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from airflow_provider_chatbase.client.errors import ChatbaseConfigurationError, keep_secret
-from airflow_provider_chatbase.client.request import ApiVersion, Host
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseConfigurationError,
+    ChatbaseError,
+    keep_secret,
+)
+from airflow_provider_chatbase.client.request import ApiVersion, Host, Request
 
 DEFAULT_HOST = "https://www.chatbase.co"
 DEFAULT_FILES_HOST = "https://files.chatbase.co"
@@ -47,6 +52,19 @@ class Timeouts:
     pool: float = POOL_TIMEOUT  # for a free connection
 
 
+class Observer(Protocol):
+    """Is told what a client does, as it happens, on any thread. It neither raises nor waits."""
+
+    def sent(self, request: Request[Any], error: ChatbaseError | None) -> None:
+        """Take note of an attempt at a request, and how it failed if it did."""
+
+    def waited(self, request: Request[Any], seconds: float) -> None:
+        """Take note of a wait before an attempt: for the rate limit, or after a failure."""
+
+    def paid(self, request: Request[Any], spent: float) -> None:
+        """Take note of what an answer cost."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     """Everything that a client needs to know, checked."""
@@ -60,6 +78,7 @@ class ClientSettings:
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     proxy: str | None = field(default=None, repr=False)  # None goes by the environment
     ca_bundle: str | None = None  # path of a file with the certificates to trust
+    observer: Observer | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Keep what is secret out of messages, tracebacks and pickles."""

@@ -12,6 +12,7 @@ from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.replies import Page, any_listing
 from airflow_provider_chatbase.client.request import JsonObject, Method
 from airflow_provider_chatbase.client.v2 import agents
+from airflow_provider_chatbase.get_provider_info import EXTRA_FIELDS, HIDDEN_FIELDS, PLACEHOLDERS, RELABELING
 from airflow_provider_chatbase.hooks.agents import AgentCalls
 from airflow_provider_chatbase.hooks.contacts import ContactCalls
 from airflow_provider_chatbase.hooks.conversations import ConversationCalls
@@ -20,6 +21,9 @@ from airflow_provider_chatbase.hooks.messages import MessageCalls
 from airflow_provider_chatbase.hooks.sources import SourceCalls
 
 Result = TypeVar("Result")
+
+FIELD_BY_TYPE = {"integer": "IntegerField", "number": "IntegerField", "string": "StringField"}
+"""Airflow's form knows no field for other numbers before 3.2, and leaves it out."""
 
 
 class ChatbaseHook(MessageCalls, ConversationCalls, AgentCalls, SourceCalls, HelpdeskCalls, ContactCalls):
@@ -33,6 +37,22 @@ class ChatbaseHook(MessageCalls, ConversationCalls, AgentCalls, SourceCalls, Hel
 
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
+
+    # Airflow before 3.2 looks for these two in the class itself, not in those that it inherits from.
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the form's standard fields, for Airflow before 3.2."""
+        return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's extra fields, for Airflow before 3.2; needs ``wtforms`` there."""
+        try:
+            import wtforms
+        except ImportError:
+            return {}
+        return {name: _widget(wtforms, spec) for name, spec in EXTRA_FIELDS.items()}
 
     def get_health(self) -> JsonObject:
         """Return whether the service is up, as it says itself: ``getHealth``."""
@@ -96,3 +116,16 @@ class ChatbaseHook(MessageCalls, ConversationCalls, AgentCalls, SourceCalls, Hel
             raise ChatbaseInputError(f"path must begin with a slash, not {path!r}. Nothing was sent.")
         version = api_version or self.connection.settings.api_version
         return Request(f"{method} {path}", method, path, read, version=version, query=query or {})
+
+
+def _widget(wtforms: Any, spec: dict[str, Any]) -> Any:
+    kind = spec["schema"]["type"]
+    checks = [wtforms.validators.Optional()]
+    if "enum" in spec["schema"]:
+        checks.append(wtforms.validators.any_of(spec["schema"]["enum"]))
+    return getattr(wtforms, FIELD_BY_TYPE[kind if isinstance(kind, str) else kind[0]])(
+        spec["label"],
+        description=spec["description"],
+        default=spec["schema"].get("default"),
+        validators=checks,
+    )

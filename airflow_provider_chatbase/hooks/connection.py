@@ -35,13 +35,11 @@ from airflow_provider_chatbase.client.settings import (
     proxy_url,
 )
 from airflow_provider_chatbase.client.transport import load_async_backend
-from airflow_provider_chatbase.get_provider_info import EXTRA_FIELDS, HIDDEN_FIELDS, PLACEHOLDERS, RELABELING
+from airflow_provider_chatbase.hooks.metrics import AirflowMetrics
 
 Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
 Number = TypeVar("Number", int, float)
-
-FIELD_BY_TYPE = {"integer": "IntegerField", "number": "FloatField", "string": "StringField"}
 
 
 class ConnectedHook(BaseHook):
@@ -149,20 +147,6 @@ class ConnectedHook(BaseHook):
         except ChatbaseError as error:
             return False, str(error)
 
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the form's standard fields, for Airflow before 3.2."""
-        return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
-
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the form's extra fields, for Airflow before 3.2; needs ``wtforms`` there."""
-        try:
-            import wtforms
-        except ImportError:
-            return {}
-        return {name: _widget(wtforms, spec) for name, spec in EXTRA_FIELDS.items()}
-
 
 class AirflowConnection(Protocol):
     """The part of an Airflow connection that is read here."""
@@ -215,6 +199,7 @@ def read_connection(connection: AirflowConnection) -> ChatbaseConnection:
             or DEFAULT_MAX_ATTEMPTS,
             proxy=None if (proxy := _text(extra, "proxy")) is None else proxy_url(proxy),
             ca_bundle=_text(extra, "ca_bundle"),
+            observer=AirflowMetrics(connection.conn_id),
         ),
         agent_id=_text(extra, "agent_id"),
         dashboard_url=_dashboard_url(_text(extra, "dashboard_url"), host),
@@ -330,16 +315,3 @@ def _try(client: ChatbaseClient, agent_id: str | None) -> str:
     default_agent = f" The default agent is {name!r}." if name else ""
     version = client.settings.api_version
     return f"Connected to {client.settings.host} (API {version}): the key sees {count}.{default_agent}"
-
-
-def _widget(wtforms: Any, spec: dict[str, Any]) -> Any:
-    kind = spec["schema"]["type"]
-    checks = [wtforms.validators.Optional()]
-    if "enum" in spec["schema"]:
-        checks.append(wtforms.validators.any_of(spec["schema"]["enum"]))
-    return getattr(wtforms, FIELD_BY_TYPE[kind if isinstance(kind, str) else kind[0]])(
-        spec["label"],
-        description=spec["description"],
-        default=spec["schema"].get("default"),
-        validators=checks,
-    )

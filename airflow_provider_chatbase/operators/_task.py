@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from math import isfinite
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, conf
-from airflow.sdk import BaseOperator, BaseOperatorLink, get_current_context
+from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_provider_chatbase.exceptions import (
     ChatbaseError,
@@ -19,6 +19,7 @@ from airflow_provider_chatbase.exceptions import (
     ChatbaseTrainingTimeoutError,
     fail_at_once,
 )
+from airflow_provider_chatbase.hooks.task_instance import current_context
 from airflow_provider_chatbase.links import ChatbaseAgentLink
 
 if TYPE_CHECKING:
@@ -35,38 +36,6 @@ V1_SETTLES_AFTER = 10.0
 """Seconds after a write during which v1, which has no status of a source, may show the state before it."""
 
 
-class TaskIdentity(NamedTuple):
-    """A task instance: the same in all of its tries, also after a clear; another in each run."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-
-    def __str__(self) -> str:
-        return " ".join(map(str, self))
-
-
-def task_identity(context: Context) -> TaskIdentity | None:
-    """Say which task instance this is; ``None`` outside of Airflow."""
-    ti = context.get("ti")
-    if ti is None:
-        return None
-    map_index = -1 if ti.map_index is None else ti.map_index
-    return TaskIdentity(ti.dag_id, ti.run_id, ti.task_id, map_index)
-
-
-def earlier_try_began(context: Context) -> float | None:
-    """Say when an earlier try may have begun its work, in seconds since the epoch; ``None`` in the first."""
-    ti = context.get("ti")
-    if ti is None or ti.try_number <= 1:
-        return None
-    run = context["dag_run"]
-    # Clearing a finished run makes it start anew; when it was due stays as it was.
-    began = run.run_after if run.clear_number else run.start_date or run.run_after
-    return began.timestamp()
-
-
 def time_to_run(task: Any, context: Context) -> float:
     """Return the seconds until a task's ``execution_timeout``, which Airflow forgets while it is deferred."""
     began = getattr(context.get("ti"), "start_date", None)
@@ -81,14 +50,6 @@ def require_time_to_run(task: Any, context: Context, seen: str) -> None:
         raise AirflowTaskTimeout(
             f"The task's execution_timeout of {task.execution_timeout} is over. Last seen: {seen}"
         )
-
-
-def _current_context() -> Context:
-    try:
-        context: Context = get_current_context()
-    except RuntimeError:
-        context = {}  # outside of Airflow
-    return context
 
 
 def defers(deferrable: bool | None) -> bool:
@@ -357,7 +318,7 @@ def wait_in_triggerer(
     """Defer a task with a connection and ``max_poll_failures`` until its trigger knows how training went."""
     from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
 
-    deadline = min(deadline, time.time() + time_to_run(task, context or _current_context()))
+    deadline = min(deadline, time.time() + time_to_run(task, context or current_context()))
     trigger = ChatbaseTrainingTrigger(
         chatbase_conn_id=task.chatbase_conn_id,
         agent_id=agent_id or None,

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_chatbase.operators._task import (
-    ChatbaseOperator,
-    TrainingTask,
-    earlier_try_began,
-    read_given,
-)
+from airflow_provider_chatbase.hooks.task_instance import earlier_try_began
+from airflow_provider_chatbase.operators._task import ChatbaseOperator, TrainingTask, read_given
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -9,8 +9,9 @@ from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.exceptions import wrap
+from airflow_provider_chatbase.hooks.task_instance import earlier_try_began, task_identity
 from airflow_provider_chatbase.links import ChatbaseConversationLink
-from airflow_provider_chatbase.operators._task import ChatbaseOperator, earlier_try_began, task_identity
+from airflow_provider_chatbase.operators._task import ChatbaseOperator
 from airflow_provider_chatbase.operators._written import emit_asset_events, lineage
 
 if TYPE_CHECKING:

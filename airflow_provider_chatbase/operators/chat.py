@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_chatbase.hooks.task_instance import earlier_try_began, task_identity
 from airflow_provider_chatbase.links import ChatbaseConversationLink
-from airflow_provider_chatbase.operators._task import ChatbaseOperator, earlier_try_began, task_identity
+from airflow_provider_chatbase.operators._task import ChatbaseOperator
 from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
 if TYPE_CHECKING:

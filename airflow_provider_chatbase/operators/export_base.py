@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from airflow_provider_chatbase.exceptions import wrap
-from airflow_provider_chatbase.operators._task import ChatbaseOperator, task_identity
+from airflow_provider_chatbase.hooks.task_instance import task_identity
+from airflow_provider_chatbase.operators._task import ChatbaseOperator
 from airflow_provider_chatbase.operators._written import emit_asset_events, lineage, without_connection
 
 if TYPE_CHECKING:

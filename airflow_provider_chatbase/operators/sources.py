@@ -7,7 +7,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_chatbase.exceptions import wrap
-from airflow_provider_chatbase.operators._task import TrainingTask, read_flag, task_identity
+from airflow_provider_chatbase.hooks.task_instance import task_identity
+from airflow_provider_chatbase.operators._task import TrainingTask, read_flag
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -24,6 +24,7 @@ MODULES = (
     f"{OURS}.operators.agents",
     f"{OURS}.operators.exports",
     f"{OURS}.sensors.training",
+    f"{OURS}.hooks.managed_agent",
     "airflow.providers.http.operators.http",
     "airflow.providers.openai.operators.openai",
 )

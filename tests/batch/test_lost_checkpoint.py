@@ -101,12 +101,15 @@ def test_a_machine_that_did_not_see_the_try_before_looks(
 
 
 def test_a_try_that_died_while_it_looked_leaves_the_rest_to_be_looked_for(
-    simulator: Simulator, output: Directory, tmp_path: Path
+    simulator: Simulator, output: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
+    caplog.set_level("INFO")
     new_batch(simulator, output, max_items=12).ask_all(questions(20))
     elsewhere = storage_of(tmp_path / "elsewhere")
     _later(simulator, elsewhere, max_items=3, concurrency=1).ask_all(questions(20))
+    caplog.clear()
     _later(simulator, elsewhere, 3).ask_all(questions(20))
+    assert "17 may have been sent by an earlier attempt: each is looked for before it is sent" in caplog.text
     assert {row["outcome"] for row in rows_of(elsewhere)} == {"answered"}
     assert simulator.prompts_charged == 20
 

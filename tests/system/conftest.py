@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,7 +60,17 @@ def connection_to(simulator: Simulator) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def airflow(folder, simulator, watched_simulator, chatbase, processes) -> AirflowInstance:
+def statsd() -> Iterator[socket.socket]:
+    """Receive the metrics of all that runs."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as received:
+        received.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)
+        received.bind(("127.0.0.1", 0))
+        received.setblocking(False)
+        yield received
+
+
+@pytest.fixture(scope="session")
+def airflow(folder, simulator, watched_simulator, chatbase, processes, statsd) -> AirflowInstance:
     connections = {
         "chatbase_default": connection_to(simulator),
         "chatbase_watched": connection_to(watched_simulator),
@@ -72,6 +83,11 @@ def airflow(folder, simulator, watched_simulator, chatbase, processes) -> Airflo
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
         "AIRFLOW__CHATBASE__WEBHOOK_SECRET": f"{WEBHOOK_SECRET}, the-old-secret",
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__STATSD_PORT": str(statsd.getsockname()[1]),
+        "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",  # the one kind of StatsD that knows tags
+        "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "chatbase",  # Airflow's own would fill the socket
     }
     airflow.prepare()
     shutil.copy(QUICKSTART.with_name("chatbase_low_confidence.py"), airflow.home / "dags")

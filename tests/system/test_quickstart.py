@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from datetime import datetime
 
@@ -96,6 +97,24 @@ def test_the_quickstart_runs_to_its_end(runs, airflow, simulator, sources, folde
     assert result["rows"] == manifest_at(folder / "export")["rows"] == len(exported)
     assert exported == {each.id for each in there if each.created_at < end}
     assert len(json.dumps(result)) < 2048
+
+
+def metrics_in(statsd: socket.socket) -> set[str]:
+    found = set()
+    while True:
+        try:
+            found.add(statsd.recv(65536).decode())
+        except BlockingIOError:
+            return found
+
+
+def test_metrics_of_a_task_and_of_a_trigger_reach_statsd(runs, statsd):
+    runs["quickstart"].ended()
+    found = metrics_in(statsd)
+    of = "connection=chatbase_default,operation"
+    assert f"airflow.chatbase.credits,{of}=chatWithAgent,agent=agent-1:1|c" in found
+    assert f"airflow.chatbase.requests,{of}=updateAgent,agent=agent-1,outcome=ok:1|c" in found
+    assert f"airflow.chatbase.requests,{of}=getSource,agent=agent-1,outcome=ok:1|c" in found
 
 
 def test_waits_end_in_the_triggerer_as_they_end_on_a_worker(runs, airflow, sources, wait):
