@@ -15,14 +15,53 @@ if TYPE_CHECKING:
 
     from airflow_provider_chatbase.simulator import Simulator
 
-pytest_plugins = ["airflow_provider_chatbase.testing", "acting", "chromium"]
+pytest_plugins = ["airflow_provider_chatbase.testing", "acting", "chromium", "s3"]
 
 MOST_PROCESSES = 8  # each may grow to half a gigabyte
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also run what is marked as long, as CI does")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long by nature, unless it is asked for: by ``--all``, its path or its name."""
+    if config.option.all or _chosen(config):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left_out)
+    config.stash[LEFT_OUT] = len(left_out)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = len(left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"NOT RUN: {left_out} tests that take long by nature (browsers, processes killed in a real "
+            "Airflow, memory, most seeds of the campaign). scripts/test --all runs them too, as CI does.",
+            yellow=True,
+            bold=True,
+        )
+
+
+def _chosen(config: pytest.Config) -> bool:
+    chosen = config.args_source is pytest.Config.ArgsSource.ARGS
+    return chosen or bool(config.option.keyword or config.option.markexpr)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Take two processes for each core, as tests also wait, but one for what the command line names."""
-    if config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword:
+    if _chosen(config):
         return 0
     return min(2 * len(os.sched_getaffinity(0)), MOST_PROCESSES)
 
@@ -32,11 +71,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 TOGETHER = (
-    "tests/system/",
-    "tests/browser/",
-    "tests/playground/test_browser.py",
-    "tests/exports/test_s3.py",
-    "tests/test_conventions.py",
+    ("tests/system/",),
+    ("tests/browser/",),
+    ("tests/playground/test_browser.py",),
+    (
+        "tests/exports/test_s3.py",
+        "tests/exports/test_delta_storage.py",
+        "tests/exports/test_delta_target.py::test_into_a_bucket",
+        "tests/files/test_lock.py::test_over_s3",
+        "tests/files/test_directory.py::test_names_are_no_patterns_in_s3",
+        "tests/files/test_directory.py::test_what_is_there_in_s3",
+        "tests/files/test_directory.py::test_a_missing_bucket",
+    ),
+    ("tests/test_conventions.py",),
 )
 """What shares something slow to start: an Airflow, a browser, a server, a parsing of all examples."""
 
@@ -45,7 +92,7 @@ class OneByOne(LoadScopeScheduling):
     """Hands out test by test, as some take long; but first what belongs together, each to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
+        return next((group[0] for group in TOGETHER if nodeid.startswith(group)), nodeid)
 
 
 @pytest.fixture

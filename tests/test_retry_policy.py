@@ -34,7 +34,7 @@ def test_the_wait_that_is_asked_for_becomes_the_retry_delay(policies, simulator,
 
 
 def test_another_failure_waits_as_the_task_says(policies, simulator, connect):
-    connect(simulator)
+    connect(simulator, extra={"max_attempts": 1})
     error = failure(simulator, Fault(kind="status", status=500))
     for each in (error, ValueError("of the task's own")):
         assert ChatbaseRetryPolicy().evaluate(each, 1, 3).action is policies.RetryAction.DEFAULT

@@ -116,6 +116,7 @@ def test_what_is_no_json_becomes_text(tmp_path: Path):
         assert next(iter(intake)).metadata == {"path": str(tmp_path)}
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_prompts():
     def peak(count: int) -> int:
         tracemalloc.start()

@@ -35,7 +35,13 @@ STORM = [
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("seed", "faults"), [(1, QUIET), (2, STORM)], ids=["calm", "storm"])
+@pytest.mark.parametrize(
+    ("seed", "faults"),
+    [
+        pytest.param(1, QUIET, id="calm"),
+        pytest.param(2, STORM, id="storm", marks=pytest.mark.long),
+    ],
+)
 def test_every_prompt_is_answered_once_and_charged_once(output: Directory, seed: int, faults: list[Fault]):
     rng = random.Random(seed)
     latency = {"chatWithAgent": 0.05}

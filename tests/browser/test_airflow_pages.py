@@ -24,6 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from airflow_provider_chatbase.simulator import Simulator
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.system,
     pytest.mark.timeout(900),
     pytest.mark.skipif(airflow.__version__ < "3.2", reason="the pages of Airflow 3.0 and 3.1 are others"),

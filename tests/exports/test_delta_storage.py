@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 from delta_lake import JANUARY, at_once, conversation, merge, seen, tables, truth, watermark
-from s3 import s3_fs, s3_url  # noqa: F401 - a fixture
+from s3 import s3_fs
 
 from airflow_provider_chatbase.exports.delta import erase
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
@@ -31,7 +31,7 @@ def connect(monkeypatch):
 
 
 @pytest.fixture
-def bucket(s3_url, request, connect):  # noqa: F811
+def bucket(s3_url, request, connect):
     pytest.importorskip("airflow.providers.amazon")
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
     extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
@@ -169,7 +169,7 @@ def test_an_aws_connection(connect):
     }
 
 
-def test_a_role_is_assumed(s3_url, connect):  # noqa: F811
+def test_a_role_is_assumed(s3_url, connect):
     extra = {
         "role_arn": "arn:aws:iam::123456789012:role/lake",
         "region_name": "us-east-1",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from delta_lake import rows
-from s3 import s3_fs, s3_url  # noqa: F401 - a fixture
+from s3 import s3_fs
 
 from airflow_provider_chatbase.exceptions import ChatbasePermanentError
 from airflow_provider_chatbase.exports import delta_target
@@ -226,7 +226,7 @@ def test_many_runs_at_once_and_an_erasure_between(lake, monkeypatch):
     assert set(lake.truth()) - set(lake.seen()) == {one}
 
 
-def test_into_a_bucket_by_an_airflow_connection(lake, s3_url, monkeypatch, request):  # noqa: F811
+def test_into_a_bucket_by_an_airflow_connection(lake, s3_url, monkeypatch, request):
     pytest.importorskip("airflow.providers.amazon")
     extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
     storage = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}

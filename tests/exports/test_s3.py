@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from s3 import s3_url, without_deleting  # noqa: F401 - a fixture
+from s3 import without_deleting
 
 from airflow_provider_chatbase.exports.window import Window, floor_day
 from airflow_provider_chatbase.files import ChatbaseStorageError
@@ -24,7 +24,7 @@ OLD, NEW = Window(TODAY - 6 * DAY, TODAY - 3 * DAY), Window(TODAY - 10 * DAY, TO
 
 
 @pytest.fixture
-def bucket(s3_url, request):  # noqa: F811
+def bucket(s3_url, request):
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
     name += f"-{zlib.crc32(request.node.name.encode())}"
     fs = s3fs.S3FileSystem(
@@ -136,7 +136,7 @@ def test_names_are_names(exports, bucket, name):
 
 
 @pytest.fixture
-def lake(exports, bucket, s3_url, airflow_db, monkeypatch):  # noqa: F811
+def lake(exports, bucket, s3_url, airflow_db, monkeypatch):
     """Return what exports by the operator, with Airflow connections to the simulator and to S3."""
     pytest.importorskip("airflow.providers.amazon")
     from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
@@ -177,7 +177,7 @@ def test_names_in_the_url_are_names(lake, bucket, name, file_format):
     assert tops == {(name, "out"), ("axb", "x")}
 
 
-def test_where_deleting_is_denied_it_is_told_before_the_reading(lake, bucket, s3_url):  # noqa: F811
+def test_where_deleting_is_denied_it_is_told_before_the_reading(lake, bucket, s3_url):
     _, name = bucket
     with without_deleting(s3_url) as (url, asked):
         with pytest.raises(Exception, match=r"the right to delete \(s3:DeleteObject") as raised:

@@ -260,7 +260,7 @@ def test_leads_of_a_window_are_those_of_its_seconds(exports, year):
     assert 0 < len(first) < 100
 
 
-@pytest.mark.parametrize("version", ["v2", "v1"])
+@pytest.mark.parametrize("version", ["v2", pytest.param("v1", marks=pytest.mark.long)])
 def test_from_the_beginning_of_time(exports, version):
     export = exports(conversations=300, rate_limit=100_000)
     window = Window(EPOCH, datetime.now(tz=UTC).replace(microsecond=0))

@@ -19,9 +19,7 @@ from airflow_provider_chatbase.files import (
 )
 from airflow_provider_chatbase.files.directory import Directory, open_directory, open_file
 from tests.support.buckets import Bucket
-from tests.support.s3 import s3_fs, s3_url
-
-__all__ = ["s3_url"]  # a fixture
+from tests.support.s3 import s3_fs
 
 STRANGE = ["a*b", "what?", "[1]", "a#b", "a b", "100%", "ü", "x;y", "a+b", "{c}"]
 

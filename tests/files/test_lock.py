@@ -20,9 +20,7 @@ from airflow_provider_chatbase.files import ChatbaseOutputBusyError, ChatbaseSto
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.files.lock import Lock, LockTimes, has_died, this_process
 from tests.support.buckets import Bucket
-from tests.support.s3 import s3_fs, s3_url
-
-__all__ = ["s3_url"]  # a fixture
+from tests.support.s3 import s3_fs
 
 NAME, FOLDER = "locks/mine", "locks"
 QUICK = LockTimes(beat=0.1, stale=0.6)

@@ -341,6 +341,7 @@ class TestKilled:
         assert ids_at(path) == truth(simulator)
         assert set(files_below(path)) == own_files(path)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("first", [True, False], ids=["the first export", "a rerun"])
     def test_before_each_move_of_a_file(self, simulator, tmp_path, first):
         for move in itertools.count():
@@ -400,6 +401,7 @@ def test_a_reader_meanwhile_never_sees_half_an_export(simulator, path, reading):
     assert all(reading)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_number_of_conversations(start, tmp_path):
     """What is kept are the parts that are read at the same time, and what the process is made of."""
     peaks = []
@@ -411,6 +413,7 @@ def test_memory_does_not_grow_with_the_number_of_conversations(start, tmp_path):
     assert peaks[1] < 1.1 * peaks[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
 def test_memory_does_not_grow_with_the_size_of_conversations(start, tmp_path, file_format):
     simulator = start(conversations=0, rate_limit=100_000)

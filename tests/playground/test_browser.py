@@ -14,6 +14,8 @@ from airflow_provider_chatbase.simulator import Fault, Simulator
 
 from .conftest import KEY, ask, playground_before
 
+pytestmark = pytest.mark.long
+
 
 class Reader:
     """A person at the browser."""

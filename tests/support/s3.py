@@ -24,9 +24,9 @@ threading.Event().wait()
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
-    """Start the server, and stop it when the tests of the module are through."""
+    """Start the server, and stop it when all tests are through."""
     pytest.importorskip("moto")
     pytest.importorskip("s3fs")
     with s3_server() as url:

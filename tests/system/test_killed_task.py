@@ -12,7 +12,7 @@ from acting import KEY, TEXT, Act
 from quickstart_demo.airflow_api import ENDED
 from quickstart_demo.airflow_instance import AIRFLOW, AirflowInstance
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.system, pytest.mark.timeout(900)]
 
 DAG_ID = "killed"
 MESSAGE = "a message that nobody logs"

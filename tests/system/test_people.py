@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("airflow.sdk.execution_time.hitl", reason="people are asked from Airflow 3.1 on")
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.system, pytest.mark.timeout(900)]
 
 DAG_ID = "chatbase_low_confidence"
 QUESTION = "Is {{ conn.chatbase_default.password }} <b>right</b>?\n![](http://127.0.0.1/seen.png)"

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from quickstart_demo.airflow_instance import AIRFLOW, COMPONENTS
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.system, pytest.mark.timeout(900)]
 
 
 class Triggerer:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.system.conftest import WEBHOOK_SECRET
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.system, pytest.mark.timeout(900)]
 
 PATIENT = 300
 EMAIL = "somebody.who.trusts.us@example.com"
