@@ -7,10 +7,12 @@ import importlib
 import importlib.metadata
 import json
 import pkgutil
+import socket
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
@@ -38,8 +40,14 @@ def check_location() -> None:
     assert any(link.startswith("Documentation, ") for link in links), "Airflow would link to its own docs"
 
 
+def refuse(*_: object) -> NoReturn:
+    """Stand for the network, where nobody may ask for it."""
+    raise AssertionError("an import asks for the network")
+
+
 def check_imports() -> None:
-    """Import every module; what this Airflow calls deprecated is an error in ours."""
+    """Import every module, without a network; what this Airflow calls deprecated is an error in ours."""
+    socket.getaddrinfo = socket.socket.connect = refuse  # type: ignore[assignment, method-assign]
     warnings.filterwarnings("error", category=DeprecationWarning, module=PACKAGE)
     package = importlib.import_module(PACKAGE)
     names = [module.name for module in pkgutil.walk_packages(package.__path__, f"{PACKAGE}.")]
