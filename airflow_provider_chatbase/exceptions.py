@@ -19,6 +19,7 @@ from airflow_provider_chatbase.batch.outcome import (
     ChatbaseBatchError,
     ChatbaseBatchLimitError,
     ChatbaseExpectationsError,
+    ChatbaseLostCheckpointError,
 )
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
@@ -94,6 +95,7 @@ __all__ = [
     "ChatbaseIncompleteListingError",
     "ChatbaseInputError",
     "ChatbaseInterruptedAnswerError",
+    "ChatbaseLostCheckpointError",
     "ChatbaseMaintenanceError",
     "ChatbaseNotFoundError",
     "ChatbaseOutputBusyError",

@@ -134,6 +134,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{_PACKAGE}.operators.contacts",
                     f"{_PACKAGE}.operators.exports",
                     f"{_PACKAGE}.operators.sources",
+                    f"{_PACKAGE}.operators.whatsapp",
                 ],
             },
         ],

@@ -1,4 +1,4 @@
-"""A batch from the input to the results."""
+"""A batch from the input to the results, whatever it sends: each once, written down before it goes."""
 
 from __future__ import annotations
 
@@ -6,37 +6,43 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar, Generic
 
-from airflow_provider_chatbase.batch.checkpoint import AnswerCache, Checkpoint, SegmentLog, Sent
+from airflow_provider_chatbase.batch.checkpoint import AnswerCache, Checkpoint, Line, SegmentLog, Sent, encode
 from airflow_provider_chatbase.batch.dispatch import Dispatcher
-from airflow_provider_chatbase.batch.expectations import NAMES, AnswerSchema
-from airflow_provider_chatbase.batch.outcome import ChatbaseBatchError, Outcome, StopReason
-from airflow_provider_chatbase.batch.prompts import Intake
+from airflow_provider_chatbase.batch.expectations import AnswerSchema
+from airflow_provider_chatbase.batch.intake import Intake, OutgoingT
+from airflow_provider_chatbase.batch.outcome import (
+    ChatbaseBatchError,
+    Outcome,
+    PromptRecord,
+    StopReason,
+    Words,
+)
 from airflow_provider_chatbase.batch.results import (
     RESULTS,
     Tally,
-    columns_of,
     judged_records,
     report_other_run,
     write_results,
 )
-from airflow_provider_chatbase.batch.sender import Sender, before_send
+from airflow_provider_chatbase.batch.sending import Sender, before_send
 from airflow_provider_chatbase.batch.settings import BatchSettings
-from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
+from airflow_provider_chatbase.client import AsyncChatbaseClient
 from airflow_provider_chatbase.client.api import Api
-from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError, ChatbasePermissionError
+from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.loop_thread import run_in_thread
 from airflow_provider_chatbase.client.rate_limiter import shared_limiter
-from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import HTTP_LOGGER, quiet_logs
 from airflow_provider_chatbase.files import ChatbaseDamagedFileError
 from airflow_provider_chatbase.files.directory import MANIFEST, Directory
-from airflow_provider_chatbase.files.formats import Format, open_format
+from airflow_provider_chatbase.files.formats import Format, Table, open_format
 from airflow_provider_chatbase.files.lock import Lock
 
 log = logging.getLogger(__name__)
@@ -45,10 +51,6 @@ CHECKPOINTS = "_checkpoint"
 LOCK = f"{CHECKPOINTS}/_lock"
 RUN = "run.json"
 VERSION = 2
-KEPT = "What was answered is kept; running the task again goes on from there."
-
-ANSWERING_SETTINGS = ("instructions", "model", "temp")
-"""The settings that decide the answers; others change by themselves, such as ``creditsUsed``."""
 
 _WORDY = (HTTP_LOGGER, "airflow_provider_chatbase.client.client", "airflow_provider_chatbase.client.asking")
 
@@ -59,13 +61,20 @@ class BatchReport:
 
     manifest: dict[str, Any]  # as it was written
     tally: Tally
-    stopped: StopReason | None  # why it sent no more, though prompts were left
+    stopped: StopReason | None  # why it sent no more, though some were left
     error: ChatbaseError | None  # the refusal that ended it
 
 
 @dataclass(slots=True, kw_only=True)
-class Batch:
-    """Asks an agent many questions, each once, and leaves the answers as a data set."""
+class Batch(ABC, Generic[OutgoingT]):
+    """Sends many, each once, and leaves what became of them as a data set."""
+
+    kind: ClassVar[str]  # in the manifest
+    words: ClassVar[Words]
+    outcomes: ClassVar[tuple[Outcome, ...]]  # those that one can have
+    table: ClassVar[Table]  # of the results
+    keeps_refused: ClassVar[bool] = True  # whether what was refused stays so in the next try
+    begins_first: ClassVar[bool] = False  # whether the checkpoint is there before the input is read
 
     connection: ClientSettings
     agent_id: str
@@ -79,55 +88,107 @@ class Batch:
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _dispatcher: Dispatcher | None = field(default=None, init=False)
 
-    def ask_all(self, given: Iterable[Any]) -> BatchReport:
-        """Ask what is not answered yet, and write the results."""
+    # -- what it sends, and how
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Refuse arguments that cannot work."""
+
+    @abstractmethod
+    def _identity(self) -> Any:
+        """Return what a checkpoint is valid for, beside the run and the agent; may read at Chatbase."""
+
+    @abstractmethod
+    def _take_in(self, given: Iterable[Any]) -> Intake[OutgoingT]:
+        """Take in what is to be sent; what was learned at Chatbase may help to judge it."""
+
+    @abstractmethod
+    def _require_sense(self, intake: Intake[OutgoingT]) -> None:
+        """Refuse what makes no sense as a whole."""
+
+    @abstractmethod
+    def _sender(self, client: AsyncChatbaseClient, key: str) -> Sender[OutgoingT]:
+        """Make what sends one."""
+
+    @abstractmethod
+    def _on_lost_checkpoint(self) -> bool:
+        """Say whether what an unknown earlier try sent is to be looked for; may refuse to go on."""
+
+    @abstractmethod
+    def _columns(self, intake: Intake[OutgoingT]) -> list[str]:
+        """Name the columns of the results."""
+
+    @abstractmethod
+    def _row(self, outgoing: OutgoingT, record: PromptRecord) -> Mapping[str, Any]:
+        """Return those values of a row that are not the record's own."""
+
+    def _schema(self) -> AnswerSchema | None:
+        return None
+
+    def _answer_cache(self) -> AnswerCache | None:
+        return None
+
+    # -- the batch
+
+    def send_all(self, given: Iterable[Any]) -> BatchReport:
+        """Send what is not sent yet, and write the results."""
         began = time.monotonic()
-        files, schema = self._checked()
+        self._check()
+        files, schema = open_format(self.settings.file_format, self.settings.compression), self._schema()
         lock = Lock(self.output, LOCK, self.run, self.settings.lock_times, try_number=self.try_number)
-        with Intake(given) as intake, lock:
-            self._require_prompts(intake)
+        with ExitStack() as held:
+            intake = None if self.begins_first else self._intake(given, held)
+            held.enter_context(lock)
             lock.on_lost = lambda: self.stop(StopReason.LOCK_LOST)
-            agent = self._answering_settings(self._read_agent())
-            folder = self._folder(agent)
+            key = self._key()
+            folder = _folder(key)
             report_other_run(self.output, self.run)
             unseen = self._unseen(folder)
-            self._begin(folder, unseen=unseen is not None)
-            segments, cache = SegmentLog(self.output, folder), self._answer_cache(agent)
+            segments = self._begin(folder, unseen=unseen is not None)
+            intake = intake or self._intake(given, held)
             dispatcher = Dispatcher(
-                intake, segments, self.settings, lock, cache=cache, schema=schema, unseen=unseen
+                intake,
+                segments,
+                self.settings,
+                lock,
+                cache=self._answer_cache(),
+                schema=schema,
+                unseen=unseen,
+                keeps_refused=self.keeps_refused,
             )
             self._report_begin(intake, dispatcher.checkpoint)
-            try:
-                with quiet_logs(_WORDY, logging.ERROR):
-                    run_in_thread(self._send(dispatcher, self._key(agent)))
-            except BaseException as error:
-                done = dispatcher.progress.line
-                log.warning("The batch was interrupted by %s. %s %s", type(error).__name__, done, KEPT)
-                raise
+            self._run(dispatcher, key)
             segments.finish_segment()
             self._require_alive(dispatcher, lock)
             judged = judged_records(intake, dispatcher.checkpoint, schema, dedupe=self.settings.dedupe)
-            columns = columns_of(self.settings, expecting=intake.expecting > 0, cached=self.cache is not None)
-            tally = write_results(self.output, judged, files, columns)
+            tally = Tally(self.words, self.outcomes)
+            write_results(self.output, judged, files, self.table, self._columns(intake), self._row, tally)
             lock.require_held()
             return self._conclude(tally, dispatcher, files, folder, began)
 
+    def _intake(self, given: Iterable[Any], held: ExitStack) -> Intake[OutgoingT]:
+        intake = held.enter_context(self._take_in(given))
+        if not intake.count and not self.settings.allow_empty:
+            raise ChatbaseInputError(
+                f"There are no {self.words.noun} at all. If that may be, say so with allow_empty=True. "
+                "Nothing was sent."
+            )
+        self._require_sense(intake)
+        return intake
+
     def plan(self, given: Iterable[Any]) -> dict[str, Any]:
-        """Say what asking would take, and send nothing to the agent."""
-        self._checked()
-        with Intake(given) as intake:
-            self._require_prompts(intake)
-            agent = self._read_agent()
-            answering = self._answering_settings(agent)
-            checkpoint = Checkpoint(SegmentLog(self.output, self._folder(answering)), intake)
-            counts = self._count_prompts(intake, checkpoint, self._answer_cache(answering))
+        """Say what sending would take, and send nothing."""
+        self._check()
+        with ExitStack() as held:
+            intake = self._intake(given, held)
+            segments = SegmentLog(self.output, _folder(self._key()))
+            checkpoint = Checkpoint(segments, intake, keeps_refused=self.keeps_refused)
+            counts = self._count(intake, checkpoint, self._answer_cache())
             return {
                 "plan_only": True,
                 **counts,
-                **self._estimate(counts["to_send"]),
+                **self._outlook(counts["to_send"]),
                 "agent_id": self.agent_id,
-                "agent_credit_limit": agent.get("creditLimit") if agent else None,
-                "agent_credits_used": agent.get("creditsUsed") if agent else None,
             }
 
     def stop(self, reason: StopReason = StopReason.KILLED) -> None:
@@ -138,22 +199,35 @@ class Batch:
 
     # -- sending
 
+    def _run(self, dispatcher: Dispatcher, key: str) -> None:
+        try:
+            with quiet_logs(_WORDY, logging.ERROR):
+                run_in_thread(self._send(dispatcher, key))
+        except BaseException as error:
+            done = dispatcher.progress.line
+            log.warning("The batch was interrupted by %s. %s %s", type(error).__name__, done, self._kept)
+            raise
+
     async def _send(self, dispatcher: Dispatcher, key: str) -> None:
         self._loop, self._dispatcher = asyncio.get_running_loop(), dispatcher
         if self._asked_to_stop is not None:
             dispatcher.stop(self._asked_to_stop)
         async with AsyncChatbaseClient(self.connection, before_send=before_send) as client:
-            await dispatcher.run(Sender(client, self.agent_id, key, self.settings))
+            await dispatcher.run(self._sender(client, key))
+
+    @property
+    def _kept(self) -> str:
+        return f"What was {self.words.done} is kept; running the task again goes on from there."
 
     def _require_alive(self, dispatcher: Dispatcher, lock: Lock) -> None:
         reason = dispatcher.stopped if dispatcher.stopped is StopReason.LOCK_LOST else self._asked_to_stop
         if reason is StopReason.LOCK_LOST:
             raise ChatbaseBatchError(
                 f"Another run took over {self.output.url}, or may have: the lock could not be renewed. This "
-                f"one ends. {KEPT}"
+                f"one ends. {self._kept}"
             )
         if reason is not None:
-            raise ChatbaseBatchError(f"The task was told to end. {KEPT}")
+            raise ChatbaseBatchError(f"The task was told to end. {self._kept}")
         lock.require_held()
 
     # -- around the sending
@@ -162,81 +236,25 @@ class Batch:
     def _api(self) -> Api:
         return Api(self.connection.api_version)
 
-    def _checked(self) -> tuple[Format, AnswerSchema | None]:
-        files = open_format(self.settings.file_format, self.settings.compression)
-        if self.settings.max_credits is not None and not self._api.keeps_messages:
-            raise ChatbaseInputError(
-                "max_credits needs API v2: v1 does not say what an answer costs. Use max_items instead. "
-                "Nothing was sent."
-            )
-        schema = self.settings.json_schema
-        return files, None if schema is None else AnswerSchema(dict(schema))
-
-    def _require_prompts(self, intake: Intake) -> None:
-        if not intake.count and not self.settings.allow_empty:
-            raise ChatbaseInputError(
-                "There are no prompts at all. If that may be, say so with allow_empty=True. Nothing was sent."
-            )
-        if self.settings.min_pass_rate is not None and intake.count > intake.invalid and not intake.expecting:
-            raise ChatbaseInputError(
-                f"min_pass_rate is given, and none of the prompts expects anything: {', '.join(NAMES)} are "
-                "what can be expected. Nothing was sent."
-            )
-
-    def _answer_cache(self, agent: JsonObject | None) -> AnswerCache | None:
-        if self.cache is None:
-            return None
-        identity = [self.connection.host, self.connection.api_version, self.agent_id, agent]
-        return AnswerCache(self.cache, identity, self.settings.cache_ttl)
-
-    def _read_agent(self) -> JsonObject | None:
-        """Return the agent, or ``None`` where the key or the API version does not show it: ``getAgent``."""
-        if not self._api.shows_all_settings:
-            return None
-        try:
-            with ChatbaseClient(self.connection) as client:
-                return client.send(client.api.get_agent(self.agent_id))
-        except ChatbasePermissionError as error:
-            log.warning("The agent's settings cannot be read: %s", error)
-            return None
-
-    def _answering_settings(self, agent: JsonObject | None) -> JsonObject | None:
-        return None if agent is None else {name: agent.get(name) for name in ANSWERING_SETTINGS}
-
-    def _key(self, agent: JsonObject | None) -> str:
-        """Return what a checkpoint is valid for: this run and this agent."""
+    def _key(self) -> str:
+        """Return what a checkpoint is valid for."""
         where = [self.connection.host, self.connection.api_version, self.agent_id]
-        return sha256(json.dumps([VERSION, self.run, *where, agent]).encode()).hexdigest()
-
-    def _folder(self, agent: JsonObject | None) -> str:
-        return f"{CHECKPOINTS}/{self._key(agent)[:16]}"
+        return sha256(json.dumps([VERSION, self.run, *where, self._identity()]).encode()).hexdigest()
 
     def _unseen(self, folder: str) -> Sent | None:
-        """Say when earlier tries may have sent prompts, where the checkpoint knows nothing of them."""
+        """Say when earlier tries may have sent something, where the checkpoint knows nothing of them."""
         described = self._described(folder) or {}
         known = described.get("tries")
         seen = isinstance(known, int) and known >= self.try_number - 1 and not described.get("unseen")
         # A log without a line is lost too: only its description is left.
         if self.earlier_try_began is None or (seen and any(SegmentLog(self.output, folder).lines())):
             return None
-        if self.settings.on_ambiguous != "reconcile" or not self._api.keeps_messages:
-            log.warning(
-                "This is try %d, and no checkpoint of the one before is in %s. What it sent goes again: %s.",
-                self.try_number,
-                self.output.url,
-                "API v1 has no way to look" if not self._api.keeps_messages else "on_ambiguous says so",
-            )
+        if not self._on_lost_checkpoint():
             return None
-        log.warning(
-            "This is try %d, and no checkpoint of the one before is in %s: its folder may be another "
-            "machine's, or lost. Each prompt is looked for before it is sent, which costs no credits.",
-            self.try_number,
-            self.output.url,
-        )
         now = shared_limiter(self.connection, "main").server_now()
         return Sent(self.earlier_try_began, now.timestamp())
 
-    def _begin(self, folder: str, *, unseen: bool) -> None:
+    def _begin(self, folder: str, *, unseen: bool) -> SegmentLog:
         """Say whose checkpoint it is, and remove those of finished runs, whose results are replaced."""
         self.output.remove_leftovers()
         self.output.remove_leftovers(folder)
@@ -251,6 +269,10 @@ class Batch:
             elif found is not None:
                 log.info("The checkpoint of an unfinished run (%s) is kept in %s.", found.get("run"), other)
         self._describe(folder, complete=False, unseen=unseen)
+        segments = SegmentLog(self.output, folder)
+        if segments.is_new:
+            segments.append(encode(Line("")))  # so that a log that is lost differs from one of a quick end
+        return segments
 
     def _described(self, folder: str) -> dict[str, Any] | None:
         try:
@@ -265,10 +287,11 @@ class Batch:
         described = {"run": self.run, "agent_id": self.agent_id, **tries, "complete": complete}
         self.output.write_json(f"{folder}/{RUN}", described)
 
-    def _report_begin(self, intake: Intake, checkpoint: Checkpoint) -> None:
+    def _report_begin(self, intake: Intake[OutgoingT], checkpoint: Checkpoint) -> None:
         log.info(
-            "%d prompts for agent %s, %d at a time; %d are settled by earlier attempts, %d cannot be sent.",
+            "%d %s for agent %s, %d at a time; %d are settled by earlier attempts, %d cannot be sent.",
             intake.count,
+            self.words.noun,
             self.agent_id,
             self.settings.concurrency,
             checkpoint.resumed,
@@ -277,17 +300,11 @@ class Batch:
         if in_doubt := checkpoint.in_doubt():
             log.info("%d may have been sent by an earlier attempt: each is %s.", in_doubt, self._fate_of_lost)
         if intake.count == 0:
-            log.warning("There are no prompts; the results are empty.")
-        if not self._api.keeps_messages:
-            log.warning(
-                "API v1 has no user ids, and no way to look for a prompt: after a failure that leaves its "
-                "fate open, it is %s.",
-                self._fate_of_lost,
-            )
+            log.warning("There are no %s; the results are empty.", self.words.noun)
 
     @property
     def _fate_of_lost(self) -> str:
-        """What becomes of a prompt of which nobody knows whether it was answered."""
+        """What becomes of one of which nobody knows whether it arrived."""
         if self.settings.on_ambiguous == "reconcile" and self._api.keeps_messages:
             return "looked for before it is sent, which costs no credits"
         return "sent again" if self.settings.on_ambiguous == "retry" else "left as ambiguous"
@@ -298,7 +315,7 @@ class Batch:
         left, stopped = tally.outcomes[Outcome.NOT_SENT], dispatcher.stopped
         manifest = {
             "version": VERSION,
-            "kind": "batch_prompts",
+            "kind": self.kind,
             "status": "stopped" if left else "complete",
             "stopped_by": str(stopped) if stopped and left else None,
             "agent_id": self.agent_id,
@@ -315,18 +332,22 @@ class Batch:
 
     # -- planning
 
-    def _count_prompts(
-        self, intake: Intake, checkpoint: Checkpoint, cache: AnswerCache | None
+    @abstractmethod
+    def _outlook(self, to_send: int) -> dict[str, Any]:
+        """Say more of what a plan would take."""
+
+    def _count(
+        self, intake: Intake[OutgoingT], checkpoint: Checkpoint, cache: AnswerCache | None
     ) -> dict[str, int]:
-        """Count the prompts by what would be done with them."""
+        """Count what is to be sent by what would be done with it."""
         settled = cached = to_send = 0
-        for prompt in intake:
-            is_first = not self.settings.dedupe or intake.first_like(prompt)[0] == prompt.index
-            if checkpoint.is_final(prompt.index):
+        for outgoing in intake:
+            is_first = not self.settings.dedupe or intake.first_like(outgoing)[0] == outgoing.index
+            if checkpoint.is_final(outgoing.index):
                 settled += 1
-            elif prompt.problem is not None or not is_first:
+            elif outgoing.problem is not None or not is_first:
                 continue
-            elif cache is not None and cache.get(prompt) is not None:
+            elif cache is not None and cache.get(outgoing) is not None:
                 cached += 1
             else:
                 to_send += 1
@@ -334,16 +355,11 @@ class Batch:
             "items": intake.count,
             "invalid": intake.invalid,
             "duplicates": intake.duplicates,
-            "answered_before": settled,
+            f"{self.words.done}_before": settled,
             "cached": cached,
             "to_send": to_send,
         }
 
-    def _estimate(self, to_send: int) -> dict[str, Any]:
-        """Estimate the credits, from the earlier results at the output where there are some."""
-        each, basis = 1.0, "1 credit an answer; many models cost more"
-        earlier = self.output.read_json(MANIFEST) or {}
-        if earlier.get("agent_id") == self.agent_id and earlier.get("credits_per_answer"):
-            each = float(earlier["credits_per_answer"])
-            basis = "the average of the earlier results at this path"
-        return {"estimated_credits": round(to_send * each, 6), "estimate_basis": basis}
+
+def _folder(key: str) -> str:
+    return f"{CHECKPOINTS}/{key[:16]}"

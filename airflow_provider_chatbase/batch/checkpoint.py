@@ -21,8 +21,8 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
+from airflow_provider_chatbase.batch.intake import Intake, Outgoing
 from airflow_provider_chatbase.batch.outcome import IN_FLIGHT, NOT_SENT, Outcome, PromptRecord
-from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.files import ChatbaseDamagedFileError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
@@ -192,7 +192,14 @@ _ON_WAY, _KNOWN, _FINAL, _WAS_SENT = 1, 2, 4, 8
 class Checkpoint:
     """The state of each prompt."""
 
-    def __init__(self, segments: SegmentLog, intake: Intake, unseen: Sent | None = None) -> None:
+    def __init__(
+        self,
+        segments: SegmentLog,
+        intake: Intake[Any],
+        unseen: Sent | None = None,
+        *,
+        keeps_refused: bool = True,
+    ) -> None:
         self._intake = intake
         self._unseen = unseen  # when earlier tries may have sent what no line is about
         self._states = bytearray(intake.count)
@@ -203,6 +210,8 @@ class Checkpoint:
         self.priced = 0
         self.failed = 0
         for line in self._read(segments):
+            if not keeps_refused and line.item is not None and line.item.outcome is Outcome.FAILED:
+                line = Line(line.key, unsent=True)
             index = intake.place_of(line.key)
             if index is not None:
                 self.note(index, line)
@@ -403,7 +412,7 @@ class AnswerCache:
         self._agent = agent
         self._ttl = ttl
 
-    def get(self, prompt: Prompt) -> PromptRecord | None:
+    def get(self, prompt: Outgoing) -> PromptRecord | None:
         """Return an earlier answer to the same question; it costs nothing."""
         if prompt.question is None or (content := self._directory.read(self._name(prompt.question))) is None:
             return None
@@ -417,7 +426,7 @@ class AnswerCache:
         free: dict[str, Any] = {"credits": 0.0, "seconds": 0.0, "attempts": 0, "sent_at": None}
         return msgspec.structs.replace(found.item, **free, cached=True, recovered=False, final=True)
 
-    def put(self, prompt: Prompt, record: PromptRecord) -> None:
+    def put(self, prompt: Outgoing, record: PromptRecord) -> None:
         """Keep an answer."""
         if prompt.question is None or record.outcome is not Outcome.ANSWERED or record.cached:
             return

@@ -1,15 +1,16 @@
-"""Which prompt goes when: many at a time, each written down before it goes and when its outcome is known."""
+"""What goes when: many at a time, each written down before it goes and when its outcome is known."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
+
+from msgspec.structs import replace
 
 from airflow_provider_chatbase.batch.checkpoint import (
     AnswerCache,
@@ -20,6 +21,7 @@ from airflow_provider_chatbase.batch.checkpoint import (
     Sent,
 )
 from airflow_provider_chatbase.batch.expectations import AnswerSchema
+from airflow_provider_chatbase.batch.intake import Intake, Outgoing
 from airflow_provider_chatbase.batch.outcome import (
     FAILURES,
     INVALID_PROMPT,
@@ -28,20 +30,21 @@ from airflow_provider_chatbase.batch.outcome import (
     PromptRecord,
     StopReason,
 )
-from airflow_provider_chatbase.batch.prompts import Intake, Prompt
-from airflow_provider_chatbase.batch.sender import InDoubtError, NotSentError, Sender, StopSendingError
+from airflow_provider_chatbase.batch.sending import (
+    InDoubtError,
+    NotSentError,
+    PromptQueue,
+    Sender,
+    StopSendingError,
+)
 from airflow_provider_chatbase.batch.settings import Admission, BatchSettings, Budget, Progress
 from airflow_provider_chatbase.client.errors import ChatbaseError
-from airflow_provider_chatbase.client.question import Question
 from airflow_provider_chatbase.files.lock import Lock
 
 log = logging.getLogger(__name__)
 
 ROUNDS = 3
 """How often what failed for reasons that may pass is tried, each time when the others are through."""
-
-LEAST_OUTAGE = 20
-"""Failures in a row that pass for an outage: going on would only use up the prompts' attempts."""
 
 HURRIED = (StopReason.KILLED, StopReason.LOCK_LOST, StopReason.TIMEOUT)
 """Reasons for which what is on its way is not waited for to its end."""
@@ -50,38 +53,12 @@ PASSED_OVER_AT_A_TIME = 500
 SECONDS_BETWEEN_LOOKS_AT_THE_LOCK = 0.2
 
 
-@dataclass(slots=True)
-class PromptQueue:
-    """Prompts that can be told apart only when they go one after the other, and where the answers are."""
-
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by the prompt on its way
-    conversations: set[str] = field(default_factory=set)  # those that the answered ones began
-    messages: set[str] = field(default_factory=set)  # theirs, in the conversation that they continue
-    last_message: str | None = None  # the last answer in it
-
-    def learn(self, record: PromptRecord) -> None:
-        """Take note of where a prompt's answer is."""
-        if record.conversation_id is not None:
-            self.conversations.add(record.conversation_id)
-        if record.user_message_id is not None:
-            self.messages.add(record.user_message_id)
-        if record.message_id is not None:
-            self.last_message = record.message_id
-
-    def narrow(self, question: Question, sent_before: Sent | None) -> Question:
-        """Keep a prompt from being taken for another one of its queue."""
-        if question.conversation_id is None:
-            return replace(question, other_conversations=frozenset(self.conversations))
-        after = self.last_message if sent_before is None else sent_before.after
-        return replace(question, after_message_id=after, other_messages=frozenset(self.messages))
-
-
 class Dispatcher:
     """Sends what is not settled."""
 
     def __init__(
         self,
-        intake: Intake,
+        intake: Intake[Any],
         segments: SegmentLog,
         settings: BatchSettings,
         lock: Lock,
@@ -89,15 +66,16 @@ class Dispatcher:
         cache: AnswerCache | None,
         schema: AnswerSchema | None,
         unseen: Sent | None = None,
+        keeps_refused: bool = True,
     ) -> None:
         self._intake = intake
         self._settings = settings
         self._lock = lock
         self._cache = cache
         self._schema = schema
-        self.checkpoint = known = Checkpoint(segments, intake, unseen)
+        self.checkpoint = known = Checkpoint(segments, intake, unseen, keeps_refused=keeps_refused)
         self._journal = Journal(segments, known, settings.storage_patience)
-        self._sender: Sender
+        self._sender: Sender[Any]
         self._queues: dict[str, PromptQueue] = {}
         self._round = 0
         self._lasting_failures = 0
@@ -122,13 +100,13 @@ class Dispatcher:
         """Send no more; what is on its way may still be answered."""
         if self.stopped is None:
             self.stopped, self.error = reason, error
-            log.warning("No more prompts are sent (%s)%s", reason, f": {error}" if error else ".")
+            log.warning("No more is sent (%s)%s", reason, f": {error}" if error else ".")
             self._changed.set()
         if reason in HURRIED:
             self._journal.patience = 0.0
             self._hurried.set()
 
-    async def run(self, sender: Sender) -> None:
+    async def run(self, sender: Sender[Any]) -> None:
         """Send all that is not settled, until all is, or the batch is stopped."""
         self._sender = sender
         self._learn_queues()
@@ -156,12 +134,12 @@ class Dispatcher:
             if queue is not None and self.checkpoint.is_final(prompt.index):
                 queue.learn(self.checkpoint.record(prompt.index))
 
-    def _queue_of(self, prompt: Prompt) -> PromptQueue | None:
+    def _queue_of(self, prompt: Outgoing) -> PromptQueue | None:
         """Return a prompt's queue; one that shares it with no other needs none."""
         shares = self._intake.shares_queue(prompt)
         return self._queues.setdefault(json.dumps(prompt.queue), PromptQueue()) if shares else None
 
-    def _prompts_of_round(self) -> Iterator[Prompt | None]:
+    def _prompts_of_round(self) -> Iterator[Outgoing | None]:
         """Iterate over the prompts to be taken care of; ``None`` now and then, when many are passed over."""
         passed = 0
         for prompt in self._intake:
@@ -173,7 +151,7 @@ class Dispatcher:
             if passed % PASSED_OVER_AT_A_TIME == 0:
                 yield None
 
-    def _is_unsettled(self, prompt: Prompt) -> bool:
+    def _is_unsettled(self, prompt: Outgoing) -> bool:
         if self.checkpoint.is_final(prompt.index):
             if self._answer_without_score(prompt) is None:
                 return False
@@ -181,15 +159,15 @@ class Dispatcher:
             return True
         return not self._settings.dedupe or self._intake.first_like(prompt)[0] == prompt.index
 
-    def _may_go_again(self, prompt: Prompt) -> bool:
+    def _may_go_again(self, prompt: Outgoing) -> bool:
         index, known = prompt.index, self.checkpoint
-        if not known.may_be_tried_again(index) or (known.in_flight(index) and not self._sender.may_resolve):
+        if not known.may_be_tried_again(index) or (known.in_flight(index) and not self._sender.may_go_again):
             return False
         self.progress.done -= 1
         self.progress.failed -= 1
         return True
 
-    def _answer_without_score(self, prompt: Prompt) -> PromptRecord | None:
+    def _answer_without_score(self, prompt: Outgoing) -> PromptRecord | None:
         """Return an answer of which only the confidence is missing."""
         if prompt.expect.min_score is None or not self.checkpoint.is_final(prompt.index):
             return None
@@ -198,7 +176,7 @@ class Dispatcher:
 
     # -- sending
 
-    async def _run_round(self, prompts: Iterator[Prompt | None]) -> None:
+    async def _run_round(self, prompts: Iterator[Outgoing | None]) -> None:
         workers = [asyncio.create_task(self._work(prompts)) for _ in range(self._settings.concurrency)]
         hurried = asyncio.create_task(self._hurried.wait())
         try:
@@ -214,7 +192,7 @@ class Dispatcher:
             await asyncio.gather(*workers, hurried, return_exceptions=True)
             await self._journal.flush()
 
-    async def _work(self, prompts: Iterator[Prompt | None]) -> None:
+    async def _work(self, prompts: Iterator[Outgoing | None]) -> None:
         while self.stopped is None:
             try:
                 prompt = next(prompts)
@@ -230,7 +208,7 @@ class Dispatcher:
                     if queue is not None:
                         queue.learn(record)
 
-    async def _settle(self, prompt: Prompt, queue: PromptQueue | None) -> PromptRecord:
+    async def _settle(self, prompt: Outgoing, queue: PromptQueue | None) -> PromptRecord:
         record = self._without_sending(prompt)
         if record is None and self._cache is not None:
             record = await asyncio.to_thread(self._cache.get, prompt)
@@ -238,6 +216,7 @@ class Dispatcher:
             attempts_before = self.checkpoint.attempts(prompt.index)
             record = await self._send(prompt, queue)
             self.progress.repeats += max(0, record.attempts - 1)
+            self._note_outage(record)
             record.attempts += attempts_before
         await self._add_score(prompt, record)
         self._journal.add(prompt.index, Line(prompt.key, item=record))
@@ -245,38 +224,40 @@ class Dispatcher:
         await self._keep(prompt, record)
         return record
 
-    def _without_sending(self, prompt: Prompt) -> PromptRecord | None:
+    def _without_sending(self, prompt: Outgoing) -> PromptRecord | None:
         if prompt.problem is None:
             return self._answer_without_score(prompt)
         return PromptRecord(
             Outcome.FAILED, error_code=INVALID_PROMPT, error_message=prompt.problem, final=True, credits=0.0
         )
 
-    async def _send(self, prompt: Prompt, queue: PromptQueue | None) -> PromptRecord:
-        """Send a prompt, but not while another run may have taken the output over."""
+    async def _send(self, prompt: Outgoing, queue: PromptQueue | None) -> PromptRecord:
+        """Send it, but not while another run may have taken the output over."""
         sent_before = self.checkpoint.in_flight(prompt.index)
-        question = self._sender.question(prompt, sent_before)
-        if queue is not None:
-            question = queue.narrow(question, sent_before)
+        if sent_before is not None and not self._sender.may_resolve:
+            return self._given_up(prompt, sent_before)
         again = self.checkpoint.was_sent(prompt.index)
         while True:
             while self.stopped is None and not self._lock.held:
                 await asyncio.sleep(SECONDS_BETWEEN_LOOKS_AT_THE_LOCK)
             with suppress(InDoubtError):
-                return await self._send_once(prompt, question, sent_before, again=again)
+                return await self._send_once(prompt, queue, sent_before, again=again)
+
+    def _given_up(self, prompt: Outgoing, sent_before: Sent) -> PromptRecord:
+        known = self.checkpoint.is_known(prompt.index)
+        record = self.checkpoint.record(prompt.index) if known else self._sender.given_up(sent_before)
+        return replace(record, attempts=0)  # those before are added to it
 
     async def _send_once(
-        self, prompt: Prompt, question: Question, sent_before: Sent | None, *, again: bool
+        self, prompt: Outgoing, queue: PromptQueue | None, sent_before: Sent | None, *, again: bool
     ) -> PromptRecord:
         await self._admitted(again=again)
         now = self._sender.client.server_now()
-        first = sent_before or Sent(now, now, question.after_message_id)
+        first = sent_before or Sent(now, now, None if queue is None else queue.last_message)
         try:
             line = Line(prompt.key, sent=now, since=first.since, after=first.after)
             await self._journal.add(prompt.index, line)
-            record = await self._sender.send(
-                replace(question, asked_at=time.monotonic()), sent_before, self.let_go
-            )
+            record = await self._sender.send(prompt, sent_before, queue, self.let_go)
         except NotSentError as end:
             if sent_before is None:
                 self._journal.add(prompt.index, Line(prompt.key, unsent=True))
@@ -304,14 +285,14 @@ class Dispatcher:
 
     # -- around the sending
 
-    async def _keep(self, prompt: Prompt, record: PromptRecord) -> None:
+    async def _keep(self, prompt: Outgoing, record: PromptRecord) -> None:
         if self._cache is not None and self._outcome(record) is Outcome.ANSWERED:
             try:
                 await asyncio.to_thread(self._cache.put, prompt, record)
             except ChatbaseError as error:
                 log.warning("An answer could not be kept for later runs: %s", error)
 
-    async def _add_score(self, prompt: Prompt, record: PromptRecord) -> None:
+    async def _add_score(self, prompt: Outgoing, record: PromptRecord) -> None:
         if prompt.expect.min_score is None or record.outcome is not Outcome.ANSWERED or record.scored:
             return
         try:
@@ -330,7 +311,6 @@ class Dispatcher:
         progress = self.progress
         progress.done += 1
         progress.credits = self.budget.estimate
-        self._note_outage(record)
         if self._outcome(record) not in FAILURES:
             return
         progress.failed += 1
@@ -341,9 +321,12 @@ class Dispatcher:
             self.stop(StopReason.FAILURE_RATE)
 
     def _note_outage(self, record: PromptRecord) -> None:
+        """Take note of failures in a row; of those sent now, not of what an earlier process left in doubt."""
         passes = record.outcome in (Outcome.FAILED, Outcome.AMBIGUOUS) and not record.final
+        if passes and not record.attempts and record.outcome is Outcome.AMBIGUOUS:
+            return
         self._failures_in_a_row = self._failures_in_a_row + 1 if passes else 0
-        if self._failures_in_a_row >= max(LEAST_OUTAGE, 2 * self._settings.concurrency):
+        if self._failures_in_a_row >= self._sender.outage:
             self.stop(StopReason.OUTAGE)
 
     async def _report(self) -> None:

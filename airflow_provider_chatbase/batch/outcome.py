@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -33,10 +34,42 @@ class ChatbaseExpectationsError(ChatbaseBatchError):
     permanent = True
 
 
+class ChatbaseLostCheckpointError(ChatbaseBatchError):
+    """An earlier try may have sent messages, and nothing tells which: somebody has to decide."""
+
+    permanent = True
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How people are told of what a batch sends."""
+
+    noun: str  # prompts, messages
+    done: str  # what they are when all is well: answered, sent
+    verb: str  # what is not done to those again: asked, sent
+    cap: str = "max_items"  # the argument that limits how many
+    in_doubt: str = ""  # what to do about those of which it is unknown whether they arrived
+
+    @property
+    def one(self) -> str:
+        """One of them."""
+        return self.noun.removesuffix("s")
+
+    @property
+    def go_on(self) -> str:
+        """How to go on."""
+        return f"Clear the task to go on; what is {self.done} is not {self.verb} again."
+
+
+PROMPTS = Words("prompts", "answered", "asked")
+
+
 class Outcome(StrEnum):
-    """What became of one prompt."""
+    """What became of one prompt, or of one message to a customer."""
 
     ANSWERED = "answered"
+    SENT = "sent"
+    """A message to a customer, which wants no answer."""
     INVALID_OUTPUT = "invalid_output"
     """Answered, but not with the JSON that was asked for."""
     FAILED = "failed"
@@ -48,6 +81,7 @@ class Outcome(StrEnum):
     NOT_SENT = "not_sent"
 
 
+SUCCESSES = frozenset({Outcome.ANSWERED, Outcome.SENT})
 FAILURES = frozenset({Outcome.INVALID_OUTPUT, Outcome.FAILED, Outcome.UNANSWERED, Outcome.AMBIGUOUS})
 """What counts for ``max_failure_rate`` and ``fail_fast``."""
 
@@ -74,7 +108,7 @@ LIMITS = frozenset({StopReason.MAX_ITEMS, StopReason.MAX_CREDITS})
 
 
 class PromptRecord(msgspec.Struct, omit_defaults=True):
-    """What became of a prompt: its answer, or why there is none, and how it is judged."""
+    """What became of a prompt, its answer, or why there is none, and how it is judged; or of a message."""
 
     outcome: Outcome
     text: str | None = None
@@ -126,7 +160,10 @@ _FOR_EVERY_PROMPT = (
     errors.ChatbasePlanError,
     errors.ChatbaseConfigurationError,
 )
-_CODES_FOR_EVERY_PROMPT = ("AGENT_NOT_FOUND", "AUTH_INSUFFICIENT_PERMISSIONS", "PERMISSION_DENIED")
+_CODES_FOR_EVERY_PROMPT = (
+    *("AGENT_NOT_FOUND", "AUTH_INSUFFICIENT_PERMISSIONS", "PERMISSION_DENIED", "WHATSAPP_NOT_CONNECTED"),
+    *("PHONE_NUMBER_REQUIRED", "PHONE_NUMBER_NOT_FOUND", "SEND_BLOCKED", "TEMPLATE_BUTTONS_UNSUPPORTED"),
+)
 
 
 def stop_reason(error: ChatbaseError) -> StopReason | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -15,11 +15,14 @@ from msgspec.structs import replace
 
 from airflow_provider_chatbase.batch.checkpoint import Checkpoint
 from airflow_provider_chatbase.batch.expectations import AnswerSchema
+from airflow_provider_chatbase.batch.intake import Intake, Outgoing, OutgoingT
 from airflow_provider_chatbase.batch.outcome import (
     FAILURES,
     INVALID_OUTPUT,
     INVALID_PROMPT,
     LIMITS,
+    PROMPTS,
+    SUCCESSES,
     ChatbaseBadPromptsError,
     ChatbaseBatchError,
     ChatbaseBatchLimitError,
@@ -27,8 +30,8 @@ from airflow_provider_chatbase.batch.outcome import (
     Outcome,
     PromptRecord,
     StopReason,
+    Words,
 )
-from airflow_provider_chatbase.batch.prompts import Intake, Prompt
 from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client.errors import quoted
 from airflow_provider_chatbase.files import ChatbaseOutputError
@@ -40,8 +43,6 @@ log = logging.getLogger(__name__)
 RESULTS = "results"
 NAMED = 5
 LONGEST_NAME = 60
-
-Judged = tuple[Prompt, PromptRecord]
 
 OPTIONAL = ("parsed", "passed", "failed_expectations", "score", "cached", "duplicate_of")
 _TYPES: dict[str, ColumnType] = {
@@ -56,13 +57,13 @@ _NAMES = (
     *("credits", "seconds", "attempts", "metadata", "recovered"),
     *OPTIONAL,
 )
-TABLE = Table(RESULTS, tuple(Column(name, _TYPES.get(name, "text")) for name in _NAMES))
+ANSWERS = Table(RESULTS, tuple(Column(name, _TYPES.get(name, "text")) for name in _NAMES))
 """All columns; CSV and Parquet always have them, JSON lines have those that the batch's arguments ask for."""
 
 
 def judged_records(
-    intake: Intake, checkpoint: Checkpoint, schema: AnswerSchema | None, *, dedupe: bool
-) -> Iterator[Judged]:
+    intake: Intake[OutgoingT], checkpoint: Checkpoint, schema: AnswerSchema | None, *, dedupe: bool
+) -> Iterator[tuple[OutgoingT, PromptRecord]]:
     """Judge all that is known, in the order of the input."""
     for prompt in intake:
         record = checkpoint.record(prompt.index)
@@ -74,7 +75,7 @@ def judged_records(
         yield prompt, judge(prompt, record, schema)
 
 
-def judge(prompt: Prompt, record: PromptRecord, schema: AnswerSchema | None) -> PromptRecord:
+def judge(prompt: Outgoing, record: PromptRecord, schema: AnswerSchema | None) -> PromptRecord:
     """Judge an answer by the schema and by what is expected of it."""
     if record.outcome is Outcome.ANSWERED and schema is not None:
         parsed, problem = schema.read(record.text or "")
@@ -89,7 +90,7 @@ def judge(prompt: Prompt, record: PromptRecord, schema: AnswerSchema | None) -> 
     return replace(record, unmet=(f"outcome: {record.outcome}",))
 
 
-def has_passed(prompt: Prompt, record: PromptRecord) -> bool | None:
+def has_passed(prompt: Outgoing, record: PromptRecord) -> bool | None:
     """Say whether the answer is as expected; ``None`` where nothing is."""
     if not prompt.expect:
         return None
@@ -107,24 +108,20 @@ def columns_of(settings: BatchSettings, *, expecting: bool, cached: bool) -> lis
     return [name for name in _NAMES if wanted.get(name, True)]
 
 
-def row_of(prompt: Prompt, record: PromptRecord, columns: Iterable[str]) -> Mapping[str, Any]:
-    """Return a prompt and what became of it as a row."""
-    values = {
-        "id": prompt.id,
-        "message": prompt.message,
-        "metadata": prompt.metadata,
-        "outcome": str(record.outcome),
-        "conversation_id": record.conversation_id or prompt.conversation_id,
-        "passed": has_passed(prompt, record),
-        "failed_expectations": list(record.unmet),
-    }
-    return {name: values[name] if name in values else getattr(record, name) for name in columns}
+def row_of(
+    prompt: Outgoing, record: PromptRecord, columns: Iterable[str], own: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return what was to be sent and what became of it as a row; ``own`` are values of its kind."""
+    known = {"id": prompt.id, "metadata": prompt.metadata, "outcome": str(record.outcome), **own}
+    return {name: known[name] if name in known else getattr(record, name) for name in columns}
 
 
 @dataclass(slots=True)
 class Tally:
     """Counts what became of the prompts."""
 
+    words: Words = PROMPTS
+    possible: tuple[Outcome, ...] = tuple(Outcome)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     error_codes: Counter[str] = field(default_factory=Counter)
     credits: Decimal = Decimal(0)
@@ -142,6 +139,11 @@ class Tally:
     def items(self) -> int:
         """How many prompts there are."""
         return self.outcomes.total()
+
+    @property
+    def done(self) -> int:
+        """How many are as they ought to be."""
+        return sum(self.outcomes[outcome] for outcome in SUCCESSES)
 
     @property
     def failed(self) -> int:
@@ -163,7 +165,7 @@ class Tally:
         """What an answer cost on average, where that is known."""
         return self.credits / self.priced if self.priced else None
 
-    def add(self, prompt: Prompt, record: PromptRecord) -> None:
+    def add(self, prompt: Outgoing, record: PromptRecord) -> None:
         """Count a prompt."""
         self.outcomes[record.outcome] += 1
         if record.error_code is not None and record.outcome in FAILURES:
@@ -185,7 +187,7 @@ class Tally:
         estimated = self.credits + self.credits_unknown * (self.average or Decimal(1))
         counts = {
             "items": self.items,
-            "outcomes": {str(outcome): self.outcomes[outcome] for outcome in Outcome},
+            "outcomes": {str(outcome): self.outcomes[outcome] for outcome in self.possible},
             "error_codes": {_short(code): n for code, n in self.error_codes.most_common(NAMED)},
             "credits": float(self.credits),
             "credits_per_answer": None if self.average is None else float(round(self.average, 6)),
@@ -204,7 +206,7 @@ class Tally:
             }
         return counts
 
-    def _check(self, prompt: Prompt, record: PromptRecord) -> None:
+    def _check(self, prompt: Outgoing, record: PromptRecord) -> None:
         passed = has_passed(prompt, record)
         if passed is None:
             return
@@ -216,21 +218,25 @@ class Tally:
 
 
 def write_results(
-    directory: Directory, judged: Iterable[Judged], files: Format, columns: Iterable[str]
-) -> Tally:
-    """Write the results in place of those that are there; without a manifest they do not count yet."""
-    tally = Tally()
+    directory: Directory,
+    judged: Iterable[tuple[OutgoingT, PromptRecord]],
+    files: Format,
+    table: Table,
+    columns: Iterable[str],
+    own_values: Callable[[OutgoingT, PromptRecord], Mapping[str, Any]],
+    tally: Tally,
+) -> None:
+    """Write and count the results in place of those that are there; without a manifest they do not count."""
     name = f"{RESULTS}{files.suffix}"
     with directory.replacing(name) as stream:
-        with files.writer(TABLE, stream) as writer:
+        with files.writer(table, stream) as writer:
             for prompt, record in judged:
-                writer.write_row(row_of(prompt, record, columns))
+                writer.write_row(row_of(prompt, record, columns, own_values(prompt, record)))
                 tally.add(prompt, record)
         directory.remove(MANIFEST)
     others = {f"{RESULTS}.{kind}{packed}" for kind in FORMATS for packed in SUFFIX.values()} - {name}
     for other in others.intersection(directory.names()):
         directory.remove(other)
-    return tally
 
 
 def report_other_run(directory: Directory, run: str) -> None:
@@ -254,61 +260,78 @@ def report_other_run(directory: Directory, run: str) -> None:
     )
 
 
-AGAIN = "Clear the task to go on; what is answered is not asked again."
-_WHY = {
-    StopReason.MAX_ITEMS: ("max_items was reached", "Raise it and clear the task to go on."),
+_WHY: dict[StopReason, tuple[str, str]] = {
+    StopReason.MAX_ITEMS: ("{cap} was reached", "Raise it and clear the task to go on."),
     StopReason.MAX_CREDITS: ("max_credits was reached", "Raise it and clear the task to go on."),
     StopReason.CREDITS_EXHAUSTED: ("no credits are left", "Clear the task when there are some."),
-    StopReason.FAILURE_RATE: ("more failed than max_failure_rate allows", AGAIN),
-    StopReason.FAIL_FAST: ("a prompt failed, and fail_fast is set", AGAIN),
-    StopReason.REFUSED: ("Chatbase refused what holds for every prompt", "Mend that and clear the task."),
-    StopReason.OUTAGE: ("too many failed in a row", AGAIN),
-    StopReason.TIMEOUT: ("batch_timeout has passed", AGAIN),
+    StopReason.FAILURE_RATE: ("more failed than max_failure_rate allows", ""),
+    StopReason.FAIL_FAST: ("a {one} failed, and fail_fast is set", ""),
+    StopReason.REFUSED: ("Chatbase refused what holds for every {one}", "Mend that and clear the task."),
+    StopReason.OUTAGE: ("too many failed in a row", ""),
+    StopReason.TIMEOUT: ("batch_timeout has passed", ""),
 }
+"""Why a batch ended, and what to do where clearing the task is not all."""
 
 
 def in_words(tally: Tally, stopped: StopReason | None) -> str:
     """Say what is done, what is not, why, and what to do."""
-    answered, left = tally.outcomes[Outcome.ANSWERED], tally.outcomes[Outcome.NOT_SENT]
-    known = f"{float(tally.credits):,.10g} credits"
-    unknown = f", and {tally.credits_unknown:,} whose cost is unknown" if tally.credits_unknown else ""
-    told = [f"{answered:,} of {tally.items:,} prompts are answered, for {known}{unknown}."]
+    words, left = tally.words, tally.outcomes[Outcome.NOT_SENT]
+    told = [f"{_so_far(tally)}{_cost(tally)}."]
     if tally.failed:
         told.append(
             f"{tally.failed:,} failed ({tally.causes}): each row of the results says why. Mend those "
-            "prompts, or clear the task to try again what may pass."
+            f"{words.noun}, or clear the task to try again what may pass."
         )
+    if tally.outcomes[Outcome.AMBIGUOUS] and words.in_doubt:
+        told.append(f"{tally.outcomes[Outcome.AMBIGUOUS]:,} are in doubt: {words.in_doubt}")
     if left:
-        why, advice = _WHY.get(stopped, ("the batch ended early", AGAIN)) if stopped else ("", AGAIN)
-        told.append(f"{left:,} were not sent{why and ', since '}{why}. {advice}")
+        why, advice = _WHY.get(stopped, ("the batch ended early", "")) if stopped else ("", "")
+        since = f", since {why.format(one=words.one, cap=words.cap)}" if why else ""
+        told.append(f"{left:,} were not sent{since}. {advice or words.go_on}")
     return " ".join(told)
+
+
+def _so_far(tally: Tally) -> str:
+    return f"{tally.done:,} of {tally.items:,} {tally.words.noun} are {tally.words.done}"
+
+
+def _cost(tally: Tally) -> str:
+    if Outcome.ANSWERED not in tally.possible:
+        return ""
+    unknown = f", and {tally.credits_unknown:,} whose cost is unknown" if tally.credits_unknown else ""
+    return f", for {float(tally.credits):,.10g} credits{unknown}"
 
 
 def verdict(tally: Tally, stopped: StopReason | None, settings: BatchSettings) -> None:
     """Say whether a batch is a success; a refusal that ended it is raised before."""
-    so_far = f"{tally.outcomes[Outcome.ANSWERED]:,} of {tally.items:,} prompts are answered"
-    again = "Every outcome stands in the results. Clear the task to ask those that are left."
+    words, so_far = tally.words, _so_far(tally)
+    again = "Every outcome stands in the results. Clear the task for those that are left."
+    if tally.outcomes[Outcome.AMBIGUOUS] and words.in_doubt:
+        again = f"{again} {tally.outcomes[Outcome.AMBIGUOUS]:,} are in doubt: {words.in_doubt}"
     if stopped is StopReason.FAIL_FAST:
-        raise ChatbaseBatchError(f"A prompt failed ({tally.causes}), and fail_fast is set; {so_far}. {again}")
+        raise ChatbaseBatchError(
+            f"A {words.one} failed ({tally.causes}), and fail_fast is set; {so_far}. {again}"
+        )
     if stopped is StopReason.OUTAGE:
-        raise ChatbaseBatchError(f"Too many prompts failed in a row ({tally.causes}); {so_far}. {again}")
+        raise ChatbaseBatchError(f"Too many {words.noun} failed in a row ({tally.causes}); {so_far}. {again}")
     if tally.items and Fraction(tally.failed, tally.items) > settings.max_failure_rate:
         raise ChatbaseBatchError(
-            f"{tally.failed:,} of {tally.items:,} prompts failed ({tally.causes}), more than "
+            f"{tally.failed:,} of {tally.items:,} {words.noun} failed ({tally.causes}), more than "
             f"max_failure_rate {float(settings.max_failure_rate):g} allows; {so_far}. {again}"
         )
-    answers = tally.outcomes[Outcome.ANSWERED] + tally.outcomes[Outcome.INVALID_OUTPUT]
-    if tally.failed and not answers:
-        raise ChatbaseBatchError(f"Not one prompt was answered ({tally.causes}). {again}")
+    if tally.failed and not tally.done + tally.outcomes[Outcome.INVALID_OUTPUT]:
+        raise ChatbaseBatchError(f"Not one {words.one} was {words.done} ({tally.causes}). {again}")
     if tally.problems and settings.on_problem == "fail":
         raise ChatbaseBadPromptsError(
-            f"{tally.error_codes[INVALID_PROMPT]:,} prompts cannot be sent: {'; '.join(tally.problems)}. "
-            f"Mend them and clear the task; the others are not asked again. {so_far}."
+            f"{tally.error_codes[INVALID_PROMPT]:,} {words.noun} cannot be sent: "
+            f"{'; '.join(tally.problems)}. Mend them and clear the task; the others are not {words.verb} "
+            f"again. {so_far}."
         )
     _require_passed(tally, settings)
     if stopped in LIMITS and settings.on_limit == "fail":
+        limit = words.cap if stopped is StopReason.MAX_ITEMS else stopped
         raise ChatbaseBatchLimitError(
-            f"{stopped} was reached; {so_far}. Raise it and clear the task to go on, or say "
+            f"{limit} was reached; {so_far}. Raise it and clear the task to go on, or say "
             "on_limit='succeed' where that is as it should be."
         )
     if stopped not in LIMITS and tally.outcomes[Outcome.NOT_SENT]:

@@ -1,4 +1,4 @@
-"""Asking an agent many questions."""
+"""Sending many, each once: what such tasks share, and asking an agent many questions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from logging import INFO, WARNING
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_chatbase.exceptions import wrap
 from airflow_provider_chatbase.hooks.task_instance import earlier_try_began, task_identity
@@ -18,24 +18,206 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_chatbase.batch.batch import Batch
+    from airflow_provider_chatbase.batch.prompt_batch import PromptBatch
     from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
 XCOM_BYTES = 2000
 """The most that goes into XCom, whatever the input."""
-
-SETTINGS = (
-    *("concurrency", "on_ambiguous", "max_items", "max_credits", "max_failure_rate", "min_pass_rate"),
-    *("cache_ttl", "file_format", "compression", "fail_fast", "dedupe", "json_schema", "on_limit"),
-    *("allow_empty", "on_problem", "prompt_timeout", "batch_timeout"),
-)
-"""Arguments that say how the batch is to run."""
 
 TOLD_OF_ASSETS = ("kind", "agent_id", "status", "items", "outcomes", "credits")
 
 _LEFT_OUT_FIRST = ("error_codes", "expectations", "manifest_path", "files")
 
 
-class ChatbaseBatchPromptOperator(ChatbaseOperator):
+class BatchTask(ChatbaseOperator):
+    """
+    An operator that sends many, each once, and leaves what became of them as a data set.
+
+    :param output_path: the URL of a directory, one for each run. A mapped task writes below its map index,
+        unless the path differs by instance.
+    :param encoding: the file's encoding; by default UTF-8, or UTF-16 where the file says so by its mark.
+    :param delimiter: what stands between the cells of a CSV; by default a comma.
+    :param concurrency: how many are on their way at one time.
+    :param on_limit: whether reaching a limit is a success (``succeed``) or not (``fail``).
+    :param on_problem: whether what cannot be sent fails the task when the others are sent (``fail``), or
+        only counts as failed (``report``).
+    :param max_failure_rate: the share that may fail, from 0 to 1.
+    :param batch_timeout: seconds after which no more is sent and the task fails; by default none.
+    :param file_format: ``jsonl``, ``csv``, or ``parquet``.
+    :param compression: ``gzip`` or ``zstd``.
+    :param allow_empty: whether there may be nothing to send; without it the task fails then.
+    :param plan_only: send nothing; return what would be sent.
+    :param storage_conn_id: the storage's Airflow connection.
+    """
+
+    flags: ClassVar[Sequence[str]] = ("plan_only", "allow_empty")
+    numbers: ClassVar[Sequence[str]] = ("concurrency", "max_failure_rate", "batch_timeout")
+    texts = (
+        *(*ChatbaseOperator.texts, "output_path", "storage_conn_id", "encoding", "delimiter"),
+        *("on_limit", "on_problem", "file_format", "compression"),
+    )
+    template_fields: Sequence[str] = (*texts, *flags, *numbers)
+
+    settings: ClassVar[Sequence[str]] = (
+        *("concurrency", "max_failure_rate", "file_format", "compression", "on_limit", "on_problem"),
+        *("allow_empty", "batch_timeout"),
+    )
+    """Arguments that say how the batch is to run."""
+
+    read: ClassVar[str]  # what OpenLineage calls that of an agent which is read
+
+    def __init__(
+        self,
+        *,
+        output_path: str,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        concurrency: int = 10,
+        on_limit: Literal["succeed", "fail"] = "fail",
+        on_problem: Literal["fail", "report"] = "report",
+        max_failure_rate: float = 0.1,
+        batch_timeout: float | None = None,
+        file_format: Literal["jsonl", "csv", "parquet"] = "jsonl",
+        compression: Literal["gzip", "zstd"] | None = None,
+        plan_only: bool = False,
+        allow_empty: bool = False,
+        storage_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.output_path = output_path
+        self.encoding = encoding
+        self.delimiter = delimiter
+        self.concurrency = concurrency
+        self.on_limit = on_limit
+        self.on_problem = on_problem
+        self.max_failure_rate = max_failure_rate
+        self.batch_timeout = batch_timeout
+        self.file_format = file_format
+        self.compression = compression
+        self.plan_only = plan_only
+        self.allow_empty = allow_empty
+        self.storage_conn_id = storage_conn_id
+        self._batch: Batch[Any] | None = None
+        self._result: dict[str, Any] | None = None
+
+    def _new_batch(self, hook: ChatbaseHook, context: Context) -> Batch[Any]:
+        """Make the batch, with :meth:`_whose`."""
+        raise NotImplementedError
+
+    def _given(self) -> Iterable[Any]:
+        """Return the records."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Send what is not sent yet.
+
+        :param context: the task's context.
+        :return: the manifest and where it is.
+        :raises ChatbaseBatchError: when the batch is no success; what was done is kept.
+        :raises ChatbaseExpectationsError: when too many answers are not as expected.
+        :raises ChatbaseCreditsError: when the message credits are used up.
+        """
+        from airflow_provider_chatbase.files.directory import MANIFEST
+
+        with self.hook() as hook:
+            self._batch = self._new_batch(hook, context)
+            if self.plan_only:
+                plan = self._batch.plan(self._given())
+                counts = ", ".join(f"{name} {value}" for name, value in plan.items() if name != "plan_only")
+                self.log.info("%s", wrap(f"Planned, and nothing was sent: {counts}."))
+                return plan
+            result = self._result = self._send_all(self._batch)
+        told = {"manifest_path": f"{result['output_path']}/{MANIFEST}", **result}
+        emit_asset_events(self.outlets, context, told, TOLD_OF_ASSETS)
+        return result
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
+        """
+        Say for OpenLineage what was read and written; called only where its provider is installed.
+
+        :param _task_instance: the task instance.
+        """
+        done = self._result
+        if done is None:
+            return None
+        return lineage(f"agents/{done['agent_id']}/{self.read}", done["output_path"], rows=done["items"])
+
+    def on_kill(self) -> None:
+        """Send no more; what is done is kept."""
+        if self._batch is not None:
+            self._batch.stop()
+
+    def _send_all(self, batch: Batch[Any]) -> dict[str, Any]:
+        from airflow_provider_chatbase.batch.results import in_words, verdict
+        from airflow_provider_chatbase.files.directory import MANIFEST
+
+        report = batch.send_all(self._given())
+        url = batch.output.url
+        result = _bounded({**report.manifest, "output_path": url, "manifest_path": f"{url}/{MANIFEST}"})
+        done = report.tally.done == report.tally.items
+        self.log.log(
+            INFO if done else WARNING,
+            "%s\nThe results are in %s",
+            wrap(in_words(report.tally, report.stopped)),
+            url,
+        )
+        if report.error is not None:
+            raise report.error
+        verdict(report.tally, report.stopped, batch.settings)
+        return result
+
+    def _whose(self, hook: ChatbaseHook, context: Context, **settings: Any) -> dict[str, Any]:
+        """Say for a batch whose it is, how it is to run, and where to."""
+        from airflow_provider_chatbase.batch.settings import read_settings
+        from airflow_provider_chatbase.files.directory import open_directory
+
+        ti = context.get("ti")
+        return {
+            "connection": hook.connection.settings,
+            "agent_id": hook.agent_or_default(self.agent_id),
+            "run": str(task_identity(context) or ""),
+            "output": open_directory(self._own_output_path(context), self.storage_conn_id),
+            "settings": read_settings(**{name: getattr(self, name) for name in self.settings}, **settings),
+            "try_number": 1 if ti is None else ti.try_number,
+            "earlier_try_began": earlier_try_began(context),
+        }
+
+    def _own_output_path(self, context: Context) -> str:
+        """Keep mapped instances apart: below the map index, unless the path already differs by instance."""
+        identity, dag = task_identity(context), self.get_dag()
+        if identity is None or identity.map_index < 0 or not self.output_path:
+            return self.output_path
+        mapped: Any = dag and dag.task_dict.get(self.task_id)
+        partial = getattr(mapped, "partial_kwargs", {"output_path": getattr(mapped, "output_path", "")})
+        if "output_path" not in partial or "map_index" in str(partial["output_path"]):
+            return self.output_path
+        return f"{self.output_path.rstrip('/')}/{identity.map_index}"
+
+    def _records(self, given: Any, path: str | None, argument: str, needed: str) -> Iterable[Any]:
+        """Read the records of an argument, or of the file that its sibling ``…_path`` names."""
+        from airflow_provider_chatbase.client.errors import ChatbaseInputError
+        from airflow_provider_chatbase.files.directory import open_file
+        from airflow_provider_chatbase.files.records import read_record_file, rows_of
+
+        of_path = f"{argument}_path"
+        if (given is None) == (not path):
+            raise ChatbaseInputError(f"Give either {argument} or {of_path}. Nothing was sent.")
+        if given is not None:
+            return rows_of(given, argument)
+        directory, name = open_file(str(path), self.storage_conn_id, argument=of_path)
+        with directory.errors("read", name):
+            is_there = directory.fs.isfile(directory.path(name))
+        if not is_there:
+            raise ChatbaseInputError(
+                f"{of_path} {path} cannot be read: there is no such file. Nothing was sent."
+            )
+        how = {"encoding": self.encoding or None, "delimiter": self.delimiter or None}
+        return read_record_file(directory, name, argument=of_path, needed=needed, **how)
+
+
+class ChatbaseBatchPromptOperator(BatchTask):
     """
     Asks an agent many questions, each once, and leaves the answers as a data set.
 
@@ -100,15 +282,9 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
 
-    flags = ("fail_fast", "dedupe", "plan_only", "allow_empty")
-    numbers = (
-        *("concurrency", "max_items", "max_credits", "max_failure_rate", "min_pass_rate"),
-        *("prompt_timeout", "batch_timeout"),
-    )
-    texts = (
-        *(*ChatbaseOperator.texts, "prompts_path", "output_path", "cache_path", "storage_conn_id"),
-        *("encoding", "delimiter", "on_limit", "on_problem", "on_ambiguous", "file_format", "compression"),
-    )
+    flags = (*BatchTask.flags, "fail_fast", "dedupe")
+    numbers = (*BatchTask.numbers, "max_items", "max_credits", "min_pass_rate", "prompt_timeout")
+    texts = (*BatchTask.texts, "prompts_path", "cache_path", "on_ambiguous")
     lists_of_texts = ("prompts",)
     template_fields: Sequence[str] = (
         *texts,
@@ -121,6 +297,11 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
     template_fields_renderers = {"prompts": "json"}  # noqa: RUF012 - as in Airflow's own operators
     operator_extra_links = (*ChatbaseOperator.operator_extra_links, ChatbaseConversationLink())
     linked_conversation_id = None  # there are many: the link leads to all of them
+    read = "answers"
+    settings = (
+        *(*BatchTask.settings, "on_ambiguous", "max_items", "max_credits", "min_pass_rate", "cache_ttl"),
+        *("fail_fast", "dedupe", "json_schema", "prompt_timeout"),
+    )
 
     def __init__(
         self,
@@ -128,167 +309,44 @@ class ChatbaseBatchPromptOperator(ChatbaseOperator):
         output_path: str,
         prompts: Iterable[str | dict[str, Any]] | None = None,
         prompts_path: str | None = None,
-        encoding: str | None = None,
-        delimiter: str | None = None,
-        allow_empty: bool = False,
-        concurrency: int = 10,
         max_items: int | None = None,
         max_credits: float | None = None,
-        on_limit: Literal["succeed", "fail"] = "fail",
-        on_problem: Literal["fail", "report"] = "report",
-        max_failure_rate: float = 0.1,
         fail_fast: bool = False,
         dedupe: bool = False,
         cache_path: str | None = None,
         cache_ttl: timedelta | float | None = None,
         json_schema: dict[str, Any] | None = None,
         min_pass_rate: float | None = None,
-        file_format: Literal["jsonl", "csv", "parquet"] = "jsonl",
-        compression: Literal["gzip", "zstd"] | None = None,
-        plan_only: bool = False,
         prompt_timeout: float | None = 1800.0,
-        batch_timeout: float | None = None,
         on_ambiguous: Literal["reconcile", "retry", "fail"] = "reconcile",
-        storage_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.output_path = output_path
+        super().__init__(output_path=output_path, **kwargs)
         self.prompts = prompts
         self.prompts_path = prompts_path
-        self.encoding = encoding
-        self.delimiter = delimiter
-        self.allow_empty = allow_empty
-        self.concurrency = concurrency
         self.max_items = max_items
         self.max_credits = max_credits
-        self.on_limit = on_limit
-        self.on_problem = on_problem
-        self.max_failure_rate = max_failure_rate
         self.fail_fast = fail_fast
         self.dedupe = dedupe
         self.cache_path = cache_path
         self.cache_ttl = cache_ttl
         self.json_schema = json_schema
         self.min_pass_rate = min_pass_rate
-        self.file_format = file_format
-        self.compression = compression
-        self.plan_only = plan_only
         self.prompt_timeout = prompt_timeout
-        self.batch_timeout = batch_timeout
         self.on_ambiguous = on_ambiguous
-        self.storage_conn_id = storage_conn_id
-        self._batch: Batch | None = None
-        self._asked: dict[str, Any] | None = None
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """
-        Ask what is not answered yet.
-
-        :param context: the task's context.
-        :return: the manifest and where it is.
-        :raises ChatbaseBatchError: when the batch is no success; what was answered is kept.
-        :raises ChatbaseExpectationsError: when too many answers are not as expected.
-        :raises ChatbaseCreditsError: when the message credits are used up.
-        """
-        from airflow_provider_chatbase.files.directory import MANIFEST
-
-        with self.hook() as hook:
-            self._batch = self._new_batch(hook, context)
-            if self.plan_only:
-                plan = self._batch.plan(self._given())
-                self.log.info("Planned, and nothing was sent: %s", plan)
-                return plan
-            result = self._asked = self._ask_all(self._batch)
-        told = {"manifest_path": f"{result['output_path']}/{MANIFEST}", **result}
-        emit_asset_events(self.outlets, context, told, TOLD_OF_ASSETS)
-        return result
-
-    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
-        """
-        Say for OpenLineage what was asked and written; called only where its provider is installed.
-
-        :param _task_instance: the task instance.
-        """
-        asked = self._asked
-        if asked is None:
-            return None
-        return lineage(f"agents/{asked['agent_id']}/answers", asked["output_path"], rows=asked["items"])
-
-    def on_kill(self) -> None:
-        """Send no more prompts; what is answered is kept."""
-        if self._batch is not None:
-            self._batch.stop()
-
-    def _ask_all(self, batch: Batch) -> dict[str, Any]:
-        from airflow_provider_chatbase.batch.results import in_words, verdict
-        from airflow_provider_chatbase.files.directory import MANIFEST
-
-        report = batch.ask_all(self._given())
-        url = batch.output.url
-        result = _bounded({**report.manifest, "output_path": url, "manifest_path": f"{url}/{MANIFEST}"})
-        done = report.manifest["outcomes"]["answered"] == report.tally.items
-        self.log.log(
-            INFO if done else WARNING,
-            "%s\nThe results are in %s",
-            wrap(in_words(report.tally, report.stopped)),
-            url,
-        )
-        if report.error is not None:
-            raise report.error
-        verdict(report.tally, report.stopped, batch.settings)
-        return result
-
-    def _new_batch(self, hook: ChatbaseHook, context: Context) -> Batch:
-        from airflow_provider_chatbase.batch.batch import Batch
-        from airflow_provider_chatbase.batch.settings import read_settings
+    def _new_batch(self, hook: ChatbaseHook, context: Context) -> PromptBatch:
+        from airflow_provider_chatbase.batch.prompt_batch import PromptBatch
         from airflow_provider_chatbase.files.directory import open_directory
 
-        settings = read_settings(**{name: getattr(self, name) for name in SETTINGS})
+        whose = self._whose(hook, context)
         cache = self.cache_path and open_directory(
             self.cache_path, self.storage_conn_id, argument="cache_path"
         )
-        ti = context.get("ti")
-        return Batch(
-            connection=hook.connection.settings,
-            agent_id=hook.agent_or_default(self.agent_id),
-            run=str(task_identity(context) or ""),
-            output=open_directory(self._own_output_path(context), self.storage_conn_id),
-            settings=settings,
-            cache=cache or None,
-            try_number=1 if ti is None else ti.try_number,
-            earlier_try_began=earlier_try_began(context),
-        )
-
-    def _own_output_path(self, context: Context) -> str:
-        """Keep mapped instances apart: below the map index, unless the path already differs by instance."""
-        identity, dag = task_identity(context), self.get_dag()
-        if identity is None or identity.map_index < 0 or not self.output_path:
-            return self.output_path
-        mapped: Any = dag and dag.task_dict.get(self.task_id)
-        partial = getattr(mapped, "partial_kwargs", {"output_path": getattr(mapped, "output_path", "")})
-        if "output_path" not in partial or "map_index" in str(partial["output_path"]):
-            return self.output_path
-        return f"{self.output_path.rstrip('/')}/{identity.map_index}"
+        return PromptBatch(**whose, cache=cache or None)
 
     def _given(self) -> Iterable[Any]:
-        from airflow_provider_chatbase.client.errors import ChatbaseInputError
-        from airflow_provider_chatbase.files.directory import open_file
-        from airflow_provider_chatbase.files.records import read_record_file, rows_of
-
-        if (self.prompts is None) == (not self.prompts_path):
-            raise ChatbaseInputError("Give either prompts or prompts_path. Nothing was sent.")
-        if self.prompts is not None:
-            return rows_of(self.prompts, "prompts")
-        directory, name = open_file(str(self.prompts_path), self.storage_conn_id, argument="prompts_path")
-        with directory.errors("read", name):
-            is_there = directory.fs.isfile(directory.path(name))
-        if not is_there:
-            raise ChatbaseInputError(
-                f"prompts_path {self.prompts_path} cannot be read: there is no such file. Nothing was sent."
-            )
-        how = {"encoding": self.encoding or None, "delimiter": self.delimiter or None}
-        return read_record_file(directory, name, argument="prompts_path", needed="message", **how)
+        return self._records(self.prompts, self.prompts_path, "prompts", "message")
 
 
 def _bounded(manifest: dict[str, Any]) -> dict[str, Any]:

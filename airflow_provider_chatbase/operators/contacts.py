@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_chatbase.exceptions import wrap
 from airflow_provider_chatbase.operators._task import ChatbaseOperator, read_flag
 
 if TYPE_CHECKING:
@@ -110,13 +111,15 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
             )
             counts = {**plan.counts, "dry_run": only_report}
             if only_report:
-                self.log.info("Would change contacts of agent %s: %s.", agent_id, counts)
+                self.log.info(
+                    "%s", wrap(f"Planned only, nothing was sent to contacts of {_told(agent_id, counts)}")
+                )
                 return counts
             for name, kind in missing.items():
                 hook.create_custom_attribute(name, kind, agent_id=agent_id)
             result = hook.client.run(apply_plan(agent_id, plan))
             done = {"created": result.created, "updated": result.updated, "deleted": result.deleted}
-            self.log.info("Contacts of agent %s: %s.", agent_id, {**counts, **done})
+            self.log.info("%s", wrap(f"Contacts of {_told(agent_id, {**counts, **done})}"))
             if result.failed:
                 shown = "; ".join(result.failed[:MOST_NAMED])
                 raise ChatbaseSyncError(
@@ -134,3 +137,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
             return rows_of(self.contacts, "contacts")
         directory, name = open_file(self.contacts, self.storage_conn_id, argument="contacts")
         return read_record_file(directory, name, argument="contacts", needed="external_id")
+
+
+def _told(agent_id: str, counts: dict[str, Any]) -> str:
+    return f"agent {agent_id}: {', '.join(f'{n} {name}' for name, n in counts.items() if name != 'dry_run')}."

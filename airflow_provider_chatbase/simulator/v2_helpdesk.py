@@ -211,15 +211,36 @@ def list_templates(_call: Call) -> Any:
 
 @operation("sendWhatsAppTemplateMessage")
 def send_template(call: Call) -> Any:
-    """Send a template; what the user answers goes on in the conversation."""
+    """Send a template; what the user answers goes on in the conversation. Twice asked is twice sent."""
     body, digits = call.body, re.sub(r"\D", "", call.body["to"])
-    senders = {re.sub(r"\D", "", each["from"]) for each in SEED["whatsapp"]["senders"]}
-    if "from" in body and re.sub(r"\D", "", body["from"]) not in senders:
-        raise not_found("PHONE_NUMBER_NOT_FOUND", "Number")
+    sender = _sender(body.get("from"))
     if not 8 <= len(digits) <= 15:
         raise ApiError(422, "RECIPIENT_INVALID", "The recipient is no international number")
-    template = _template(body["template"])
-    given = body["template"].get("variables", {})
+    template = _template(body["template"], sender["wabaId"])
+    text = f"[{template['name']}] {' '.join(_values(template, body['template'].get('variables', {})))}"
+    if digits.endswith(SEED["whatsapp"]["unreachable"]):
+        raise ApiError(422, "RECIPIENT_NOT_REACHABLE", "The recipient is not on WhatsApp")
+    conversation_id = _told_on_whatsapp(call, digits, template["name"], text)
+    sent = {"to": digits, "template": template["name"], "language": template["language"], "text": text}
+    message_id = f"wamid.{call.world.store.new_id('m')}"
+    call.world.store.templates_sent.append(
+        {"agentId": call.agent.id, **sent, "messageId": message_id, "conversationId": conversation_id}
+    )
+    return ServedReply(201, {"messageId": message_id, "conversationId": conversation_id, "to": digits})
+
+
+def _sender(wanted: str | None) -> dict[str, Any]:
+    senders = SEED["whatsapp"]["senders"]
+    if wanted is None and len(senders) > 1:
+        raise ApiError(400, "PHONE_NUMBER_REQUIRED", "Several numbers are connected: give from")
+    digits = re.sub(r"\D", "", wanted or senders[0]["from"])
+    for sender in senders:
+        if re.sub(r"\D", "", sender["from"]) == digits:
+            return dict(sender)
+    raise not_found("PHONE_NUMBER_NOT_FOUND", "Number")
+
+
+def _values(template: dict[str, Any], given: dict[str, dict[str, str]]) -> list[str]:
     wanted = [(part, key) for part, keys in template["variables"].items() for key in keys]
     missing = [f"{part}[{key}]" for part, key in wanted if key not in given.get(part, {})]
     if missing:
@@ -228,21 +249,33 @@ def send_template(call: Call) -> Any:
     bad = [name for name, value in values.items() if not value or _BAD_VARIABLE.search(value)]
     if bad:
         raise _refused("INVALID_TEMPLATE_VARIABLES", "invalid", ", ".join(bad))
-    text = f"[{template['name']}] {' '.join(values.values())}"
-    conversation = call.world.store.start_conversation(
-        call.agent, user_id=None, title=template["name"], source="WhatsApp", created_by_v2=False
-    )
-    message = add_message(call.world, call.agent, conversation, ROLE_ASSISTANT, text)
-    return ServedReply(
-        201, {"messageId": f"wamid.{message.id}", "conversationId": conversation.id, "to": digits}
-    )
+    return list(values.values())
 
 
-def _template(wanted: dict[str, Any]) -> dict[str, Any]:
+def _told_on_whatsapp(call: Call, number: str, title: str, text: str) -> str:
+    """Append to the number's conversation, unless people have taken it over or it has ended."""
+    store, agent = call.world.store, call.agent
+    earlier = [
+        each["conversationId"]
+        for each in store.templates_sent
+        if (each["agentId"], each["to"]) == (agent.id, number)
+    ]
+    conversation = agent.conversations.by_id.get(earlier[-1]) if earlier else None
+    if conversation is None:
+        conversation = store.start_conversation(
+            agent, user_id=None, title=title, source="WhatsApp", created_by_v2=False
+        )
+    if conversation.status not in ("taken_over", "ended"):
+        add_message(call.world, agent, conversation, ROLE_ASSISTANT, text)
+    return conversation.id
+
+
+def _template(wanted: dict[str, Any], waba_id: str) -> dict[str, Any]:
     found = [
         each
         for each in SEED["whatsapp"]["templates"]
-        if each["name"] == wanted["name"] and wanted.get("language") in {None, each["language"]}
+        if (each["name"], each["wabaId"]) == (wanted["name"], waba_id)
+        and wanted.get("language") in {None, each["language"]}
     ]
     approved = [each for each in found if each["status"] == "APPROVED"]
     if not found:

@@ -71,6 +71,7 @@ class Store:
         self._clock = clock
         self._rng = rng
         self.agents: dict[str, Agent] = {}
+        self.templates_sent: list[dict[str, Any]] = []  # what customers got on WhatsApp, oldest first
 
     def sources(self, agent_id: str) -> list[Source]:
         """Return the sources of an agent, oldest first."""

@@ -10,7 +10,7 @@ import time
 
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_chatbase.batch.batch import Batch
+from airflow_provider_chatbase.batch.prompt_batch import PromptBatch
 from airflow_provider_chatbase.batch.settings import read_settings
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.files.directory import Directory
@@ -21,7 +21,7 @@ def main(url: str, key: str, agent_id: str, prompts: str, output: str, concurren
     """Ask all prompts of a file, and say how long that took and how much memory."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     files = LocalFileSystem()
-    batch = Batch(
+    batch = PromptBatch(
         connection=ClientSettings(api_key=key, host=url, files_host=url),
         agent_id=agent_id,
         run="benchmark",

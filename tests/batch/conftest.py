@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_chatbase.batch.batch import Batch
+from airflow_provider_chatbase.batch.prompt_batch import PromptBatch
 from airflow_provider_chatbase.batch.settings import read_settings
 from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.files.directory import Directory
@@ -41,35 +41,36 @@ def storage_of(path: Path) -> Directory:
     return Directory(LocalFileSystem(), str(path), f"file://{path}")
 
 
-def new_batch(simulator: Simulator, output: Directory, *, run: str = "run-1", **given: Any) -> Batch:
+def new_batch(
+    simulator: Simulator, output: Directory, *, run: str = "run-1", kind: Any = PromptBatch, **given: Any
+) -> Any:
     """Make a batch; patience is short, since the simulator shows all at once; failures are put up with."""
-    names = ("agent_id", "cache", "api_key", "api_version", "max_attempts")
-    tries = {name: given.pop(name) for name in ("try_number", "earlier_try_began") if name in given}
+    names = ("agent_id", "cache", "template", "on_duplicate", "try_number", "earlier_try_began")
     own = {name: given.pop(name) for name in names if name in given}
+    speaks = {name: given.pop(name) for name in ("api_key", "api_version", "max_attempts") if name in given}
     connection = ClientSettings(
-        api_key=own.get("api_key", simulator.api_key),
-        host=simulator.url,
-        files_host=simulator.url,
-        api_version=own.get("api_version", "v2"),
-        max_attempts=own.get("max_attempts", 8),
+        **{
+            "api_key": simulator.api_key,
+            "host": simulator.url,
+            "files_host": simulator.url,
+            "max_attempts": 8,
+            **speaks,
+        }
     )
-    return Batch(
+    settings = {
+        "patience": 1.0,
+        "patience_after_timeout": 1.0,
+        "storage_patience": 0.5,
+        "lock_times": PATIENT_LOCK,
+        "max_failure_rate": 1,
+        **given,
+    }
+    return kind(
         connection=connection,
-        agent_id=own.get("agent_id", simulator.agent_id),
         run=run,
         output=output,
-        cache=own.get("cache"),
-        settings=read_settings(
-            **{
-                "patience": 1.0,
-                "patience_after_timeout": 1.0,
-                "storage_patience": 0.5,
-                "lock_times": PATIENT_LOCK,
-                "max_failure_rate": 1,
-                **given,
-            }
-        ),
-        **tries,
+        settings=read_settings(**settings),
+        **{"agent_id": simulator.agent_id, **own},
     )
 
 

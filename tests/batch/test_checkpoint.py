@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from airflow_provider_chatbase.batch import checkpoint as checkpoint_module
 from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Journal, Line, SegmentLog, Sent, encode
 from airflow_provider_chatbase.batch.outcome import Outcome, PromptRecord
-from airflow_provider_chatbase.batch.prompts import Intake
+from airflow_provider_chatbase.batch.prompts import take_in
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Simulator
 from tests.batch.conftest import new_batch, questions, rows_of, storage_of
@@ -34,7 +34,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, memory: Directory) -
 
 
 def _key(n: int) -> str:
-    with Intake(questions(n + 1)) as intake:
+    with take_in(questions(n + 1)) as intake:
         return list(intake)[n].key
 
 
@@ -48,7 +48,7 @@ def _answered(text: str, cost: float = 1) -> PromptRecord:
 
 def _opened(storage: Directory, count: int = 5) -> tuple[SegmentLog, Checkpoint]:
     segments = SegmentLog(storage, FOLDER)
-    return segments, Checkpoint(segments, Intake(questions(count)))
+    return segments, Checkpoint(segments, take_in(questions(count)))
 
 
 def test_what_was_written_is_known_to_the_next_process(storage: Directory):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_chatbase.batch.prompts import Intake
+from airflow_provider_chatbase.batch.prompts import take_in
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.files.records import read_record_file
@@ -20,7 +20,7 @@ from airflow_provider_chatbase.files.records import read_record_file
 def _read(path: Path) -> list[Any]:
     directory = Directory(LocalFileSystem(), str(path.parent), f"file://{path.parent}")
     given = read_record_file(directory, path.name, argument="prompts_path", needed="message")
-    with Intake(given) as intake:
+    with take_in(given) as intake:
         return list(intake)
 
 
@@ -84,12 +84,12 @@ def test_a_file_that_is_no_input_is_refused(tmp_path: Path, name: str, content: 
 
 def test_an_id_twice_is_refused():
     with pytest.raises(ChatbaseInputError, match=r"the id 'a'; the second is number 3"):
-        Intake([{"id": "a", "message": "x"}, "y", {"id": "a", "message": "z"}])
+        take_in([{"id": "a", "message": "x"}, "y", {"id": "a", "message": "z"}])
 
 
 def test_the_key_is_of_what_is_asked_only():
     def keys(*given: Any) -> list[str]:
-        with Intake(given) as intake:
+        with take_in(given) as intake:
             return [prompt.key for prompt in intake]
 
     assert keys({"message": "x", "team": 1}) == keys({"message": "x", "team": 2, "contains": "y"})
@@ -104,7 +104,7 @@ def test_the_key_is_of_what_is_asked_only():
 def test_duplicates_and_queues():
     given = ["a", "b", "a", {"message": "a", "user_id": "u"}, {"message": "a", "user_id": "u"}, ""]
     given.append({"message": "a", "conversation_id": "c"})
-    with Intake(given) as intake:
+    with take_in(given) as intake:
         prompts = list(intake)
         assert [intake.first_like(p)[0] for p in prompts] == [0, 1, 0, 3, 3, 5, 6]
         assert [intake.shares_queue(p) for p in prompts] == [False, False, False, True, True, False, False]
@@ -112,7 +112,7 @@ def test_duplicates_and_queues():
 
 
 def test_what_is_no_json_becomes_text(tmp_path: Path):
-    with Intake([{"message": "x", "path": tmp_path}]) as intake:
+    with take_in([{"message": "x", "path": tmp_path}]) as intake:
         assert next(iter(intake)).metadata == {"path": str(tmp_path)}
 
 
@@ -120,7 +120,7 @@ def test_what_is_no_json_becomes_text(tmp_path: Path):
 def test_memory_does_not_grow_with_the_prompts():
     def peak(count: int) -> int:
         tracemalloc.start()
-        with Intake({"id": f"id-{n}", "message": "m" * 200 + str(n)} for n in range(count)) as intake:
+        with take_in({"id": f"id-{n}", "message": "m" * 200 + str(n)} for n in range(count)) as intake:
             assert sum(1 for _ in intake) == count
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from airflow_provider_chatbase.batch.batch import Batch, BatchSettings
+from airflow_provider_chatbase.batch.prompt_batch import PromptBatch
+from airflow_provider_chatbase.batch.settings import BatchSettings
 from airflow_provider_chatbase.client import ClientSettings
 from airflow_provider_chatbase.files.directory import open_directory
 
@@ -37,7 +38,7 @@ def test_each_prompt_is_paid_once_however_often_the_task_s_time_is_over(
     prompts = [f"Question {number}?" for number in range(20)]
 
     def ask_all():
-        return Batch(
+        return PromptBatch(
             connection=ClientSettings(simulator.api_key, simulator.url),
             agent_id=simulator.agent_id,
             run="run",

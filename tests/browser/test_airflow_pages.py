@@ -51,10 +51,12 @@ TOLD = {
     ("chatbase_ask_daily", "ask"): "Answered with",
     ("chatbase_batch_prompts", "ask"): "3 of 3 prompts are answered",
     ("chatbase_blue_green", "clone"): "is a copy of",
+    ("chatbase_contacts_and_tickets", "contacts"): "Contacts of agent",
     ("chatbase_delta_nightly", "export_conversations"): "Exported 5",
     ("chatbase_export_incremental", "export_conversations"): "Exported 5",
     ("chatbase_golden_questions", "ask_live"): "2 of 2 prompts are answered",
     ("chatbase_quickstart", "wait_for_training"): "1 source trained.",
+    ("chatbase_send_templates", "send"): "Planned, and nothing was sent",
     ("chatbase_sync_docs", "sync"): "created: 2",
 }
 """What the log of an example's task says, beside how it is said."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_chatbase.batch.batch import Batch
+from airflow_provider_chatbase.batch.prompt_batch import PromptBatch
 from airflow_provider_chatbase.batch.settings import read_settings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
 from airflow_provider_chatbase.client.asking import Rules, ask
@@ -42,7 +42,7 @@ def batch(clockwork: Clockwork, seed: int) -> None:
 
     def work(process: Process) -> Any:
         connection = scenario.connection(process)
-        whole = Batch(
+        whole = PromptBatch(
             connection=connection, agent_id=scenario.agent.id, run="run", output=output, settings=settings
         )
         return whole.ask_all(prompts)

@@ -117,7 +117,7 @@ def test_assets_and_lineage_are_told_what_was_asked(
     assert extra["manifest_uri"] == f"file://{tmp_path}/_manifest.json"
 
     extractors = pytest.importorskip("airflow.providers.openlineage.extractors.base")
-    asked._asked = run.xcoms["ask"]
+    asked._result = run.xcoms["ask"]
     lineage = extractors.DefaultExtractor(asked).extract_on_complete(None)
     [read], [written] = lineage.inputs, lineage.outputs
     assert read.name == f"agents/{simulator.agent_id}/answers"

@@ -70,3 +70,23 @@ def test_blue_green(start, example, run_dag, must_contain, state):
     assert live.fields["instructions"] == ("Be brief." if state == "success" else before)
     assert list(simulator.store.agents) == [simulator.agent_id], "the copy is gone"
     assert run.task_states["delete_green"] == "success"
+
+
+@pytest.mark.parametrize("send", [False, True])
+def test_templates_are_sent_when_it_is_said(start, example, run_dag, tmp_path, send):
+    simulator = start()
+    run = run_dag(
+        example("chatbase_send_templates"), conf={"output_path": f"file://{tmp_path}", "send": send}
+    )
+    assert run.state == "success"
+    assert len(simulator.store.templates_sent) == (2 if send else 0)
+
+
+def test_contacts_and_tickets(start, example, run_dag, tmp_path):
+    simulator = start()
+    conf = {"output_path": f"file://{tmp_path}"}
+    runs = [run_dag(example("chatbase_contacts_and_tickets"), conf=conf) for _ in range(2)]
+    assert [run.state for run in runs] == ["success", "success"]
+    assert [run.xcoms["contacts"]["created"] for run in runs] == [2, 0]
+    assert [each["name"] for each in simulator.store.contacts(simulator.agent_id)] == ["Ada", "Bo"]
+    assert {"tickets", "ticket_messages"} <= {path.name for path in (tmp_path / "tickets").rglob("*")}

@@ -39,13 +39,20 @@ def send_template(
     if sender is not None:
         body["from"] = require_text("sender", sender)
     path = f"{_whatsapp(agent_id)}/messages/template"
-    return Request("sendWhatsAppTemplateMessage", "POST", path, bare_object, body=body, repeatable=False)
+    return Request("sendWhatsAppTemplateMessage", "POST", path, _accepted, body=body, repeatable=False)
 
 
 def _templates(reply: Json) -> JsonObject:
     found = bare_object(reply)
     if not isinstance(found.get("templates"), list):
         raise UnexpectedShapeError("a list of templates was promised, and did not come")
+    return found
+
+
+def _accepted(reply: Json) -> JsonObject:
+    found = bare_object(reply)
+    if not {"messageId", "to"} & set(found):
+        raise UnexpectedShapeError("a message's id and recipient were promised, and did not come")
     return found
 
 
