@@ -152,6 +152,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
         self.storage_conn_id = storage_conn_id
         self.upload_interval = upload_interval
         self.busy_timeout = busy_timeout
+        self._running: SourceSync | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -166,7 +167,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             self._check_arguments()
             agent_id = hook.agent_or_default(self.agent_id)
             declaration = self._declaration()
-            sync = self._sync(hook.client, agent_id, self._task_mark(context))
+            sync = self._running = self._sync(hook.client, agent_id, self._task_mark(context))
             changes_nothing = self.only_report or self.mode == "check"
             report = sync.check(declaration) if changes_nothing else sync.apply(declaration)
             self._show(report)
@@ -180,6 +181,11 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
             result = self.await_training(hook.client, agent_id, waited_for, report.summary())
             self.log.info("%s", wrap(f"{report.in_words()} All of it is trained."))
             return result
+
+    def on_kill(self) -> None:
+        """Write no more sources; what is written stays."""
+        if self._running is not None:
+            self._running.ending.set()
 
     def _check_arguments(self) -> None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError

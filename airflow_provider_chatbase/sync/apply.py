@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_chatbase.client.errors import (
@@ -130,6 +131,7 @@ class PlanRunner:
     patience: SyncPatience = field(default_factory=SyncPatience)
     task: str = ""  # the mark of the task that writes
     listed_at: float = 0.0  # by the patience's clock, when what the plan is made from was listed
+    ending: Event = field(default_factory=Event)  # set when the task is told to end
     _result: SyncResult = field(default_factory=SyncResult)
     _makes_room: bool = False  # whether the plan's deletes are to make room for what did not fit
     _lost_in_a_row: int = 0
@@ -181,6 +183,7 @@ class PlanRunner:
 
     def _try(self, action: Action, work: Callable[[Action], ActionResult | None]) -> None:
         """Do one action, and keep what became of it."""
+        self._end_if_told()
         declared = action.declared
         try:
             done = work(action)
@@ -193,6 +196,14 @@ class PlanRunner:
             if done is not None:
                 self._result.done.append(done)
                 log.info("%s %s %s", _PAST[done.action], declared.kind, declared.key)
+
+    def _end_if_told(self) -> None:
+        """Write no more where the task was told to end, nor leave twice what the next try made meanwhile."""
+        if self.ending.is_set():
+            self._delete(self._sure(()))
+            raise ChatbaseToldToEndError(
+                "The task was told to end. What was written stays; running it again goes on from there."
+            )
 
     def _fail(self, action: str, kind: str, key: str, error: ChatbaseError) -> None:
         lost = isinstance(error, ChatbaseConnectionError)
@@ -293,6 +304,7 @@ class PlanRunner:
     def _update_when_trained(self, update: Update, deadline: float) -> ActionResult:
         """Wait until a source is trained and write into it."""
         while True:
+            self._end_if_told()
             source = self._look_at(update.existing.source_id)
             if source is not None and self._is_written(update, source):
                 return ActionResult(
@@ -421,6 +433,12 @@ class ChatbaseSourceBusyError(ChatbaseError):
 
 class ChatbaseOvertakenError(ChatbaseError):
     """Another run of the same sync wrote something else since this one planned."""
+
+    transient = True
+
+
+class ChatbaseToldToEndError(ChatbaseError):
+    """The task is to end before its work is done."""
 
     transient = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import TYPE_CHECKING
 
 from airflow_provider_chatbase.client import ChatbaseClient
@@ -35,6 +36,7 @@ class SourceSync:
     record: LinkRecord | None = None  # remembers which links are ours; without it none is deleted
     upload_interval: float = UPLOAD_INTERVAL  # seconds between uploads
     patience: SyncPatience = field(default_factory=SyncPatience)
+    ending: Event = field(default_factory=Event)  # set from a signal handler or any thread: write no more
 
     def plan(self, declaration: Declaration) -> tuple[SyncPlan, Inventory]:
         """Compare what is declared with what is there; changes nothing."""
@@ -74,6 +76,7 @@ class SourceSync:
                 self.patience,
                 task=self.options.task,
                 listed_at=began,
+                ending=self.ending,
             )
             result = runner.run(plan)
         self._forget_links(result, new_links)

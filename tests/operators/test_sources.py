@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_chatbase.exceptions import (
+    ChatbaseError,
     ChatbasePermanentError,
     ChatbaseSyncError,
     ChatbaseTrainingError,
@@ -57,6 +58,18 @@ def test_returns_counts_names_and_ids(start, docs):
     assert set(result["source_ids"]) == {source.id for source in ours(simulator).values()}
     again = sync(path=str(docs), prune=True, wait_for_training=True)
     assert (again["unchanged"], again["in_step"], again["source_ids"]) == (2, True, [])
+
+
+def test_on_kill_ends_the_sync_and_the_next_try_goes_on(start, docs):
+    simulator = start()
+    operator = ChatbaseSyncSourcesOperator(task_id="sync", path=str(docs), sync_id="docs")
+    simulator.on_request = lambda request: request.method == "POST" and operator.on_kill()
+    with pytest.raises(ChatbaseError, match="told to end") as told:
+        operator.execute(context())
+    assert not told.value.permanent
+    simulator.on_request = None
+    assert len(ours(simulator)) == 1
+    assert sync(path=str(docs))["created"] == 1
 
 
 def test_a_dry_run_changes_nothing_and_writes_its_report(start, docs, tmp_path, caplog):

@@ -32,7 +32,9 @@ class Latency(Mapping[str, float]):
         works = operation in ("chatWithAgent", "exportConversations", "createSource")
         if self.hurries or not works:
             return 0.02
-        return 0.5 if self.asked[operation] <= 2 * max(MIDDLE.values()) else 10.0
+        if self.asked[operation] <= 2 * max(MIDDLE.values()):
+            return 0.5
+        return 3.0 if operation == "createSource" else 10.0  # Airflow gives 5 s to a task that is to end
 
     def get(self, operation: str, _default: object = None) -> float:  # type: ignore[override]
         return self[operation]

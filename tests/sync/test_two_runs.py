@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_chatbase.client import ChatbaseClient
+from airflow_provider_chatbase.sync.apply import ChatbaseToldToEndError
 from tests.sync.conftest import QUICK
 
 PAGES = 30
@@ -78,6 +79,29 @@ def test_one_that_stood_still_takes_over_what_another_made(desk):
     notes = [each.note for each in report.result.of("create")]
     assert notes.count("another run of this sync wrote it meanwhile") > PAGES / 2
     assert desk.writes.count("createSource") == PAGES
+    assert_in_step(desk, [f"text {page}" for page in range(PAGES)])
+
+
+def test_one_that_is_told_to_end_leaves_nothing_twice(desk):
+    """Somebody cleared a task at its work: the next try was done when the first one was told."""
+    desk = desk()
+    write_pages(desk)
+    looks = 0
+
+    def clock():
+        nonlocal looks
+        looks += 1
+        if looks == 10:
+            assert desk.sync(prune=True).failures() == ""
+        if looks == 15:
+            syncer.ending.set()
+        return time.monotonic()
+
+    syncer = desk.syncer(prune=True, patience=replace(QUICK, clock=clock))
+    with pytest.raises(ChatbaseToldToEndError, match="running it again goes on") as told:
+        syncer.apply(desk.declare())
+    assert not told.value.permanent
+    assert PAGES < desk.writes.count("createSource") < 2 * PAGES
     assert_in_step(desk, [f"text {page}" for page in range(PAGES)])
 
 
