@@ -109,3 +109,22 @@ def test_mapped_and_templated(mapped, run_dag, simulator, tmp_path):
     [asked] = simulator.requests_for("chatWithAgent")
     assert asked.json["message"] == "Where is my order?"
     assert len(rows_at(tmp_path / simulator.agent_id)) >= 30
+
+
+def test_an_agent_that_an_upstream_task_did_not_name_is_not_the_default_one(airflow_db, run_dag, simulator):
+    from airflow.sdk import DAG
+
+    from airflow_provider_chatbase.operators.agents import (
+        ChatbaseCreateAgentOperator,
+        ChatbaseUpdateAgentOperator,
+    )
+
+    with DAG("not_named", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        made = ChatbaseCreateAgentOperator(task_id="make", settings={"name": "Another"})
+        ChatbaseUpdateAgentOperator(
+            task_id="change", agent_id=made.output["agent_id"], settings={"instructions": "Say no."}
+        )
+    before = dict(simulator.store.agents[simulator.agent_id].fields)
+    run = run_dag(dag)
+    assert run.task_states == {"make": "success", "change": "failed"}
+    assert simulator.store.agents[simulator.agent_id].fields == before

@@ -93,7 +93,7 @@ def not_run(block: Block) -> bool:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(CHECKOUT)))
-def test_the_code_of(page, run_dag, start_simulator, connect, monkeypatch, tmp_path):
+def test_the_code_of(page, run_dag, start_simulator, connect, chatbase_without_waits, monkeypatch, tmp_path):
     connect(start_simulator(conversations=60, months=1))
     model_for_tests = {"conn_type": "pydanticai", "extra": {"model": "test"}}
     monkeypatch.setenv("AIRFLOW_CONN_PYDANTICAI_DEFAULT", json.dumps(model_for_tests))

@@ -36,6 +36,13 @@ V1_SETTLES_AFTER = 10.0
 """Seconds after a write during which v1, which has no status of a source, may show the state before it."""
 
 
+NO_AGENT_CAME = (
+    "agent_id was to come from an upstream task, which returned none; the connection's default agent does "
+    "not take its place. Fields of what a task returns are handed on with multiple_outputs=True. "
+    "Nothing was sent."
+)
+
+
 def time_to_run(task: Any, context: Context) -> float:
     """Return the seconds until a task's ``execution_timeout``, which Airflow forgets while it is deferred."""
     began = getattr(context.get("ti"), "start_date", None)
@@ -151,6 +158,7 @@ class ChatbaseOperator(BaseOperator):
     ) -> None:
         """Render what Airflow would, but texts as texts, and nothing that an upstream task handed on."""
         seen_oids |= {id(value) for value in self._handed_on(context)}
+        is_promised = hasattr(getattr(parent, "agent_id", None), "resolve")  # by an upstream task
         left = []
         for name in template_fields:
             value = getattr(parent, name)
@@ -160,6 +168,9 @@ class ChatbaseOperator(BaseOperator):
             else:
                 left.append(name)
         super()._do_render_template_fields(parent, left, context, jinja_env, seen_oids)
+        if is_promised and parent.agent_id is None:
+            with fail_at_once():
+                raise ChatbaseInputError(NO_AGENT_CAME)
 
     def _rendered_as_text(self, value: Any, context: Context, jinja_env: Any, seen_oids: set[int]) -> Any:
         arguments = context, jinja_env, seen_oids
