@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import functools
-import importlib.metadata
 import json
 import re
 import shlex
@@ -146,9 +145,8 @@ def help_of(module: str) -> str:
 def check_requirement(requirement: Requirement) -> None:
     """Look up the extras that a page tells to install."""
     if requirement.name == PACKAGE:
-        unknown = requirement.extras - set(
-            importlib.metadata.metadata(PACKAGE).get_all("Provides-Extra") or ()
-        )
+        project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        unknown = requirement.extras - set(project["optional-dependencies"])
         assert not unknown, f"there is no extra {unknown}"
 
 
