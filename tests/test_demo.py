@@ -20,6 +20,7 @@ from quickstart_demo.child_processes import ChildProcesses
 from quickstart_demo.demo import Demo
 from quickstart_demo.errors import DemoError
 from quickstart_demo.ports import free_port
+from quickstart_demo.promises import Promises
 from quickstart_demo.sections import Sections
 from quickstart_demo.task_logs import error_line, provider_lines
 
@@ -115,6 +116,25 @@ def test_sections_keep_the_order_of_the_story(tmp_path):
         "What changed on the agent",
         "The source that was added",
     ]
+
+
+@pytest.mark.parametrize(
+    ("recovered", "exported"), [(False, range(30)), (True, range(29)), (True, [*range(29), 0])]
+)
+def test_a_promise_that_is_broken_is_no_line_of_the_table(chatbase_simulator, tmp_path, recovered, exported):
+    promises = Promises(chatbase_simulator.url)
+    key = {"Authorization": f"Bearer {chatbase_simulator.api_key}"}
+    chat = f"{chatbase_simulator.url}/api/v2/agents/{chatbase_simulator.agent_id}/chat"
+    with pytest.raises(httpx.TransportError):
+        httpx.post(chat, headers=key, json={"message": "Hello"})
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"id": {number}}}\n' for number in exported))
+    manifest = {"files": [{"path": "rows.jsonl"}]}
+
+    with pytest.raises(DemoError, match="A promise is broken"):
+        promises.proofs({"recovered": recovered}, tmp_path, manifest)
+
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"id": {number}}}\n' for number in range(30)))
+    assert len(promises.proofs({"recovered": True}, tmp_path, manifest)) == 2
 
 
 STUBBORN_FAMILY = """

@@ -26,7 +26,8 @@ def main(checkout: Path, arguments: list[str]) -> int:
     with Screen() as screen:
         try:
             demo = Demo(folder, checkout / "example_dags" / "chatbase_quickstart.py", screen, setup_seconds)
-            demo.run(os.environ, live=options.live, sure=options.yes)
+            demo.picture = options.picture and Path(options.picture).absolute()
+            demo.run(os.environ, live=options.live, sure=options.yes, stay=options.stay)
         except DemoError as error:
             screen.failed(str(error))
             return 1

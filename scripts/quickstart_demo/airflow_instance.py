@@ -90,6 +90,10 @@ class AirflowInstance:
         """Return a client of its REST API; to be closed."""
         return AirflowApi(self._url)
 
+    def page_of(self, dag_id: str) -> str:
+        """Return the address of a DAG's page."""
+        return f"{self._url}/dags/{dag_id}"
+
     @property
     def _url(self) -> str:
         return f"http://127.0.0.1:{self._port}"

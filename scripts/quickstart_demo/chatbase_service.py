@@ -18,7 +18,7 @@ from quickstart_demo.ports import free_port
 
 SIMULATOR_KEY = "simulator-key"
 SECONDS_TO_START = 30
-TRAINING_SECONDS = "8"  # long enough to see the sensor wait
+TRAINING_SECONDS = "6"  # long enough to see the sensor wait
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,8 @@ def start_simulator(
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "airflow_provider_chatbase.simulator", "--port", str(port)]
-    command += ["--training-seconds", TRAINING_SECONDS, "--quiet"]
+    # Odd texts are there for tests; in a demo one of them would look like an attack.
+    command += ["--training-seconds", TRAINING_SECONDS, "--quiet", "--set", "odd_data=false"]
     children.start("simulator", command, env=environment, cwd=folder)
     with httpx.Client(base_url=f"{base_url}/api/v2", trust_env=False) as http:
         _wait_until_it_answers(http, children)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from quickstart_demo.airflow_api import ENDED, AirflowApi, TaskState
@@ -39,12 +39,13 @@ class DagRun:
         self.run_id = api.trigger(DAG_ID, conf)
         self.state = "queued"
 
-    def changes(self, children: ChildProcesses) -> Iterator[TaskState]:
+    def changes(self, children: ChildProcesses, meanwhile: Callable[[], None]) -> Iterator[TaskState]:
         """Yield every task whose state is seen to have changed, until the run has ended."""
         deadline = time.monotonic() + SECONDS_TO_RUN
         last: dict[str, str | None] = {}
         while self.state not in ENDED:
             children.check()
+            meanwhile()
             if time.monotonic() > deadline:
                 raise DemoError(f"The DAG run did not end within {SECONDS_TO_RUN} s.")
             self.state = self._api.run_state(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,8 +20,9 @@ from quickstart_demo.child_processes import ChildProcesses, undisturbed
 from quickstart_demo.dag_run import DAG_ID, DagRun, wait_until_parsed
 from quickstart_demo.errors import DemoError
 from quickstart_demo.live_agent import INSTRUCTIONS, LiveAgent
+from quickstart_demo.promises import Promises
 from quickstart_demo.screen import Screen
-from quickstart_demo.sections import Sections
+from quickstart_demo.sections import Sections, manifest_of
 from quickstart_demo.stopwatch import Stopwatch
 
 CONNECTION = "chatbase_default"
@@ -31,6 +34,20 @@ TASK_NEWS = {
     "failed": "failed",
     "upstream_failed": "does not run, as a task before it failed",
 }
+
+PROOFS = "What is promised, and what came of it"
+WHAT_WILL_HAPPEN = """\
+In about a minute: Airflow and a stand-in for Chatbase start on this machine, and nothing leaves it. The
+example DAG teaches an agent, asks it, and exports its conversations. On the way the demo loses the reply of a
+paid answer and kills the export half-way; in the end the books of the stand-in say what was paid for, and
+whether a conversation was lost."""
+NEXT = """\
+Next: connect your own account (README.md, "The connection"), or try this DAG on an agent of yours with
+scripts/demo --live. scripts/demo --stay leaves Airflow's page up, to look around and to run it again."""
+STAYS = """\
+{page}
+No login is asked for: it listens on this machine alone, and everyone there is an admin. The connection
+chatbase_default leads to the simulator; trigger the DAG as often as you like. Ctrl-C ends all of it."""
 
 
 class Demo:
@@ -51,21 +68,30 @@ class Demo:
         self._stopwatch.add("setup", setup_seconds)
         (folder / "logs").mkdir(parents=True)
         self._children = ChildProcesses(folder / "logs")
+        self._promises: Promises | None = None
+        self._stay = False
+        self.picture: Path | None = None
 
-    def run(self, environment: Mapping[str, str], *, live: bool = False, sure: bool = False) -> None:
+    def run(
+        self, environment: Mapping[str, str], *, live: bool = False, sure: bool = False, stay: bool = False
+    ) -> None:
         """
         Run the demo; nothing that it started runs on after it.
 
         :param live: whether it is against the agent that the environment names.
         :param sure: whether to go on without asking.
+        :param stay: whether to go on until it is interrupted, when everything is done.
         :raises DemoError: something failed, and the message says what.
         """
+        self._stay = stay
         if live:
             self._run_live(environment, sure=sure)
             return
         if environment.get("CHATBASE_API_KEY"):
             self._screen.happened("CHATBASE_API_KEY is set, and not used: that would take --live")
+        self._screen.section("What will happen", WHAT_WILL_HAPPEN)
         self._run_until_stopped(lambda: self._simulator(environment), {})
+        self._screen.section("What to do next", NEXT)
 
     def _run_live(self, environment: Mapping[str, str], *, sure: bool) -> None:
         service = service_of(environment)
@@ -90,6 +116,8 @@ class Demo:
             airflow = self._airflow(service)
             with self._stopwatch.phase(report.DAG_RUN), airflow.api() as api:
                 self._run_dag(api, service, airflow, params)
+            if self._stay:
+                self._stay_up(airflow)
         finally:
             self._screen.waiting_for("Stopping what was started")
             with self._stopwatch.phase("stop"):
@@ -103,6 +131,7 @@ class Demo:
         with self._stopwatch.phase("simulator start"):
             service = start_simulator(self._children, self._folder, environment)
         self._screen.happened(f"The simulator stands in for Chatbase, at {service.address}")
+        self._promises = Promises(service.address)
         return service
 
     def _airflow(self, service: ChatbaseService) -> AirflowInstance:
@@ -130,7 +159,7 @@ class Demo:
         self._screen.waiting_for("The scheduler starts the first task")
         sections = Sections(run, airflow.logs, export_folder)
         failed: list[str] = []
-        for task in run.changes(self._children):
+        for task in run.changes(self._children, self._do_harm):
             self._tell(task)
             if task.state == "up_for_retry":
                 self._screen.failed(task_logs.error_line(airflow.logs, task.task_id) or "")
@@ -141,6 +170,32 @@ class Demo:
                     self._screen.section(title, content)
         if run.state != "success":
             raise DemoError(_why(failed, airflow))
+        self._prove(run, export_folder)
+
+    def _do_harm(self) -> None:
+        if self._promises and (done := self._promises.kill_the_export()):
+            self._screen.happened(done)
+            self._screen.waiting_for("Airflow notices that the process is gone, and tries the task again")
+
+    def _prove(self, run: DagRun, export_folder: Path) -> None:
+        if self._promises is None:
+            return
+        manifest = json.loads(manifest_of(run.returned("export"), export_folder).read_bytes())
+        table = report.proofs(self._promises.proofs(run.returned("ask"), export_folder, manifest))
+        self._screen.section(PROOFS, table)
+        if self.picture:
+            report.draw(table, self.picture)
+            self._screen.happened(f"The table is drawn in {self.picture.name}")
+
+    def _stay_up(self, airflow: AirflowInstance) -> None:
+        self._screen.section("Airflow stays up", STAYS.format(page=airflow.page_of(DAG_ID)))
+        self._screen.waiting_for("Airflow is up; Ctrl-C ends it")
+        try:
+            while True:
+                self._children.check()
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            self._screen.happened("Ctrl-C: everything that was started ends")
 
     def _tell(self, task: TaskState) -> None:
         news = TASK_NEWS.get(str(task.state))

@@ -10,7 +10,8 @@ HELP_WAS_ASKED_FOR = 3
 _ABOUT = """
 Set up from nothing and show the example DAG at work in real Airflow.
 
-It runs against a simulator on this machine, whatever the environment says. With --live it runs against the
+It runs against a simulator on this machine, whatever the environment says, loses a reply and kills the export
+on the way, and shows by the simulator's books what came of it. With --live it runs against the
 agent that the environment names: it shows the agent and asks; the DAG then replaces the agent's instructions,
 adds a text to its sources, waits until it is trained, asks one question (which costs the credits of one
 answer) and exports the conversations into .demo/. In the end, also after Ctrl-C, the instructions are put
@@ -34,6 +35,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--live", action="store_true", help="run against the real agent; asks first")
     parser.add_argument("--yes", action="store_true", help="do not ask, where there is nobody to answer")
+    parser.add_argument("--stay", action="store_true", help="leave Airflow and its page up until Ctrl-C")
+    parser.add_argument("--picture", metavar="FILE", help="write the last table to an SVG file, too")
     return parser.parse_args(arguments)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from quickstart_demo.promises import Proof
 from quickstart_demo.task_logs import Line
 
 DAG_RUN = "DAG run"
@@ -87,6 +92,22 @@ def conversations(rows: Iterable[Mapping[str, Any]], shown: int, total: int) -> 
         if total
         else Text("None in this window.")
     )
+
+
+def proofs(found: Iterable[Proof]) -> RenderableType:
+    """Show what is promised, what was done against it, and what came of it."""
+    table = Table("promise", "what was done to it", "what came of it", show_lines=True)
+    for each in found:
+        table.add_row(Text(each.promise, "bold"), Text(each.done, "yellow"), Text(each.outcome, "green"))
+    return table
+
+
+def draw(content: RenderableType, file: Path) -> None:
+    """Draw something as on a terminal, in a picture that loads nothing from elsewhere."""
+    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
+    console.print(content)
+    without_fonts = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    console.save_svg(str(file), title="scripts/demo", code_format=without_fonts, unique_id="demo")
 
 
 def seconds(phases: Mapping[str, float], tasks: Mapping[str, float]) -> RenderableType:

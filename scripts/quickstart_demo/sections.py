@@ -7,13 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from quickstart_demo import report, task_logs
 from quickstart_demo.dag_run import DagRun
 
 Section = tuple[str, RenderableType]
 CONVERSATIONS_SHOWN = 5
+SAYS = {
+    "update_agent": "The agent is read first, and what differs is written: a rerun changes nothing.",
+    "add_source": "The agent is taught a text. Until it is trained, no answer knows of it.",
+    "wait_for_training": "The wait takes no worker, and a state that is not known never counts as trained.",
+    "ask": "Each answer costs. Where its reply is lost, the task looks for it before it would ask again.",
+    "export": "The manifest is written last: readers see a whole export or none.",
+}
+"""What each task of the DAG shows."""
 
 
 class Sections:
@@ -42,8 +51,10 @@ class Sections:
         """Yield the titles and contents that can be shown now that this task has succeeded as well."""
         self._succeeded.add(task_id)
         while self._to_show and self._to_show[0][0] in self._succeeded:
-            _, sections = self._to_show.pop(0)
-            yield from sections()
+            name, sections = self._to_show.pop(0)
+            (title, content), *more = sections()
+            yield title, Group(Text(SAYS[name], "italic"), content)
+            yield from more
 
     def _changes(self) -> Sequence[Section]:
         return [("What changed on the agent", report.changes(self._run.returned("update_agent")["changed"]))]
@@ -61,8 +72,7 @@ class Sections:
 
     def _export(self) -> Sequence[Section]:
         exported = self._run.returned("export")
-        name = exported["manifest_path"].removeprefix(f"{exported['output_path']}/")
-        manifest = json.loads((self._export_folder / name).read_bytes())
+        manifest = json.loads(manifest_of(exported, self._export_folder).read_bytes())
         rows = _rows(self._export_folder, manifest)
         return [
             ("The export's manifest", report.manifest({**exported, **manifest})),
@@ -71,6 +81,12 @@ class Sections:
                 report.conversations(rows, shown=CONVERSATIONS_SHOWN, total=manifest["rows"]),
             ),
         ]
+
+
+def manifest_of(exported: Mapping[str, Any], folder: Path) -> Path:
+    """Return the file that says what an export wrote."""
+    name = str(exported["manifest_path"]).removeprefix(f"{exported['output_path']}/")
+    return folder / name
 
 
 def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
