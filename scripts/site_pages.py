@@ -21,7 +21,13 @@ EXAMPLES = """# Example DAGs
 Each of these DAGs is run by the tests, in real Airflow, as it stands here. All that differs between
 installations is a parameter of the trigger form.
 """
-ROOT_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+ROOT_PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "reporting.md",
+    "SUPPORT.md": "support.md",
+}
 LINK = re.compile(r"(?P<image>!?)\[(?P<words>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _first_words: dict[str, str] = {}
 NOT_RUN = re.compile(r"^(?P<fence> *```\w+[^\n`]*?) (?:not-run|airflow)=(?:\"[^\"\n]*\"|\S+)", re.MULTILINE)

@@ -173,7 +173,7 @@ class Demo:
         self._prove(run, export_folder)
 
     def _do_harm(self) -> None:
-        if self._promises and (done := self._promises.kill_the_export()):
+        if self._promises and (done := self._promises.kill_the_export(self._folder / "export")):
             self._screen.happened(done)
             self._screen.waiting_for("Airflow notices that the process is gone, and tries the task again")
 

@@ -49,13 +49,14 @@ class Promises:
         self._there = self._books()["agents"][0]["conversations"]  # an export ends where its run began
         self._http.post("/faults", json=list(FAULTS[: 1 + self._may_kill])).raise_for_status()
 
-    def kill_the_export(self) -> str | None:
+    def kill_the_export(self, folder: Path) -> str | None:
         """Kill the export's process once it is half-way, and say so; None where it is not."""
         if not self._may_kill or self._pages_before_kill is not None or not self._export_hangs():
             return None
         self._pages_before_kill = self._requests(EXPORT)
         for process in self._connected():
             process.send_signal(signal.SIGKILL)
+        _hold(not list(folder.glob("_manifests/*")), "half an export has a manifest")
         return f"The demo kills the export with kill -9, half-way, after {self._pages_before_kill} pages"
 
     def proofs(
@@ -81,7 +82,7 @@ class Promises:
                 Proof(
                     "A killed export goes on",
                     f"kill -9 after {self._pages_before_kill} pages",
-                    f"Tried again by Airflow, it asked for {pages} more; a reader saw no half a file",
+                    f"Airflow tried it again, and it asked for {pages} more; no manifest showed half of it",
                 )
             )
         return [
