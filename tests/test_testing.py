@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
+
+import pytest
 
 
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,3 +43,35 @@ def test_it_does_not_let_tests_into_the_airflow_of_whoever_runs_them(tmp_path):
 
     assert done.returncode != 0
     assert "-p airflow_provider_chatbase.testing" in done.stderr
+
+
+@pytest.mark.usefixtures("chatbase_without_waits")
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_nothing_waits(run_dag, start_chatbase_simulator, connect_chatbase, deferrable):
+    """A sensor that pokes each hour, a retry after an hour."""
+    from airflow.sdk import DAG, task
+
+    from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+    from airflow_provider_chatbase.sensors.training import ChatbaseTrainingSensor
+
+    tried = []
+    simulator = start_chatbase_simulator(training_seconds=1.0)
+    connect_chatbase(simulator)
+    with DAG("hours", schedule=None, start_date=datetime(2024, 1, 1)) as dag:  # noqa: DTZ001
+
+        @task(retries=1, retry_delay=3600)
+        def teach():
+            tried.append(1)
+            with ChatbaseHook() as hook:
+                hook.create_text_source(f"Try {len(tried)}", "Open on Monday.")
+                if len(tried) == 1:
+                    raise RuntimeError("an error that passes")
+
+        teach() >> ChatbaseTrainingSensor(task_id="wait", poke_interval=3600, deferrable=deferrable)
+    began = time.monotonic()
+
+    run = run_dag(dag)
+
+    assert run.state == "success", run
+    assert len(tried) == 2
+    assert time.monotonic() - began < 600

@@ -101,10 +101,11 @@ class ChatbaseTrainingTrigger(BaseTrigger):
             began = loop.time()
             with polls.watching(agent_id, self.source_ids):
                 while True:
+                    rested_from = loop.time()
                     await asyncio.sleep(self.poll_interval)
                     # What another task read a moment ago will do, but not what was read before this wait
                     # began: that may be the state from before the sources were written.
-                    not_before = max(began, loop.time() - self.poll_interval / 2)
+                    not_before = max(began, (rested_from + loop.time()) / 2)
                     try:
                         found = await polls.poll(agent_id, self.source_ids, not_before)
                         verdict, level = wait.take(found, time.time()), logging.INFO
