@@ -106,8 +106,11 @@ LEAST_SHARE = 0.1
 FRESH = 3.0
 """Seconds for which a reply's ``X-RateLimit-Remaining`` counts, where others send with the same key."""
 
-LONGEST_SPREAD = 4.0
-"""Seconds between two that try their luck: with more, places stay empty; with less, more are refused."""
+RESERVE = 0.06
+"""The part of the limit that many leave free, for who comes and knows nothing yet; two need none."""
+
+GREED = 2.0
+"""How much more than its part of the room beyond the reserve each takes: not all of them look at once."""
 
 KEPT = 2.0
 """Seconds for which a place in the window that one of ours has left counts as ours; then others took it."""
@@ -119,8 +122,9 @@ class RateLimiter:
 
     A request may go when fewer than the limit went in the last window, when the replies say that there is
     room beyond all that is on its way, or, alone, when the time has come at which they said the limit is
-    reset. Where others send with the same key, each takes its own places in the window again, of the room
-    that is left the part that it had of what was sent, and beyond that tries its luck now and then.
+    reset. Where others send with the same key, each takes its own places in the window again and, of the
+    room that a reply leaves beyond a reserve, about the part that it had of what was sent. It learns of
+    others by its replies alone, so more at once would be taken by all of them at once.
 
     For each request it keeps when Chatbase counted it at the latest: at first a margin after it went, then
     what the time of its reply tells.
@@ -144,12 +148,13 @@ class RateLimiter:
         self._share_changed = float("-inf")
         self._hold_until = float("-inf")
         self._server_ahead: float | None = None
-        self._mine: deque[float] = deque()  # when those of the last window went
+        self._mine: list[float] = []  # when those of the last window were counted at the latest
         self._free: deque[float] = deque()  # places that ours have left, and that ours may take again
         self._crowd = 1.0  # how often as many as ours were sent with the key
         self._heard_at = float("-inf")
         self._granted = 0  # places beyond our own that the last reply left to us
-        self._next_at = float("-inf")
+        self._refused = False  # and none has gone since
+        self._next_at = float("inf")  # when to try again after a refusal
 
     def try_to_go(self) -> float:
         """Take a place for one request, or say when to try again. Who took one calls :meth:`done`."""
@@ -162,12 +167,12 @@ class RateLimiter:
             if self._on_their_way == 0:
                 self._room_is_old = True
             insort(self._counted, now + MARGIN)
-            self._mine.append(now)
+            insort(self._mine, now + MARGIN)
             if self._free:
                 self._free.popleft()
             elif self._granted > 0:
                 self._granted -= 1
-            self._next_at = now + self._spread(0.4, 1.2)
+            self._refused = False
             self._on_their_way += 1
             return 0.0
 
@@ -197,7 +202,7 @@ class RateLimiter:
                 self._room = remaining if self._room_is_old else min(self._room, remaining)
                 self._room_is_old = False
                 self._heard_at = now
-                self._note_crowd(limit - remaining, remaining)
+                self._note_crowd(limit, remaining)
                 self._count_others(limit - remaining, now)
                 self._note_reset(headers, remaining, now)
 
@@ -219,7 +224,10 @@ class RateLimiter:
                 self._mine.pop()  # it was refused, and does not count
             if self._crowd <= 1.0:
                 self._hold_until = max(self._hold_until, now + seconds)
-            self._next_at = max(self._next_at, now + seconds + self._spread(0.0, 1.0))
+            else:
+                self._refused = True
+                self._granted = 0
+                self._next_at = now + seconds + random.random()  # noqa: S311 - not all at the same time
             if self._crowd <= 1.0 and now - self._share_changed >= WINDOW:
                 self._share = max(self._share * BACK_OFF, LEAST_SHARE)
                 self._share_changed = now
@@ -245,30 +253,27 @@ class RateLimiter:
         return min(max(free_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
 
     def _wait_in_crowd(self, now: float) -> float:
-        granted = self._granted > 0 and now - self._heard_at <= FRESH
-        if self._free or granted or now >= self._next_at:
+        if self._refused:
+            free_at = self._next_at
+        elif self._free or not self._mine or (self._granted > 0 and now - self._heard_at <= FRESH):
             return 0.0
-        return min(max(self._next_at - now, LOOK_AGAIN / 4), LONGEST_LOOK)
+        else:
+            free_at = self._mine[0] + WINDOW
+        return min(max(free_at - now, LOOK_AGAIN / 4), LONGEST_LOOK) if now < free_at else 0.0
 
-    def _spread(self, least: float, most: float) -> float:
-        """Return how far apart ours are to be among all that others send, more or less."""
-        if self._limit is None or self._crowd <= 1.0:
-            return 0.0
-        apart = min(WINDOW * self._crowd / self._limit, LONGEST_SPREAD)
-        return apart * random.uniform(least, most)  # noqa: S311
-
-    def _note_crowd(self, used: int, remaining: int) -> None:
-        others_on_their_way = self._on_their_way - 1
+    def _note_crowd(self, limit: int, remaining: int) -> None:
+        used, others_on_their_way = limit - remaining, self._on_their_way - 1
         arrived = max(len(self._mine) - others_on_their_way, 1)
         self._crowd = used / arrived if used > len(self._mine) + 1 else 1.0
+        room = remaining - min(RESERVE * limit, 2.0 * max(self._crowd - 2.0, 0.0))
+        share = max(room, 0.0) * min(GREED / self._crowd, 1.0)
         # What is less than one place is one now and then.
-        self._granted = int(max(remaining / self._crowd - others_on_their_way + random.random(), 0.0))  # noqa: S311
+        self._granted = int(max(share - others_on_their_way + random.random(), 0.0))  # noqa: S311
 
     def _note_reset(self, headers: Mapping[str, str], remaining: int, now: float) -> None:
         wait = until_reset(headers.get("x-ratelimit-reset", ""), _told_now(headers, self._now()))
         if remaining <= 0 and wait is not None:
             self._reset_at = now + wait + MARGIN
-            self._next_at = max(self._next_at, now + wait + self._spread(0.0, 1.0))
 
     def _count_others(self, used: int, now: float) -> None:
         """Count what others sent with the same key: what the server counted beyond all that we sent."""
@@ -280,10 +285,11 @@ class RateLimiter:
         """Say more closely when a request was counted at the latest: not after its reply."""
         self._fastest = min(self._fastest, seconds)
         counted = min(now, now - self._fastest + ON_THE_WAY) + CLOCKS
-        place = bisect_left(self._counted, now - seconds + MARGIN - LOOK_AGAIN)
-        if place < len(self._counted):
-            del self._counted[place]
-            insort(self._counted, counted)
+        for times in (self._counted, self._mine):
+            place = bisect_left(times, now - seconds + MARGIN - LOOK_AGAIN)
+            if place < len(times):
+                del times[place]
+                insort(times, counted)
 
     def _recover(self, now: float) -> None:
         if self._share < 1.0 and now - self._share_changed >= WINDOW:
@@ -292,8 +298,9 @@ class RateLimiter:
 
     def _forget(self, now: float) -> None:
         del self._counted[: bisect_right(self._counted, now - WINDOW)]
-        while self._mine and self._mine[0] <= now - WINDOW - MARGIN:
-            self._free.append(self._mine.popleft() + WINDOW + MARGIN)
+        left = bisect_right(self._mine, now - WINDOW)
+        self._free.extend(each + WINDOW for each in self._mine[:left])
+        del self._mine[:left]
         while self._free and self._free[0] <= now - KEPT:
             self._free.popleft()
 

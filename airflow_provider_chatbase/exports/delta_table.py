@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -216,11 +217,11 @@ class CurrentTable:
     def compact(self, days: Collection[date]) -> None:
         """Make few files of many, where some of these days have many."""
         with delta_errors(self._storage):
+            files = Counter(uri.rsplit("/", 2)[-2] for uri in self._delta.file_uris())
             for day in sorted(days):
-                only = [(self.kind.day, "=", day.isoformat())]
-                if len(self._delta.file_uris(file_pruning_predicate=only)) > MANY_FILES:
+                if files[f"{self.kind.day}={day.isoformat()}"] > MANY_FILES:
                     self._delta.optimize.compact(
-                        only,
+                        [(self.kind.day, "=", day.isoformat())],
                         writer_properties=WriterProperties(compression=self.kind.compression),
                         post_commithook_properties=_KEEP_LOG,
                     )

@@ -25,12 +25,11 @@ def ours(options: argparse.Namespace) -> Run:
 
 def exporter(options: argparse.Namespace) -> Callable[[datetime, datetime], int]:
     """Return what exports a window with this package, as a task does it: the watermark is looked at, too."""
-    import httpcore  # noqa: F401 - httpx imports it at its first client
     from fsspec.implementations.local import LocalFileSystem
 
     from airflow_provider_chatbase.client import AsyncChatbaseClient
     from airflow_provider_chatbase.client.settings import ClientSettings
-    from airflow_provider_chatbase.client.transport import load_async_backend
+    from airflow_provider_chatbase.client.transport import Transport, load_async_backend
     from airflow_provider_chatbase.exports.export import ExportSettings, Target, export
     from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
     from airflow_provider_chatbase.exports.manifest import read_watermark
@@ -38,6 +37,7 @@ def exporter(options: argparse.Namespace) -> Callable[[datetime, datetime], int]
     from airflow_provider_chatbase.files.directory import Directory
 
     load_async_backend()
+    Transport(ClientSettings(api_key=options.key, host=options.url))  # the library imports more at its first
     path = f"{options.path}/ours"
     directory = Directory(LocalFileSystem(), path, f"file://{path}")
 
