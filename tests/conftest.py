@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -124,3 +125,12 @@ def shown(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -
 
     with caplog.at_level(logging.DEBUG):
         yield shown
+
+
+@pytest.fixture(scope="session")
+def airflow_db(airflow_db: None) -> None:
+    """Build the API of ``dag.test()`` once, which takes seconds, as Airflow does itself from 3.3 on."""
+    from airflow.sdk.execution_time import supervisor
+
+    if not hasattr(supervisor.in_process_api_server, "cache_info"):
+        supervisor.in_process_api_server = functools.lru_cache(supervisor.in_process_api_server)
