@@ -28,7 +28,7 @@ CLASSIFIERS = {
 }
 SECTIONS = {
     "what it is for": r"Chatbase \(?\[?chatbase\.co|\[Chatbase\]\(https://www\.chatbase\.co",
-    "how to install it": r"pip install .*airflow-provider-chatbase",
+    "how to install it": r"pip install .*(airflow-provider-chatbase|\.\[)",
     "how to connect it": r"chatbase_default",
     "which operators and sensors it has": r"ChatbaseSendMessageOperator(.|\n)*ChatbaseTrainingSensor",
     "which Airflows it was tested on": r"3\.0\.6(.|\n)*3\.3\.2",
