@@ -63,12 +63,19 @@ def check_imports() -> None:
     print(f"{len(names)} modules import")
 
 
+def listed(*command: str) -> list[dict[str, str]]:
+    """Return what a command of Airflow lists; 3.0 logs to the standard output before it."""
+    shown = output_of("airflow", *command, "--output", "json")
+    found: list[dict[str, str]] = json.loads(shown[shown.index("[{") :])
+    return found
+
+
 def check_airflow_knows_the_provider() -> None:
     """Check that Airflow lists the provider and can import its hook."""
-    providers = json.loads(output_of("airflow", "providers", "list", "--output", "json"))
+    providers = listed("providers", "list")
     [ours] = [row for row in providers if row["package_name"] == DISTRIBUTION]
     print("airflow providers list:", ours)
-    hooks = json.loads(output_of("airflow", "providers", "hooks", "--output", "json"))
+    hooks = listed("providers", "hooks")
     [hook] = [row for row in hooks if row["connection_type"] == "chatbase"]
     assert hook["package_name"] == DISTRIBUTION, hook
     assert "Error" not in hook["hook_name"], hook
