@@ -46,7 +46,8 @@ class LoopThread:
             ended.acquire()
         except BaseException:
             self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-            ended.acquire(timeout=CLEARING_UP)
+            if not (tasks and tasks[0].done()):  # else the lock may be ours already, and is released no more
+                ended.acquire(timeout=CLEARING_UP)
             raise
         return tasks[0].result()
 

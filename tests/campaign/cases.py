@@ -6,8 +6,12 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from deltalake import DeltaTable
 
 from airflow_provider_chatbase.batch.prompt_batch import PromptBatch
 from airflow_provider_chatbase.batch.settings import read_settings
@@ -15,16 +19,20 @@ from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
 from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.question import Question, tag_of
+from airflow_provider_chatbase.exports.delta import read_watermark
+from airflow_provider_chatbase.exports.delta_table import CurrentTable
+from airflow_provider_chatbase.exports.delta_target import DeltaSettings, DeltaTarget
 from airflow_provider_chatbase.exports.export import ExportSettings, export
 from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
 from airflow_provider_chatbase.exports.window import Window
+from airflow_provider_chatbase.files.delta_storage import find_storage
 from airflow_provider_chatbase.simulator.agents import add_source
 from airflow_provider_chatbase.simulator.exchange import ReceivedRequest
 from airflow_provider_chatbase.simulator.seed import create_conversations
 from airflow_provider_chatbase.sync.declaration import read_records
 from airflow_provider_chatbase.sync.plan import SyncOptions
 from airflow_provider_chatbase.sync.sync import SourceSync
-from tests.campaign.clockwork import EPOCH, Clockwork, Process
+from tests.campaign.clockwork import EPOCH, Clockwork, Process, running, sleep
 from tests.campaign.network import LATEST
 from tests.campaign.scenario import Scenario
 from tests.campaign.storage import directory
@@ -148,22 +156,12 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     switches = {"conversations": count, "odd_data": True, "months": 1}
     scenario = Scenario(seed, clockwork, switches, wrong_pages=True)
     rng = scenario.random
-    midnight = EPOCH // DAY * DAY
-    start, end = midnight - rng.randint(1, 30) * DAY, midnight - rng.choice([0, 0, 1]) * DAY
-    if end <= start:
-        end = midnight
-    window = Window(datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
-    for _ in range(rng.randint(0, 3)):  # at the very edges
-        create_conversations(scenario.world, scenario.agent.id, at=start, source="Email")
-        create_conversations(scenario.world, scenario.agent.id, at=end, source="Email")
-        create_conversations(scenario.world, scenario.agent.id, at=end - 1, source="Email")
-        create_conversations(scenario.world, scenario.agent.id, at=start - 1, source="Email")
+    window = _window(scenario)
     look = FileSettings(partition_by=rng.choice([None, "day"]))
     settings = ExportSettings(
         kind="conversations",
         agent_id=scenario.agent.id,
         window=window,
-        concurrency=rng.choice([1, 4, 16]),
         attempt="attempt",
     )
     output = directory(scenario.store)
@@ -174,22 +172,96 @@ def exported(clockwork: Clockwork, seed: int) -> None:
         async def client() -> AsyncChatbaseClient:
             return AsyncChatbaseClient(connection)
 
-        return export(client, FilesTarget(output, settings, look), settings)
+        # Attempts that cut the window in other ways leave parts that overlap.
+        own = replace(settings, concurrency=random.Random(f"{seed} {process.name}").choice([1, 4, 16]))
+        return export(client, FilesTarget(output, own, look), own)
 
     scenario.store.after_change = lambda what: _require_whole(scenario, what)
-    process = scenario.try_until_through(work)
+    process = scenario.try_until_through(work, at_once=0.5)
     scenario.require_sound()
-    truth = {
-        each.id: [message.id for message in each.messages]
-        for each in scenario.world.store.conversations(scenario.agent.id)
-        if start <= each.created_at < end
-    }
+    truth = _truth(scenario, window)
     seen = _objects(scenario, process.result.manifests)
     ids = Counter(each["id"] for each in seen)
     assert not [each for each, times in ids.items() if times > 1], "a conversation is there twice"
     assert set(ids) == set(truth), f"missing {set(truth) - set(ids)}, too many {set(ids) - set(truth)}"
     wrong = [each["id"] for each in seen if [m["id"] for m in each["messages"]] != truth[each["id"]]]
     assert not wrong, f"messages are missing in {wrong}"
+
+
+def _window(scenario: Scenario) -> Window:
+    """Draw a window of days, and put conversations to its very edges."""
+    rng, midnight = scenario.random, EPOCH // DAY * DAY
+    start, end = midnight - rng.randint(1, 30) * DAY, midnight - rng.choice([0, 0, 1]) * DAY
+    if end <= start:
+        end = midnight
+    for _ in range(rng.randint(0, 3)):
+        for at in (start, end, end - 1, start - 1):
+            create_conversations(scenario.world, scenario.agent.id, at=at, source="Email")
+    return Window(datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
+
+
+def _truth(scenario: Scenario, window: Window) -> dict[str, list[str]]:
+    """Return the conversations of a window with their messages."""
+    return {
+        each.id: [message.id for message in each.messages]
+        for each in scenario.world.store.conversations(scenario.agent.id)
+        if window.start.timestamp() <= each.created_at < window.end.timestamp()
+    }
+
+
+def delta(clockwork: Clockwork, seed: int) -> None:
+    """Delta tables have each conversation of the window and each of its messages once."""
+    count = random.Random(f"delta {seed}").choice([0, 1, 25, 60])
+    switches = {"conversations": count, "odd_data": True, "months": 1}
+    scenario = Scenario(seed, clockwork, switches, wrong_pages=True)
+    window = _window(scenario)
+    settings = ExportSettings(
+        kind="conversations", agent_id=scenario.agent.id, window=window, concurrency=4, attempt="attempt"
+    )
+
+    def work(process: Process) -> Any:
+        connection = scenario.connection(process)
+
+        async def client() -> AsyncChatbaseClient:
+            return AsyncChatbaseClient(connection)
+
+        return export(client, DeltaTarget(storage, settings, DeltaSettings()), settings)
+
+    with TemporaryDirectory() as folder:
+        storage = find_storage(f"file://{folder}/lake")
+        scenario.try_until_through(work)
+        assert read_watermark(storage, "conversations") == window.end
+        conversations, messages = (
+            _delta_rows(f"{folder}/lake/{name}") for name in ("conversations", "messages")
+        )
+    scenario.require_sound()
+    truth = _truth(scenario, window)
+    assert sorted(row["conversation_id"] for row in conversations) == sorted(truth)
+    there = Counter((row["conversation_id"], row["message_id"]) for row in messages)
+    wanted = Counter((name, each) for name, ids in truth.items() for each in ids)
+    assert there == wanted, "messages are missing, or twice"
+
+
+def pass_points_at_commits() -> None:
+    """Let processes be killed, frozen and overtaken before and after each commit to a Delta table."""
+
+    def passing(commit: Callable[..., Any]) -> Callable[..., Any]:
+        def with_points(*given: Any) -> Any:
+            running().point()
+            sleep(0.2)
+            done = commit(*given)
+            running().point()
+            return done
+
+        return with_points
+
+    for name in ("change", "touch"):
+        setattr(CurrentTable, name, passing(getattr(CurrentTable, name)))
+
+
+def _delta_rows(path: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = DeltaTable(path).to_pyarrow_table().to_pylist()
+    return rows
 
 
 def _require_whole(scenario: Scenario, what: str) -> None:
@@ -230,7 +302,7 @@ def sync(clockwork: Clockwork, seed: int) -> None:
     def syncs(declared: dict[str, str]) -> Callable[[Process], Any]:
         def work(process: Process) -> Any:
             records = [{"name": name, "content": text} for name, text in declared.items()]
-            options = SyncOptions("docs", prune=True, max_deletes=1000)
+            options = SyncOptions("docs", prune=True, max_deletes=1000, allow_empty=True)
             with ChatbaseClient(scenario.connection(process)) as client:
                 report = SourceSync(client, agent.id, options).apply(read_records(records))
             if report.result.failed or report.result.stopped:
@@ -270,6 +342,7 @@ CASES: dict[str, Callable[[Clockwork, int], None]] = {
     "batch": batch,
     "message": message,
     "export": exported,
+    "delta": delta,
     "sync": sync,
 }
 

@@ -109,7 +109,9 @@ class Mutator:
             return rng.choice(BODIES)
         raw = rng.choice([None, None, *RAW])
         places = list(_places(document))
-        holder, key = rng.choice(places) if places else ([document], 0)
+        outer = [each for each in places if each[0] is document or each[0] in _values(document)]
+        near = outer if rng.random() < 0.5 else places  # most places are deep in what a reader passes on
+        holder, key = rng.choice(near) if places else ([document], 0)
         holder[key] = f"@{raw}@" if raw else rng.choice(ODD)
         text = json.dumps(document if places else holder[0])
         if raw:
@@ -166,6 +168,10 @@ class Mutator:
 def _bomb() -> bytes:
     """Return 300 MB of a document, packed into 1.3."""
     return gzip.compress(b'{"data": "' + b" " * 300_000_000 + b'"}', 1)
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else []
 
 
 def _places(value: Any) -> Any:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +20,7 @@ from airflow_provider_chatbase.client import (
     ClientSettings,
     RetryPolicy,
     errors,
+    loop_thread,
 )
 from airflow_provider_chatbase.client.loop_thread import shared_loop
 from airflow_provider_chatbase.client.v2 import agents, conversations, sources
@@ -400,3 +403,27 @@ def test_what_runs_on_the_loop_of_the_blocking_clients_is_told_not_to_wait_for_i
 
     with pytest.raises(RuntimeError, match="use the async client"):
         shared_loop().run(wait())
+
+
+def test_what_strikes_just_as_the_work_ends_waits_for_nothing(monkeypatch):
+    """The lock is taken by then, and nobody would release it."""
+
+    class Lock:
+        def __init__(self) -> None:
+            self._lock, self._taken = threading.Lock(), 0
+            self.release = self._lock.release
+
+        def acquire(self, timeout: float = -1) -> bool:
+            self._taken += 1
+            taken = self._lock.acquire(timeout=timeout)
+            if self._taken == 2:
+                raise KeyboardInterrupt  # as a signal does that came while it returned
+            return taken
+
+    with loop_thread.LoopThread() as loop:
+        stand_in = SimpleNamespace(Lock=Lock, current_thread=threading.current_thread)
+        monkeypatch.setattr(loop_thread, "threading", stand_in)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(asyncio.sleep(0))
+        assert time.monotonic() - began < loop_thread.CLEARING_UP / 2
