@@ -128,3 +128,21 @@ def test_an_agent_that_an_upstream_task_did_not_name_is_not_the_default_one(airf
     run = run_dag(dag)
     assert run.task_states == {"make": "success", "change": "failed"}
     assert simulator.store.agents[simulator.agent_id].fields == before
+
+
+@pytest.mark.parametrize("argument", ["agent_id", "source_ids"])
+def test_a_sensor_does_not_wait_for_the_default_where_an_upstream_task_named_nothing(
+    airflow_db, run_dag, simulator, argument
+):
+    from airflow.sdk import DAG, task
+
+    from airflow_provider_chatbase.sensors.training import ChatbaseTrainingSensor
+
+    with DAG("waits_for_nothing", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+
+        @task
+        def names_nothing():
+            return None
+
+        ChatbaseTrainingSensor(task_id="wait", **{argument: names_nothing()})
+    assert run_dag(dag).task_states == {"names_nothing": "success", "wait": "failed"}

@@ -35,12 +35,23 @@ SLACK = timedelta(seconds=60)
 V1_SETTLES_AFTER = 10.0
 """Seconds after a write during which v1, which has no status of a source, may show the state before it."""
 
+INSTEAD = {"agent_id": "the connection's default agent does", "source_ids": "the agent as a whole does"}
+"""What stands for an argument that is not given."""
 
-NO_AGENT_CAME = (
-    "agent_id was to come from an upstream task, which returned none; the connection's default agent does "
-    "not take its place. Fields of what a task returns are handed on with multiple_outputs=True. "
-    "Nothing was sent."
-)
+
+@contextmanager
+def require_promised(task: Any) -> Iterator[None]:
+    """Refuse, around the rendering, to go by a default where an upstream task was to name something."""
+    promised = [name for name in INSTEAD if hasattr(getattr(task, name, None), "resolve")]
+    yield
+    for name in promised:
+        if getattr(task, name) is None:
+            with fail_at_once():
+                raise ChatbaseInputError(
+                    f"{name} was to come from an upstream task, which returned none; {INSTEAD[name]} not "
+                    "take its place. Fields of what a task returns are handed on with multiple_outputs=True. "
+                    "Nothing was sent."
+                )
 
 
 def time_to_run(task: Any, context: Context) -> float:
@@ -158,7 +169,6 @@ class ChatbaseOperator(BaseOperator):
     ) -> None:
         """Render what Airflow would, but texts as texts, and nothing that an upstream task handed on."""
         seen_oids |= {id(value) for value in self._handed_on(context)}
-        is_promised = hasattr(getattr(parent, "agent_id", None), "resolve")  # by an upstream task
         left = []
         for name in template_fields:
             value = getattr(parent, name)
@@ -167,10 +177,8 @@ class ChatbaseOperator(BaseOperator):
                 setattr(parent, name, self._rendered_as_text(value, context, jinja_env, seen_oids))
             else:
                 left.append(name)
-        super()._do_render_template_fields(parent, left, context, jinja_env, seen_oids)
-        if is_promised and parent.agent_id is None:
-            with fail_at_once():
-                raise ChatbaseInputError(NO_AGENT_CAME)
+        with require_promised(parent):
+            super()._do_render_template_fields(parent, left, context, jinja_env, seen_oids)
 
     def _rendered_as_text(self, value: Any, context: Context, jinja_env: Any, seen_oids: set[int]) -> Any:
         arguments = context, jinja_env, seen_oids

@@ -14,6 +14,7 @@ from airflow_provider_chatbase.exceptions import ChatbaseError, ChatbaseTraining
 from airflow_provider_chatbase.links import ChatbaseAgentLink
 from airflow_provider_chatbase.operators._task import (
     defers,
+    require_promised,
     require_time_to_run,
     require_trained,
     wait_in_triggerer,
@@ -66,6 +67,12 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         self.max_poll_failures = max_poll_failures
         self.chatbase_conn_id = chatbase_conn_id
         self._wait: TrainingWait | None = None
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Any, context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        with require_promised(parent):
+            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def execute(self, context: Context) -> Any:
         """
