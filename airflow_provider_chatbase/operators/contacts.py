@@ -11,7 +11,7 @@ from airflow_provider_chatbase.operators._task import ChatbaseOperator, read_fla
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-MOST_NAMED = 10
+    from airflow_provider_chatbase.sync.contacts import ContactReport
 
 
 class ChatbaseSyncContactsOperator(ChatbaseOperator):
@@ -35,7 +35,8 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
     :param max_deletes: how many it may delete: a number, or as a float a share of those that are there. With
         more, nothing is written at all.
     :param allow_empty: an empty table means that all are to go.
-    :param dry_run: only count.
+    :param dry_run: only report what would be done.
+    :param report_path: URL of a JSON file for the whole report; the log has it line by line.
     :param storage_conn_id: the Airflow connection of the storage that the file is on.
     :param agent_id: the agent; by default the connection's.
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
@@ -47,6 +48,8 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
         *ChatbaseOperator.template_fields,
         "contacts",
         "create_attributes",
+        "report_path",
+        "only_report",
         "storage_conn_id",
         *flags,
         *numbers,
@@ -62,6 +65,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
         max_deletes: float = 0.3,
         allow_empty: bool = False,
         dry_run: bool = False,
+        report_path: str | None = None,
         storage_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -72,6 +76,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
         self.max_deletes = max_deletes
         self.allow_empty = allow_empty
         self.only_report = dry_run
+        self.report_path = report_path
         self.storage_conn_id = storage_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -83,13 +88,13 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
         :raises ChatbaseSyncError: when some contacts could not be written.
         """
         from airflow_provider_chatbase.sync.contacts import (
+            ContactReport,
             apply_plan,
             attributes_of,
             make_plan,
             read_contacts,
         )
-        from airflow_provider_chatbase.sync.errors import ChatbaseSyncError
-        from airflow_provider_chatbase.sync.plan import require_max_deletes
+        from airflow_provider_chatbase.sync.report import require_max_deletes
 
         with self.hook() as hook:
             require_max_deletes(self.max_deletes)
@@ -109,25 +114,30 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
                 max_deletes=self.max_deletes,
                 allow_empty=self.allow_empty,
             )
-            counts = {**plan.counts, "dry_run": only_report}
             if only_report:
-                self.log.info(
-                    "%s", wrap(f"Planned only, nothing was sent to contacts of {_told(agent_id, counts)}")
-                )
-                return counts
+                return self._show(ContactReport(agent_id, plan))
             for name, kind in missing.items():
                 hook.create_custom_attribute(name, kind, agent_id=agent_id)
             result = hook.client.run(apply_plan(agent_id, plan))
-            done = {"created": result.created, "updated": result.updated, "deleted": result.deleted}
-            self.log.info("%s", wrap(f"Contacts of {_told(agent_id, {**counts, **done})}"))
-            if result.failed:
-                shown = "; ".join(result.failed[:MOST_NAMED])
-                raise ChatbaseSyncError(
-                    f"{len(result.failed)} contacts could not be written, and none was deleted: {shown}. The "
-                    "others are done; mend these and run the task again.",
-                    mendable=False,
-                )
-            return {**counts, **done}
+            return self._show(ContactReport(agent_id, plan, result))
+
+    def _show(self, report: ContactReport) -> dict[str, Any]:
+        from airflow_provider_chatbase.files.directory import open_file
+        from airflow_provider_chatbase.sync.errors import ChatbaseSyncError
+
+        self.log.info(report.as_text())
+        if self.report_path:
+            directory, name = open_file(self.report_path, self.storage_conn_id, argument="report_path")
+            directory.write_json(name, report.as_json())
+        self.log.info("%s", wrap(report.in_words()))
+        if report.outcome is not None and report.outcome.failed:
+            count, failed = len(report.outcome.failed), report.outcome.failed
+            raise ChatbaseSyncError(
+                f"{count} contacts could not be written, and none was deleted: {report.failures()}. The "
+                "others are done; mend these and run the task again.",
+                mendable=any(each.mendable for each in failed),
+            )
+        return report.summary()
 
     def _records(self) -> Iterable[Any]:
         from airflow_provider_chatbase.files.directory import open_file
@@ -137,7 +147,3 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
             return rows_of(self.contacts, "contacts")
         directory, name = open_file(self.contacts, self.storage_conn_id, argument="contacts")
         return read_record_file(directory, name, argument="contacts", needed="external_id")
-
-
-def _told(agent_id: str, counts: dict[str, Any]) -> str:
-    return f"agent {agent_id}: {', '.join(f'{n} {name}' for name, n in counts.items() if name != 'dry_run')}."

@@ -190,7 +190,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
     def _check_arguments(self) -> None:
         from airflow_provider_chatbase.client.errors import ChatbaseInputError
         from airflow_provider_chatbase.sync.payloads import require_sync_id
-        from airflow_provider_chatbase.sync.plan import require_max_deletes
+        from airflow_provider_chatbase.sync.report import require_max_deletes
 
         self.only_report = self.only_report is not None and read_flag("dry_run", self.only_report)
         require_sync_id(self._sync_id())
@@ -303,7 +303,7 @@ class ChatbaseSyncSourcesOperator(TrainingTask):
 
     def _show(self, report: SyncReport) -> None:
         from airflow_provider_chatbase.files.directory import open_file
-        from airflow_provider_chatbase.sync.plan import named
+        from airflow_provider_chatbase.sync.report import named
 
         self.log.info(report.as_text())
         failed = report.plan.failed_training

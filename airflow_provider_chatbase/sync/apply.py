@@ -37,7 +37,14 @@ from airflow_provider_chatbase.sync.payloads import (
     rename,
     source_name,
 )
-from airflow_provider_chatbase.sync.plan import Create, Delete, SyncPlan, Update, named
+from airflow_provider_chatbase.sync.plan import Create, Delete, SyncPlan, Update
+from airflow_provider_chatbase.sync.report import (
+    BY_ANOTHER_RUN,
+    LOST_AND_FOUND,
+    ActionResult,
+    SyncResult,
+    named,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.client import ChatbaseClient
@@ -47,8 +54,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ADOPTED = "adopted: somebody else made it"
-LOST_AND_FOUND = "found after its reply was lost"
-BY_ANOTHER_RUN = "another run of this sync wrote it meanwhile"
 
 STORAGE_FULL = "SOURCE_SIZE_LIMIT_EXCEEDED"
 
@@ -57,45 +62,6 @@ _LOOKS_AFTER_DOUBT = 2
 _MOST_LOST_IN_A_ROW = 3
 _HOPELESS_CODES = ("AGENT_NOT_FOUND", "SUBSCRIPTION_")
 _HOPELESS = (ChatbaseAuthenticationError, ChatbasePermissionError, ChatbaseConfigurationError)
-
-
-@dataclass(frozen=True, slots=True)
-class ActionResult:
-    """What became of one action of a plan."""
-
-    action: str  # create, update or delete
-    kind: str
-    key: str
-    source_id: str | None = None
-    note: str = ""  # what was special about it
-    error: str | None = None  # why it failed
-    mendable: bool = True  # whether a failure may be gone at the next try
-    in_doubt: bool = False  # whether a failure leaves open what became of it
-    code: str | None = None  # the API's error code
-
-
-@dataclass(slots=True)
-class SyncResult:
-    """What became of a plan."""
-
-    done: list[ActionResult] = field(default_factory=list)  # failed ones too, in their order
-    stopped: str = ""  # why the rest was not tried; empty if all was
-    withheld: str = ""  # why deletes of the plan were not done; empty if they were
-
-    def of(self, action: str) -> list[ActionResult]:
-        """Return the actions of one sort that worked."""
-        return [each for each in self.done if each.action == action and each.error is None]
-
-    @property
-    def failed(self) -> list[ActionResult]:
-        """The actions that did not work."""
-        return [each for each in self.done if each.error is not None]
-
-    @property
-    def written_ids(self) -> list[str]:
-        """The ids of the sources that were written."""
-        written = [*self.of("create"), *self.of("update")]
-        return [each.source_id for each in written if each.source_id is not None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow_provider_chatbase.client import v1
 from airflow_provider_chatbase.client.errors import (
@@ -19,8 +19,19 @@ from airflow_provider_chatbase.client.errors import (
 from airflow_provider_chatbase.client.replies import all_items
 from airflow_provider_chatbase.client.request import JsonObject, Pause, Steps
 from airflow_provider_chatbase.files.records import UnreadableRecord
-from airflow_provider_chatbase.sync.plan import most_deletes
+from airflow_provider_chatbase.sync.report import (
+    BY_ANOTHER_RUN,
+    LOST_AND_FOUND,
+    ActionResult,
+    ChangeReport,
+    Entries,
+    SyncResult,
+    most_deletes,
+    named,
+)
 
+KIND, ACTIONS = "contact", ("create", "update", "delete")
+GONE = "no longer in the table"
 KEY, ATTRIBUTES = "external_id", "custom_attributes"
 FIELDS = ("name", "email", "phonenumber", "stripe_accounts")
 ALIASES = {"phone": "phonenumber"}
@@ -36,24 +47,60 @@ class ContactPlan:
     creates: tuple[JsonObject, ...] = ()
     updates: tuple[tuple[str, str, JsonObject], ...] = ()  # id, external id, changes
     deletes: tuple[tuple[str, str], ...] = ()  # id, external id
-    unchanged: int = 0
+    unchanged: tuple[str, ...] = ()  # external ids
     foreign: int = 0  # contacts without an external id, which are nobody's here
 
+
+@dataclass(frozen=True, slots=True)
+class ContactReport(ChangeReport):
+    """What a sync of contacts did, or would do."""
+
+    noun: ClassVar[str] = "contacts"
+
+    plan: ContactPlan
+    outcome: SyncResult | None = None
+
     @property
-    def counts(self) -> dict[str, int]:
-        """Return how many of each."""
-        done = {"created": len(self.creates), "updated": len(self.updates), "deleted": len(self.deletes)}
-        return {**done, "unchanged": self.unchanged, "foreign": self.foreign}
+    def foreign(self) -> int:
+        """How many contacts have no external id."""
+        return self.plan.foreign
 
+    @property
+    def withheld(self) -> str:
+        """Why deletes were not done."""
+        return "" if self.outcome is None else self.outcome.withheld
 
-@dataclass(slots=True)
-class ContactResult:
-    """What became of a plan."""
+    def sections(self) -> dict[str, Entries]:
+        """Return external ids by what became of them."""
+        plan, result = self.plan, self.outcome
+        if result is None:
+            written = {
+                "create": [(str(each[KEY]), "") for each in plan.creates],
+                "update": [(key, _changed(changes)) for _, key, changes in plan.updates],
+                "delete": [(key, GONE) for _, key in plan.deletes],
+                "failed": [],
+            }
+        else:
+            written = {
+                f"{action}d": [(each.key, each.note) for each in result.of(action)] for action in ACTIONS
+            }
+            written["failed"] = [(each.key, each.error or "") for each in result.failed]
+        return {**written, "unchanged": [(key, "") for key in plan.unchanged]}
 
-    created: int = 0
-    updated: int = 0
-    deleted: int = 0
-    failed: list[str] = field(default_factory=list)  # each with its reason
+    def summary(self) -> JsonObject:
+        """Return counts, for XCom."""
+        found = self.sections()
+        counts = {f"{name}d": len(found.get(name, found.get(f"{name}d", ()))) for name in ACTIONS}
+        unchanged = len(self.plan.unchanged)
+        return {**counts, "unchanged": unchanged, "foreign": self.foreign, "dry_run": self.outcome is None}
+
+    def as_json(self) -> JsonObject:
+        """Return everything, for a file."""
+        sections = {
+            name: [{"key": key, "note": note} for key, note in entries]
+            for name, entries in self.sections().items()
+        }
+        return {"agent_id": self.agent_id, **self.summary(), **sections, "withheld": self.withheld}
 
 
 def read_contacts(records: Iterable[Any], kinds: Mapping[str, str]) -> list[JsonObject]:
@@ -147,7 +194,7 @@ def make_plan(
         tuple(contact for key, contact in wanted.items() if key not in by_key),
         tuple((str(by_key[key]["id"]), key, change) for key, change in changes.items() if change),
         tuple((str(by_key[key]["id"]), key) for key in gone),
-        sum(not change for change in changes.values()),
+        tuple(key for key, change in changes.items() if not change),
         foreign,
     )
 
@@ -199,28 +246,36 @@ def _moment(value: Any) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def apply_plan(agent_id: str, plan: ContactPlan) -> Steps[ContactResult]:
+def apply_plan(agent_id: str, plan: ContactPlan) -> Steps[SyncResult]:
     """Do what a plan says, as steps of a client. Nothing is deleted where something could not be written."""
-    result = ContactResult()
+    result = SyncResult()
     for start in range(0, len(plan.creates), v1.CONTACTS_PAGE):
         yield from _create(agent_id, plan.creates[start : start + v1.CONTACTS_PAGE], result)
     for identity, key, changes in plan.updates:
         try:
             yield v1.update_contact(agent_id, identity, changes)
-            result.updated += 1
+            result.done.append(ActionResult("update", KIND, key, identity, _changed(changes)))
         except (ChatbaseConflictError, ChatbaseValidationError, ChatbaseNotFoundError) as error:
-            result.failed.append(f"{key}: {error}")
-    for identity, _ in () if result.failed else plan.deletes:
+            result.done.append(_failure("update", key, error))
+    if result.failed and plan.deletes:
+        result.withheld = f"{named(each.key for each in result.failed)} could not be written"
+        return result
+    for identity, key in plan.deletes:
         try:
             yield v1.delete_contact(agent_id, identity)
         except ChatbaseNotFoundError:
             continue
-        result.deleted += 1
+        result.done.append(ActionResult("delete", KIND, key, identity, GONE))
     return result
 
 
 def _create(
-    agent_id: str, contacts: Sequence[JsonObject], result: ContactResult, attempt: int = 1
+    agent_id: str,
+    contacts: Sequence[JsonObject],
+    result: SyncResult,
+    attempt: int = 1,
+    *,
+    looked: bool = False,
 ) -> Steps[None]:
     """Create contacts; a batch that is refused as a whole is halved until what is wrong stands alone."""
     if not contacts:
@@ -228,20 +283,54 @@ def _create(
     try:
         yield v1.create_contacts(agent_id, contacts)
     except (ChatbaseConflictError, ChatbaseValidationError) as error:
-        if len(contacts) == 1:
-            result.failed.append(f"{contacts[0][KEY]}: {error}")
-            return
-        middle = len(contacts) // 2
-        yield from _create(agent_id, contacts[:middle], result)
-        yield from _create(agent_id, contacts[middle:], result)
+        if not looked:  # another run may have made some of them meanwhile
+            there = yield from _there(agent_id)
+            for key, each in _by_key(contacts):
+                if key in there:
+                    is_same = not _changes(each, there[key])
+                    result.done.append(_created(each, BY_ANOTHER_RUN) if is_same else _overtaken(key))
+            rest = [each for key, each in _by_key(contacts) if key not in there]
+            yield from _create(agent_id, rest, result, looked=True)
+        elif len(contacts) == 1:
+            result.done.append(_failure("create", contacts[0][KEY], error))
+        else:
+            middle = len(contacts) // 2
+            yield from _create(agent_id, contacts[:middle], result, looked=True)
+            yield from _create(agent_id, contacts[middle:], result, looked=True)
     except ChatbaseError as error:
         if not error.ambiguous or attempt >= ATTEMPTS:
             raise
         yield Pause(PAUSE_BEFORE_LOOKING)
-        listed = yield from all_items(v1.list_contacts(agent_id))
-        there = {str(each.get(KEY)) for each in listed}
+        there = yield from _there(agent_id)
+        result.done += [_created(each, LOST_AND_FOUND) for each in contacts if each[KEY] in there]
         rest = [contact for contact in contacts if contact[KEY] not in there]
-        result.created += len(contacts) - len(rest)
-        yield from _create(agent_id, rest, result, attempt + 1)
+        yield from _create(agent_id, rest, result, attempt + 1, looked=looked)
     else:
-        result.created += len(contacts)
+        result.done += [_created(each) for each in contacts]
+
+
+def _by_key(contacts: Iterable[JsonObject]) -> list[tuple[str, JsonObject]]:
+    return [(str(each.get(KEY)), each) for each in contacts]
+
+
+def _there(agent_id: str) -> Steps[dict[str, JsonObject]]:
+    listed = yield from all_items(v1.list_contacts(agent_id))
+    return dict(_by_key(listed))
+
+
+def _created(contact: JsonObject, note: str = "") -> ActionResult:
+    return ActionResult("create", KIND, contact[KEY], note=note)
+
+
+def _failure(action: str, key: str, error: ChatbaseError) -> ActionResult:
+    return ActionResult(action, KIND, key, error=str(error), mendable=not error.permanent, code=error.code)
+
+
+def _overtaken(key: str) -> ActionResult:
+    return ActionResult(
+        "create", KIND, key, error="another run of this sync wrote another version of it meanwhile"
+    )
+
+
+def _changed(changes: JsonObject) -> str:
+    return ", ".join(name for name in changes)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import floor
-from typing import Any
 
-from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredInput, DeclaredSource, Problem
 from airflow_provider_chatbase.sync.inventory import ExistingSource, Inventory
 from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
+from airflow_provider_chatbase.sync.report import most_deletes, named
 
 CONTENT_CHANGED = "the content changed"
 TRAINING_FAILED = "its training failed"
@@ -266,19 +264,6 @@ def _what_may_be_a_mistake(
     return ""
 
 
-def most_deletes(max_deletes: float, of: int) -> int:
-    """Return how many of so many may be deleted: a count as it is; of a share, one always may."""
-    return max_deletes if isinstance(max_deletes, int) else max(1, floor(max_deletes * of + 1e-9))
-
-
-def require_max_deletes(given: Any) -> None:
-    """Refuse what is neither a count nor a share, such as a count as a float: it would be a share of many."""
-    if given is None or not 0 <= given <= (1 if isinstance(given, float) else given):
-        raise ChatbaseInputError(
-            f"max_deletes must be a whole number from 0, or a share from 0.0 to 1.0, not {given!r}."
-        )
-
-
 def _inputs(declaration: Declaration) -> list[tuple[DeclaredInput, Callable[[str, str], bool]]]:
     """Return what declares, each with which sources may be its own: without a folder, a list has all."""
     alone = all(each.pattern is None for each in declaration.inputs)
@@ -296,9 +281,3 @@ def _prunable(
     held = {problem.key for problem in declaration.problems}
     held |= {key_in_name(options.sync_id, key) for key in held}
     return [each for each in undeclared if each.key not in held]
-
-
-def named(keys: Iterable[str], most: int = 3) -> str:
-    """Name a few of many."""
-    found = list(keys)
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")

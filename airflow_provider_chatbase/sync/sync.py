@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.client.rate_limiter import UPLOAD_INTERVAL, UploadPacer
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.sync.apply import ADOPTED, PlanRunner, SyncPatience, SyncResult
+from airflow_provider_chatbase.sync.apply import ADOPTED, PlanRunner, SyncPatience
 from airflow_provider_chatbase.sync.inventory import TRAINING, Inventory, LinkRecord, list_all, take_inventory
-from airflow_provider_chatbase.sync.payloads import normal_key
-from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan, named
+from airflow_provider_chatbase.sync.plan import SyncOptions, SyncPlan, make_plan
+from airflow_provider_chatbase.sync.report import (
+    MOST_IDS,
+    MOST_NAMES,
+    NAME_ROOM,
+    TEXT_ROOM,
+    ChangeReport,
+    Entries,
+    SyncResult,
+    named,
+    one_line,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_chatbase.sync.declaration import Declaration
-
-MOST_NAMES = 3
-MOST_IDS = 15
-NAME_ROOM = 40
-MOST_LINES = 200
-TEXT_ROOM = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +111,45 @@ class SourceSync:
 
 
 @dataclass(frozen=True, slots=True)
-class SyncReport:
-    """What a sync did, or would do: in words, line by line, as JSON."""
+class SyncReport(ChangeReport):
+    """What a sync of sources did, or would do."""
 
-    agent_id: str
+    noun: ClassVar[str] = "sources"
+
     options: SyncOptions
     plan: SyncPlan
     result: SyncResult | None = None  # what became of the plan; None where it was only planned
 
-    def sections(self) -> dict[str, list[tuple[str, str]]]:
+    @property
+    def outcome(self) -> SyncResult | None:
+        """What became of the plan."""
+        return self.result
+
+    @property
+    def foreign(self) -> int:
+        """How many sources belong to somebody else."""
+        return self.plan.foreign
+
+    def whose(self) -> str:
+        """Say whose they are."""
+        return f"sources of agent {self.agent_id}, sync_id {self.options.sync_id}"
+
+    def remarks(self) -> list[str]:
+        """Say what is left out, and what declares nothing."""
+        skipped, unmatched = self.plan.skipped, self.plan.unmatched
+        names = named(f"{one_line(key, 80)} ({why})" for key, why in skipped)
+        return [
+            *([f"Skipped: {names}"] if skipped else []),
+            *([f"Nothing is declared by: {named(unmatched)}"] if unmatched else []),
+        ]
+
+    def sections(self) -> dict[str, Entries]:
         """Return names and reasons by what became of them."""
         plan, result = self.plan, self.result
         problems = [(problem.key, problem.reason) for problem in plan.problems]
         kept = list(plan.kept)
         if result is None:
-            written: dict[str, list[tuple[str, str]]] = {
+            written: dict[str, Entries] = {
                 "create": [(each.declared.key, each.declared.kind) for each in plan.creates],
                 "update": [(each.declared.key, each.reason) for each in plan.updates],
                 "delete": [(each.existing.key, each.reason) for each in plan.deletes],
@@ -143,20 +171,6 @@ class SyncReport:
             "skipped": list(plan.skipped),
             "failed_training": [(each.key, f"since {each.created_at}") for each in plan.failed_training],
         }
-
-    def as_text(self) -> str:
-        """Return the report for people, a line for each source that is not as it was."""
-        did = "would be done to" if self.result is None else "was done to"
-        lines = [f"What {did} the sources of agent {self.agent_id}, sync_id {self.options.sync_id}:"]
-        for name, entries in self.sections().items():
-            shown = entries[:MOST_LINES] if name != "unchanged" else []
-            lines += [f"{name}: {len(entries)}"] if entries else []
-            lines += [f"  {_line(key)}" + (f": {_line(note)}" if note else "") for key, note in shown]
-            lines += (
-                [f"  and {len(entries) - MOST_LINES} more"] if len(entries) > MOST_LINES and shown else []
-            )
-        lines.append(f"of others, not touched: {self.plan.foreign}")
-        return "\n".join(lines)
 
     def as_json(self) -> JsonObject:
         """Return everything, for a file."""
@@ -180,16 +194,18 @@ class SyncReport:
             **self._facts(),
             "in_step": self.plan.in_step,
             **{name: len(entries) for name, entries in sections.items()},
-            "failed_training": [{**each, "key": _short(each["key"], NAME_ROOM)} for each in failed_training],
-            "unmatched": [_short(name, NAME_ROOM) for name in self.plan.unmatched[:MOST_NAMES]],
+            "failed_training": [
+                {**each, "key": shortened(each["key"], NAME_ROOM)} for each in failed_training
+            ],
+            "unmatched": [shortened(name, NAME_ROOM) for name in self.plan.unmatched[:MOST_NAMES]],
             "first": {
-                name: [_short(key, NAME_ROOM) for key, _ in entries[:MOST_NAMES]]
+                name: [shortened(key, NAME_ROOM) for key, _ in entries[:MOST_NAMES]]
                 for name, entries in sections.items()
                 if entries and name not in ("unchanged", "kept", "failed_training")
             },
         }
         if self.withheld:
-            summary["withheld"] = _short(self.withheld, TEXT_ROOM)
+            summary["withheld"] = shortened(self.withheld, TEXT_ROOM)
         if self.result is not None and len(self.result.written_ids) <= MOST_IDS:
             summary["source_ids"] = self.result.written_ids
         return summary
@@ -205,36 +221,6 @@ class SyncReport:
 
     def _failed_training(self) -> list[JsonObject]:
         return [{"key": each.key, "since": each.created_at} for each in self.plan.failed_training]
-
-    def in_words(self) -> str:
-        """Say in a sentence or two what was done, what was not, and why."""
-        to_do = ("create", "update", "delete")
-        sections = self.sections()
-        counts = ", ".join(
-            f"{len(entries)} {'to ' if name in to_do else ''}{name.replace('_', ' ')}"
-            for name, entries in sections.items()
-            if entries
-        )
-        head = "Planned only, nothing was sent" if self.result is None else "Synced"
-        undone = self.failures() or ("Nothing is left undone" if self.result is not None else "")
-        told = [f"{head}: {counts or 'no sources are declared or there'}", undone]
-        if sections["skipped"]:
-            told.append(f"Skipped: {named(f'{_line(key, 80)} ({why})' for key, why in sections['skipped'])}")
-        if self.plan.unmatched:
-            told.append(f"Nothing is declared by: {named(self.plan.unmatched)}")
-        return " ".join(f"{each.rstrip(' .')}." for each in told if each)
-
-    def failures(self) -> str:
-        """Name what failed and why; empty if nothing did."""
-        failed = self.sections()["failed"]
-        sentences = [f"{_line(key, 80)}: {_line(why).rstrip('.')}" for key, why in failed[:10]]
-        if len(failed) > 10:
-            sentences.append(f"and {len(failed) - 10} more")
-        if self.withheld:
-            sentences.append(f"Nothing was deleted: {_line(self.withheld)}")
-        if self.result is not None and self.result.stopped:
-            sentences.append("The rest was not tried")
-        return "; ".join(sentences)
 
     @property
     def withheld(self) -> str:
@@ -258,24 +244,3 @@ class SyncReport:
         written = self.result.written_ids if self.result is not None else []
         not_live = [each.source_id for each in self.plan.unchanged if each.status in TRAINING | {"failed"}]
         return list(dict.fromkeys([*written, *not_live]))
-
-
-def _line(text: str, most: int = 500) -> str:
-    """Return a text as a part of one line, whatever somebody else wrote into it."""
-    shown = normal_key(_told(text))
-    return shown if len(shown) <= most else f"{shown[:most]}..."
-
-
-def _told(text: str) -> str:
-    """Return a text with what is no character in it, such as in a file's name, written out."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _short(text: str, room: int) -> str:
-    """Shorten a text to what it takes as JSON, where a letter beyond ASCII takes six."""
-    text = _told(text)
-    if len(json.dumps(text)) <= room + len('""'):
-        return text
-    while len(json.dumps(text)) + len("...") > room + len('""'):
-        text = text[:-1]
-    return f"{text}..."

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,3 +86,30 @@ def rows_of(output: Directory) -> list[dict[str, Any]]:
 
 def questions(count: int) -> list[str]:
     return [f"Question {number}" for number in range(count)]
+
+
+KILL_ME = Path(__file__).with_name("kill_me.py")
+
+
+def run_and_kill(simulator: Simulator, output: Directory, kill_after: int | None, *how: Any) -> bool:
+    """Run a batch in a process, kill it in the middle of a request, and say whether it was killed."""
+    where = [simulator.url, simulator.api_key, simulator.agent_id, output.root]
+    process = subprocess.Popen(
+        [sys.executable, str(KILL_ME), *where, *map(str, how)],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    seen = 0
+
+    def kill(request: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == kill_after:
+            process.kill()
+            process.wait(200)  # meanwhile the server stands still: a slow death lets nothing through
+
+    simulator.on_request = kill
+    _, errors = process.communicate()
+    simulator.on_request = None
+    assert process.returncode in (0, -signal.SIGKILL), errors.decode()[-3000:]
+    return process.returncode != 0

@@ -9,18 +9,16 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Fault, Simulator
-from tests.batch.conftest import rows_of
+from tests.batch.conftest import KILL_ME, rows_of, run_and_kill
 
 PROMPTS = 400
 CONCURRENCY = 8
 KILLS = int(os.environ.get("CHATBASE_TEST_KILLS", "10"))
-SCRIPT = Path(__file__).with_name("kill_me.py")
 
 QUIET: list[Fault] = []
 STORM = [
@@ -48,7 +46,7 @@ def test_every_prompt_is_answered_once_and_charged_once(output: Directory, seed:
     with Simulator(conversations=3, latency=latency, rate_limit=1_000_000) as simulator:
         simulator.faults.add(*faults)
         killed_at = []
-        while _run(simulator, output, kill_after=_next_kill(rng, simulator, killed_at)):
+        while run_and_kill(simulator, output, _next_kill(rng, simulator, killed_at), PROMPTS, CONCURRENCY):
             killed_at.append(simulator.prompts_charged)
         assert len(killed_at) == KILLS
         rows = rows_of(output)
@@ -64,30 +62,6 @@ def _next_kill(rng: random.Random, simulator: Simulator, killed_at: list[int]) -
     return rng.randint(1, PROMPTS // KILLS) if len(killed_at) < KILLS else None
 
 
-def _run(simulator: Simulator, output: Directory, kill_after: int | None) -> bool:
-    """Run the batch, kill it in the middle of a request, and say whether it was killed."""
-    arguments = [simulator.url, simulator.api_key, simulator.agent_id, output.root, str(PROMPTS)]
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments, str(CONCURRENCY)],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    seen = 0
-
-    def kill(request: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == kill_after:
-            process.kill()
-            process.wait(200)  # meanwhile the server stands still: a slow death lets nothing through
-
-    simulator.on_request = kill
-    _, errors = process.communicate()
-    simulator.on_request = None
-    assert process.returncode in (0, -signal.SIGKILL), errors.decode()[-3000:]
-    return process.returncode != 0
-
-
 def test_a_process_that_was_frozen_goes_on_or_says_so(output: Directory):
     """Frozen for longer than its lock lasts, and nobody took over: all prompts are asked."""
     with Simulator(conversations=3, latency={"chatWithAgent": 0.05}, rate_limit=1_000_000) as simulator:
@@ -97,7 +71,7 @@ def test_a_process_that_was_frozen_goes_on_or_says_so(output: Directory):
         )
         arguments = [simulator.url, simulator.api_key, simulator.agent_id, output.root, "200", "4"]
         process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
+            [sys.executable, str(KILL_ME), *arguments],
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )

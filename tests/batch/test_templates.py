@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +19,7 @@ from airflow_provider_chatbase.batch.templates import Template, read_recipient
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseUnsupportedError
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Fault, Simulator
-from tests.batch.conftest import new_batch, rows_of
+from tests.batch.conftest import new_batch, rows_of, run_and_kill
 
 SEND = "sendWhatsAppTemplateMessage"
 
@@ -253,17 +249,25 @@ def test_what_is_in_doubt_fails_the_task_above_the_rate(simulator: Simulator, ou
 
 
 KILLS, RECIPIENTS, CONCURRENCY = 6, 240, 6
-SCRIPT = Path(__file__).with_name("kill_me.py")
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("faults", [[], ["reset_after", "reset_before", "truncate"]], ids=["calm", "storm"])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param([], id="calm", marks=pytest.mark.long),
+        pytest.param(["reset_after", "reset_before", "truncate"], id="storm"),
+    ],
+)
 def test_killed_at_random_moments_none_gets_it_twice(output: Directory, faults: list[str]):
     rng = random.Random(7)
     with Simulator(conversations=3, latency={SEND: 0.02}, rate_limit=1_000_000) as simulator:
         simulator.faults.add(*(Fault(kind=kind, operation=SEND, probability=0.01) for kind in faults))
         kills = 0
-        while _run(simulator, output, rng.randint(3, RECIPIENTS // KILLS) if kills < KILLS else None):
+        how = RECIPIENTS, CONCURRENCY, "feedback"
+        while run_and_kill(
+            simulator, output, rng.randint(3, RECIPIENTS // KILLS) if kills < KILLS else None, *how
+        ):
             kills += 1
         assert kills == KILLS
         rows, got = rows_of(output), sent(simulator)
@@ -273,27 +277,3 @@ def test_killed_at_random_moments_none_gets_it_twice(output: Directory, faults: 
         assert all(row["outcome"] in ("sent", "ambiguous") for row in rows)
         assert set(got) >= {row["to"] for row in rows} - set(in_doubt)
         assert len(in_doubt) <= KILLS * CONCURRENCY + RECIPIENTS // 8
-
-
-def _run(simulator: Simulator, output: Directory, kill_after: int | None) -> bool:
-    """Run the batch, kill it in the middle of a request, and say whether it was killed."""
-    arguments = [simulator.url, simulator.api_key, simulator.agent_id, output.root, str(RECIPIENTS)]
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments, str(CONCURRENCY), "feedback"],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    seen = 0
-
-    def kill(request: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == kill_after:
-            process.kill()
-            process.wait(200)
-
-    simulator.on_request = kill
-    _, errors = process.communicate()
-    simulator.on_request = None
-    assert process.returncode in (0, -signal.SIGKILL), errors.decode()[-3000:]
-    return process.returncode != 0

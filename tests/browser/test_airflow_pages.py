@@ -51,7 +51,7 @@ TOLD = {
     ("chatbase_ask_daily", "ask"): "Answered with",
     ("chatbase_batch_prompts", "ask"): "3 of 3 prompts are answered",
     ("chatbase_blue_green", "clone"): "is a copy of",
-    ("chatbase_contacts_and_tickets", "contacts"): "Contacts of agent",
+    ("chatbase_contacts_and_tickets", "contacts"): "Synced: 2 created",
     ("chatbase_delta_nightly", "export_conversations"): "Exported 5",
     ("chatbase_export_incremental", "export_conversations"): "Exported 5",
     ("chatbase_golden_questions", "ask_live"): "2 of 2 prompts are answered",

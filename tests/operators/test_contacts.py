@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from types import SimpleNamespace
 
 import pytest
@@ -104,3 +106,33 @@ def test_what_cannot_be_is_refused_before_anything_is_written(agent, table, told
     with pytest.raises(Exception, match=told):
         sync(table, create_attributes={"age": "number"})
     assert {each.method for each in agent.simulator.requests} <= {"GET"}
+
+
+def test_the_plan_and_the_report_name_each(agent, tmp_path, shown):
+    sync(customers(3))
+    path = tmp_path / "report.json"
+    table = [{"external_id": "c-0", "name": "Ann"}, {"external_id": "c-9"}, *customers(3)[1:]]
+    planned = sync(table, dry_run="true", report_path=path.as_uri())
+    assert (planned["created"], planned["updated"], planned["unchanged"]) == (1, 1, 2)
+    report = json.loads(path.read_text())
+    assert report["create"] == [{"key": "c-9", "note": ""}]
+    assert report["update"] == [{"key": "c-0", "note": "name"}]
+    assert "c-0: name" in shown()
+    assert set(by_key(agent)) == {"c-0", "c-1", "c-2"}
+    sync(table, report_path=path.as_uri())
+    assert json.loads(path.read_text())["updated"] == [{"key": "c-0", "note": "name"}]
+
+
+def test_what_another_run_made_meanwhile_is_no_failure(agent):
+    """Two runs at once: the other one is first with all but one, and that one has another name."""
+    other = [*customers(10)[:9], {"external_id": "c-9", "name": "Somebody else", "email": "x@y.org"}]
+
+    def overtake(request):
+        if request.operation == "createContacts" and not by_key(agent):
+            agent.contacts.extend({**agent.contacts[0], **each, "id": str(uuid.uuid4())} for each in other)
+
+    agent.simulator.on_request = overtake
+    with pytest.raises(Exception, match="1 contacts could not be written, and none was deleted: c-9: "):
+        sync(customers(10))
+    assert len(by_key(agent)) == 10
+    assert sync(customers(10))["updated"] == 1
