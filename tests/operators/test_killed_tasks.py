@@ -26,7 +26,7 @@ STORM = [
 ]
 
 
-def _execute(environment: dict[str, str], module: str, name: str, arguments: dict[str, Any]) -> None:
+def execute(environment: dict[str, str], module: str, name: str, arguments: dict[str, Any]) -> None:
     os.environ |= environment
     operator = getattr(import_module(f"airflow_provider_chatbase.operators.{module}"), name)
     operator(task_id="task", **arguments).execute({})
@@ -37,7 +37,7 @@ def run_until_done(simulator: Simulator, rng: random.Random, most: int, *task: A
     killed: list[int] = []
     for _ in range(40):
         after = rng.randint(1, most) if len(killed) < KILLS else None
-        process = ExportProcess._context.Process(target=_execute, args=(_environment(), *task))
+        process = ExportProcess._context.Process(target=execute, args=(_environment(), *task))
         seen = 0
 
         def kill(_request: object, after: int | None = after, process: Any = process) -> None:
