@@ -246,10 +246,11 @@ class Run:
 
     def wait(self) -> list[dict[str, Any]]:
         """Wait until it has ended, and return its task instances."""
-        self._cluster.wait(lambda: time.sleep(1) or self.state in ENDED, self._told)
+        self._cluster.wait(lambda: time.sleep(1) or self.state in ENDED, self.told)
         return self.instances()
 
-    def _told(self) -> object:
+    def told(self) -> object:
+        """Return what a failure of the test should tell."""
         return [
             (each["task_id"], each["state"], each["try_number"], each["hostname"])
             for each in self.instances()
