@@ -138,33 +138,33 @@ class Batch(ABC, Generic[OutgoingT]):
         lock = Lock(self.output, LOCK, self.run, self.settings.lock_times, try_number=self.try_number)
         with ExitStack() as held:
             intake = None if self.begins_first else self._intake(given, held)
-            held.enter_context(lock)
-            lock.on_lost = lambda: self.stop(StopReason.LOCK_LOST)
-            key = self._key()
-            folder = _folder(key)
-            report_other_run(self.output, self.run)
-            unseen = self._unseen(folder)
-            segments = self._begin(folder, unseen=unseen is not None)
-            intake = intake or self._intake(given, held)
-            dispatcher = Dispatcher(
-                intake,
-                segments,
-                self.settings,
-                lock,
-                cache=self._answer_cache(),
-                schema=schema,
-                unseen=unseen,
-                keeps_refused=self.keeps_refused,
-            )
-            self._report_begin(intake, dispatcher.checkpoint)
-            self._run(dispatcher, key)
-            segments.finish_segment()
-            self._require_alive(dispatcher, lock)
-            judged = judged_records(intake, dispatcher.checkpoint, schema, dedupe=self.settings.dedupe)
-            tally = Tally(self.words, self.outcomes)
-            write_results(self.output, judged, files, self.table, self._columns(intake), self._row, tally)
-            lock.require_held()
-            return self._conclude(tally, dispatcher, files, folder, began)
+            with lock:
+                lock.on_lost = lambda: self.stop(StopReason.LOCK_LOST)
+                key = self._key()
+                folder = _folder(key)
+                report_other_run(self.output, self.run)
+                unseen = self._unseen(folder)
+                segments = self._begin(folder, unseen=unseen is not None)
+                intake = intake or self._intake(given, held)
+                dispatcher = Dispatcher(
+                    intake,
+                    segments,
+                    self.settings,
+                    lock,
+                    cache=self._answer_cache(),
+                    schema=schema,
+                    unseen=unseen,
+                    keeps_refused=self.keeps_refused,
+                )
+                self._report_begin(intake, dispatcher.checkpoint)
+                self._run(dispatcher, key)
+                segments.finish_segment()
+                self._require_alive(dispatcher, lock)
+                judged = judged_records(intake, dispatcher.checkpoint, schema, dedupe=self.settings.dedupe)
+                tally = Tally(self.words, self.outcomes)
+                write_results(self.output, judged, files, self.table, self._columns(intake), self._row, tally)
+                lock.require_held()
+                return self._conclude(tally, dispatcher, files, folder, began)
 
     def _intake(self, given: Iterable[Any], held: ExitStack) -> Intake[OutgoingT]:
         intake = held.enter_context(self._take_in(given))

@@ -91,11 +91,11 @@ class Lock:
         try:
             while not self._take():
                 time.sleep(min(1.0, self._times.beat / 2))
-        except BaseException:
-            self._withdraw()
+            self._thread = threading.Thread(target=self._keep, name="chatbase-lock", daemon=True)
+            self._thread.start()
+        except BaseException as error:  # a task's time-out may strike anywhere, and must not leave it renewed
+            self.__exit__(type(error), error, error.__traceback__)
             raise
-        self._thread = threading.Thread(target=self._keep, name="chatbase-lock", daemon=True)
-        self._thread.start()
         return self
 
     def __exit__(
@@ -103,7 +103,7 @@ class Lock:
     ) -> None:
         """Give the lock back."""
         self._ended.set()
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join()
         self._withdraw()
 
