@@ -42,7 +42,7 @@ example DAG teaches an agent, asks it, and exports its conversations. On the way
 paid answer and kills the export half-way; in the end the books of the stand-in say what was paid for, and
 whether a conversation was lost."""
 NEXT = """\
-Next: connect your own account (README.md, "The connection"), or try this DAG on an agent of yours with
+Next: connect your own account (docs/connection.md), or try this DAG on an agent of yours with
 scripts/demo --live. scripts/demo --stay leaves Airflow's page up, to look around and to run it again."""
 STAYS = """\
 {page}

@@ -33,7 +33,14 @@ def test_what_a_person_answers_becomes_a_source(airflow, api, simulator, wait):
     said = {"chosen_options": ["OK"], "params_input": {"answer": "No: {{ 7 * 7 }}."}}
     url = f"{path}/{instance['task_id']}/{instance['map_index']}/hitlDetails"
     assert api._http.patch(url, json=said).status_code == 200
-    wait(lambda: api.run_state(DAG_ID, instance["dag_run_id"]) in {"success", "failed"})
+
+    def ended():
+        """Answer again where Airflow asks again: it may lose an answer that comes within its own second."""
+        if asked():
+            api._http.patch(url, json=said)
+        return api.run_state(DAG_ID, instance["dag_run_id"]) in {"success", "failed"}
+
+    wait(ended)
     assert api.run_state(DAG_ID, instance["dag_run_id"]) == "success"
     message_id = unsure.messages[-1].id
     [source] = [each for each in simulator.store.sources(simulator.agent_id) if message_id in each.name]
