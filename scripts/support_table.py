@@ -35,7 +35,7 @@ FEATURES = {
 HEAD = """# What works where
 
 Made by `scripts/support_table.py` from the outcome of the tests; CI fails where it is not true. "Yes": its
-tests pass there. "No": this Airflow lacks what it needs.
+tests pass there. "No": this Airflow lacks what it needs. "Not run": CI leaves these tests out there.
 
 """
 
