@@ -118,12 +118,7 @@ class SyncReport(ChangeReport):
 
     options: SyncOptions
     plan: SyncPlan
-    result: SyncResult | None = None  # what became of the plan; None where it was only planned
-
-    @property
-    def outcome(self) -> SyncResult | None:
-        """What became of the plan."""
-        return self.result
+    outcome: SyncResult | None = None
 
     @property
     def foreign(self) -> int:
@@ -145,7 +140,7 @@ class SyncReport(ChangeReport):
 
     def sections(self) -> dict[str, Entries]:
         """Return names and reasons by what became of them."""
-        plan, result = self.plan, self.result
+        plan, result = self.plan, self.outcome
         problems = [(problem.key, problem.reason) for problem in plan.problems]
         kept = list(plan.kept)
         if result is None:
@@ -182,8 +177,8 @@ class SyncReport(ChangeReport):
             },
             "failed_training": self._failed_training(),
             "withheld": self.withheld,
-            "stopped": self.result.stopped if self.result is not None else "",
-            "source_ids": self.result.written_ids if self.result is not None else [],
+            "stopped": self.outcome.stopped if self.outcome is not None else "",
+            "source_ids": self.outcome.written_ids if self.outcome is not None else [],
         }
 
     def summary(self) -> JsonObject:
@@ -206,15 +201,15 @@ class SyncReport(ChangeReport):
         }
         if self.withheld:
             summary["withheld"] = shortened(self.withheld, TEXT_ROOM)
-        if self.result is not None and len(self.result.written_ids) <= MOST_IDS:
-            summary["source_ids"] = self.result.written_ids
+        if self.outcome is not None and len(self.outcome.written_ids) <= MOST_IDS:
+            summary["source_ids"] = self.outcome.written_ids
         return summary
 
     def _facts(self) -> JsonObject:
         return {
             "agent_id": self.agent_id,
             "sync_id": self.options.sync_id,
-            "dry_run": self.result is None,
+            "dry_run": self.outcome is None,
             "foreign": self.plan.foreign,
             "unmatched": list(self.plan.unmatched),
         }
@@ -225,22 +220,22 @@ class SyncReport(ChangeReport):
     @property
     def withheld(self) -> str:
         """Why deletes that were asked for were not done; empty if they were."""
-        return self.plan.withheld or (self.result.withheld if self.result is not None else "")
+        return self.plan.withheld or (self.outcome.withheld if self.outcome is not None else "")
 
     @property
     def mendable(self) -> bool:
         """Whether another run may mend what failed, without anybody changing something."""
-        failed = self.result.failed if self.result is not None else []
+        failed = self.outcome.failed if self.outcome is not None else []
         return any(each.mendable for each in self.plan.problems) or any(each.mendable for each in failed)
 
     @property
     def only_problems(self) -> bool:
         """Whether all that failed lies in what is declared, so that it can be reported and put up with."""
-        stopped = self.result is not None and self.result.stopped
+        stopped = self.outcome is not None and self.outcome.stopped
         return not (self.mendable or self.plan.is_question or stopped)
 
     def ids_to_wait_for(self) -> list[str]:
         """Return the ids of declared sources that are not live: those written, and those not trained yet."""
-        written = self.result.written_ids if self.result is not None else []
+        written = self.outcome.written_ids if self.outcome is not None else []
         not_live = [each.source_id for each in self.plan.unchanged if each.status in TRAINING | {"failed"}]
         return list(dict.fromkeys([*written, *not_live]))

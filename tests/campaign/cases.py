@@ -305,8 +305,8 @@ def sync(clockwork: Clockwork, seed: int) -> None:
             options = SyncOptions("docs", prune=True, max_deletes=1000, allow_empty=True)
             with ChatbaseClient(scenario.connection(process)) as client:
                 report = SourceSync(client, agent.id, options).apply(read_records(records))
-            if report.result.failed or report.result.stopped:
-                raise ChatbaseError(f"not all was written: {report.result.failed}")
+            if report.outcome.failed or report.outcome.stopped:
+                raise ChatbaseError(f"not all was written: {report.outcome.failed}")
             return report
 
         return work

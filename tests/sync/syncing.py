@@ -28,7 +28,7 @@ def main(url: str, agent_id: str, folder: str, record: str) -> int:
         )
         report = sync.apply(combine([read_folder(Directory(fs, folder, folder)), read_records(links)]))
     print(report.as_text())
-    return len(report.result.failed)
+    return len(report.outcome.failed)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def test_makes_the_agents_sources_as_declared(desk):
     report = desk.sync([QNA, LINK, {"key": "note", "content": "We moved."}])
 
     assert report.summary()["created"] == 7
-    assert not report.result.failed
+    assert not report.outcome.failed
     made = {
         s.name.rsplit(" #", 1)[0]: s
         for s in desk.simulator.store.sources(desk.agent_id)
@@ -182,7 +182,7 @@ def test_names_with_accents_long_names_and_names_that_differ_by_case(desk):
         desk.write(name, f"content of {name}")
     report = desk.sync(prune=True)
     assert report.summary()["created"] == 5
-    assert not report.result.failed
+    assert not report.outcome.failed
     assert all(len(name.encode("utf-16-le")) <= 200 for name in desk.ours)
     desk.simulator.reset_log()
     decomposed = unicodedata.normalize("NFD", names[0])
@@ -233,7 +233,7 @@ def test_a_duplicate_link_is_adopted(desk):
     declared = [{**LINK, "url": "https://mine.example/help?"}]
     report = desk.sync(declared)
 
-    assert not report.result.failed
+    assert not report.outcome.failed
     assert desk.links() == ["https://mine.example/help"]
 
 
@@ -246,7 +246,7 @@ def test_a_source_that_trains_is_written_when_it_is_trained(desk):
 
     report = desk.sync()
 
-    assert not report.result.failed
+    assert not report.outcome.failed
     assert report.summary()["updated"] == 2
     assert {"new guide", "new prices"} <= {source.content for source in desk.ours.values()}
     uploads = [r for r in desk.simulator.requests if r.operation == "updateFileSource"]
@@ -312,8 +312,8 @@ def test_a_wrong_key_stops_at_once(desk):
         Fault(kind="status", operation="createSource", status=403, code="AUTH_INSUFFICIENT_PERMISSIONS")
     )
     report = desk.sync()
-    assert len(report.result.done) == 1
-    assert report.result.stopped
+    assert len(report.outcome.done) == 1
+    assert report.outcome.stopped
     assert not report.mendable
 
 
@@ -384,7 +384,7 @@ def test_a_lost_reply_makes_no_duplicate(desk, operation, kind):
 
     report = desk.sync([QNA, LINK])
 
-    assert not report.result.failed
+    assert not report.outcome.failed
     assert len(desk.ours) == 5
     assert desk.links() == ["https://mine.example/help"]
     assert sorted(desk.writes) == ["createFileSource"] * 2 + ["createSource"] * 4, "none was sent twice"
@@ -395,7 +395,7 @@ def test_a_create_that_was_not_done_is_tried_again(desk, kind):
     desk = desk()
     fill(desk)
     desk.simulator.faults.add(Fault(kind=kind, operation="createSource", times=1, after=False))
-    assert not desk.sync().result.failed
+    assert not desk.sync().outcome.failed
     assert len(desk.ours) == 4
     assert len(desk.writes) == 5
 
@@ -418,7 +418,7 @@ def test_a_request_that_arrives_late_is_cleared_up_after(desk):
     desk.simulator.on_request = arrive_late
     report = desk.sync()
 
-    assert not report.result.failed
+    assert not report.outcome.failed
     names = [source.name for source in desk.simulator.store.sources(desk.agent_id)]
     assert sum(name.startswith("docs:") for name in names) == 1
     assert desk.writes == ["createSource", "createSource", "deleteSource"]

@@ -76,7 +76,7 @@ def test_one_that_stood_still_takes_over_what_another_made(desk):
     report = desk.syncer(prune=True, patience=patience).apply(desk.declare())
 
     assert report.failures() == other[0].failures() == ""
-    notes = [each.note for each in report.result.of("create")]
+    notes = [each.note for each in report.outcome.of("create")]
     assert notes.count("another run of this sync wrote it meanwhile") > PAGES / 2
     assert desk.writes.count("createSource") == PAGES
     assert_in_step(desk, [f"text {page}" for page in range(PAGES)])
