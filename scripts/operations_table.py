@@ -59,12 +59,18 @@ def page() -> str:
         parts.append(f"\n## {title}\n\n| Operation | Request | Method of the hook |\n|---|---|---|\n")
         for name, operation in operations().items():
             if operation.version == version:
-                by = (
-                    ", ".join(f"`{each}`" for each in called.get(name, ())) or f"none, as it {LEFT_OUT[name]}"
-                )
+                by = ", ".join(f"`{each}`" for each in called[name]) or f"none, as it {_why_left_out(name)}"
                 path = operation.path.removeprefix(f"/api/{version}")
                 parts.append(f"| `{name}` | `{operation.method} {path}` | {by} |\n")
     return "".join(parts)
+
+
+def _why_left_out(operation: str) -> str:
+    if operation not in LEFT_OUT:
+        raise SystemExit(
+            f"No method of the hook names ``{operation}`` in its docstring, and LEFT_OUT says no reason."
+        )
+    return LEFT_OUT[operation]
 
 
 if __name__ == "__main__":

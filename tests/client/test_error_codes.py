@@ -6,6 +6,7 @@ import pytest
 
 from airflow_provider_chatbase.client import errors
 from airflow_provider_chatbase.client.errors import advice, error_class
+from airflow_provider_chatbase.simulator.description import operations
 
 NEVER_KNOWN = [400, 403, 409]
 """Statuses to try where no source says which one comes with a code."""
@@ -25,6 +26,7 @@ CODES = [
     ("SUBSCRIPTION_PLAN_REQUIRED", [403], errors.ChatbasePlanError),
     ("PLAN_FEATURE_NOT_AVAILABLE", [403], errors.ChatbasePlanError),
     ("AGENT_LIMIT_REACHED", [403], errors.ChatbasePlanError),
+    ("CONVERSATION_SEARCH_UNAVAILABLE", [403], errors.ChatbasePlanError),
     ("CHAT_MODEL_NOT_ALLOWED", NEVER_KNOWN, errors.ChatbasePlanError),
     ("CHAT_CREDITS_EXHAUSTED", [402], errors.ChatbaseCreditsError),
     ("CHAT_AGENT_CREDITS_EXHAUSTED", [402, *NEVER_KNOWN], errors.ChatbaseCreditsError),
@@ -82,6 +84,12 @@ ONE_BY_ONE = [
     for code, statuses, expected in CODES
     for status in statuses
 ]
+
+
+def test_none_of_the_description_is_forgotten():
+    described = [each.facts.get("x-errors", {}) for each in operations().values() if each.version == "v2"]
+    named = {(code, int(status)) for each in described for status, codes in each.items() for code in codes}
+    assert named - {(code, status) for code, statuses, _ in CODES for status in statuses} == set()
 
 
 @pytest.mark.parametrize(("code", "status", "expected"), ONE_BY_ONE)
