@@ -53,6 +53,9 @@ log = logging.getLogger(__name__)
 AT_ONCE = 16
 """How many files are written, read or removed at the same time."""
 
+ATTEMPTS_TO_STAY = 5
+"""How often the files are brought back that another try of the same task may have removed."""
+
 MANIFESTS_READ_ONE_BY_ONE = 40
 """From so many partitions on the manifests are listed first: most days of a long first export have none."""
 
@@ -201,6 +204,7 @@ class FilesTarget:
         self._staging.announce(settings.window)
         manifests = self._write_files(settings, parts)
         self._require_unchanged()
+        self._stay_announced(settings.window, manifests)
         self._together(lambda each: self._staging.write(each.manifest, manifests[each].as_bytes()), manifests)
         self._staging.withdraw()
         self._clear_up(manifests)
@@ -258,6 +262,15 @@ class FilesTarget:
             upload.result()
         return manifests
 
+    def _stay_announced(self, window: Window | None, manifests: Mapping[Partition, Manifest]) -> None:
+        """Bring back the files where another try has taken this one to be dead, and may have removed them."""
+        for _ in range(ATTEMPTS_TO_STAY):
+            if self._staging.is_announced():
+                return
+            self._staging.announce(window)
+            files = [(each, file) for each, manifest in manifests.items() for file in manifest.files]
+            self._together(lambda each: self._upload(*each), files)
+
     def _partitions_with_files(self, parts: list[FinishedPart]) -> list[Partition]:
         """Leave out the empty days before the first that has rows or a manifest, and those to come."""
         filled = {segment.day for part in parts for segment in part.segments}
@@ -299,7 +312,7 @@ class FilesTarget:
         names = self._together(lambda each: self._directory.names(each[1]), folders)
         windows = [each.window for each in manifests]
         others = {key for window in windows[:1] + windows[-1:] for key in self._staging.others(window)}
-        busy = any(self._staging.publishes(key) for key in others)
+        busy = any(self._staging.publishes(key) for key in [*others, self._staging.key])
         read = self._together(lambda each: read_manifest(self._directory, each.manifest), manifests)
         now = dict(zip(manifests, read, strict=True))
         there = {

@@ -34,7 +34,7 @@ from airflow_provider_chatbase.files.directory import Directory, os_errors, temp
 log = logging.getLogger(__name__)
 
 FOLDER = "_staging"
-PLAN, PUBLISHING, PROBE = "plan.json", "publishing.json", "probe"
+PLAN, PUBLISHING, PROBE = "plan.json", "publishing", "probe"
 PUBLISHING_TAKES = 3600.0
 """Seconds after which an attempt that said it is publishing counts as dead."""
 
@@ -136,6 +136,8 @@ class Staging:
     def __init__(self, directory: Directory, key: str) -> None:
         self._directory = directory
         self.key = key
+        # Of this process alone: two tries of one task may be alive, and each clears up after itself.
+        self._announcement = f"{PUBLISHING}-{uuid.uuid4().hex}.json"
         with os_errors(temporary_told):
             self._local = tempfile.TemporaryDirectory(prefix="chatbase-export-")
             self.local = Path(self._local.name)
@@ -161,9 +163,12 @@ class Staging:
     def earlier_parts(
         self, together: Callable[[Callable[[str], FinishedPart], list[str]], list[FinishedPart]]
     ) -> list[FinishedPart]:
-        """Fetch what earlier attempts have read."""
-        folder = f"{FOLDER}/{self.key}"
-        names = [name for name in self._directory.names(folder) if name.startswith("part-")]
+        """Fetch what earlier tries have read. They are taken to be dead, and to publish nothing."""
+        there = self._directory.names(f"{FOLDER}/{self.key}")
+        for name in there:
+            if name.startswith(PUBLISHING):
+                self._directory.remove(self._path(name))
+        names = [name for name in there if name.startswith("part-")]
         return sorted(together(self._fetch, names), key=lambda part: part.key)
 
     @os_errors(temporary_told)
@@ -212,11 +217,15 @@ class Staging:
     def announce(self, window: Window | None) -> None:
         """Say that files are about to appear that no manifest names yet."""
         said = {"window": window.as_json() if window else None, "at": time.time()}
-        self._stage(lambda: self._directory.write_json(self._path(PUBLISHING), said))
+        self._stage(lambda: self._directory.write_json(self._path(self._announcement), said))
+
+    def is_announced(self) -> bool:
+        """Say whether nobody has taken it back: another try that took this one to be dead."""
+        return self._directory.read_json(self._path(self._announcement)) is not None
 
     def withdraw(self) -> None:
         """Say that the manifests are there."""
-        self._directory.remove(self._path(PUBLISHING))
+        self._directory.remove(self._path(self._announcement))
 
     def others(self, window: Window | None) -> list[str]:
         """Return the keys of other attempts at this window, or at one that meets it."""
@@ -234,9 +243,14 @@ class Staging:
         return found
 
     def publishes(self, key: str) -> bool:
-        """Say whether another attempt is about to name its files in its manifests."""
-        said = self._directory.read_json(f"{FOLDER}/{key}/{PUBLISHING}")
-        return said is not None and time.time() - float(said.get("at", 0)) < PUBLISHING_TAKES
+        """Say whether another process of an attempt is about to name its files in its manifests."""
+        names = [name for name in self._directory.names(f"{FOLDER}/{key}") if name.startswith(PUBLISHING)]
+        said = [
+            self._directory.read_json(f"{FOLDER}/{key}/{name}") or {}
+            for name in names
+            if name != self._announcement
+        ]
+        return any(time.time() - float(each.get("at", 0)) < PUBLISHING_TAKES for each in said)
 
     def remove(self) -> None:
         """Remove what this attempt has staged in the output."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,6 +20,8 @@ from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
 from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.question import Question, tag_of
+from airflow_provider_chatbase.client.v2.conversations import export_conversations
+from airflow_provider_chatbase.exports import parallel, reading
 from airflow_provider_chatbase.exports.delta import read_watermark
 from airflow_provider_chatbase.exports.delta_table import CurrentTable
 from airflow_provider_chatbase.exports.delta_target import DeltaSettings, DeltaTarget
@@ -158,6 +161,7 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     rng = scenario.random
     window = _window(scenario)
     look = FileSettings(partition_by=rng.choice([None, "day"]))
+    _cut_small(rng)
     settings = ExportSettings(
         kind="conversations",
         agent_id=scenario.agent.id,
@@ -186,6 +190,12 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     assert set(ids) == set(truth), f"missing {set(truth) - set(ids)}, too many {set(ids) - set(truth)}"
     wrong = [each["id"] for each in seen if [m["id"] for m in each["messages"]] != truth[each["id"]]]
     assert not wrong, f"messages are missing in {wrong}"
+
+
+def _cut_small(rng: random.Random) -> None:
+    """Let pages be small, and parts be few pages, so that some hundred conversations make many of both."""
+    limit, parallel.LEAST_PAGES = rng.choice([(20, 4), (20, 2), (5, 2), (3, 1)])
+    reading.export_conversations = partial(export_conversations, limit=limit)
 
 
 def _window(scenario: Scenario) -> Window:

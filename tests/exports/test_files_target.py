@@ -22,6 +22,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseServerError
 from airflow_provider_chatbase.exports import ChatbaseReplacedExportError
 from airflow_provider_chatbase.exports.erasure import erase
+from airflow_provider_chatbase.exports.files_target import FilesTarget
 from airflow_provider_chatbase.exports.window import Window, floor_day
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
@@ -336,6 +337,35 @@ def test_of_two_runs_that_read_different_rows_only_the_files_of_one_stay(exports
     [manifest] = export.manifests()
     assert [each["path"] for each in manifest["files"]] == [file]
     assert len(export.seen()) in (100, 101)
+    assert names(export) == WHOLE
+
+
+def test_a_try_that_fails_takes_no_files_from_another_one_of_its_task(exports, monkeypatch):
+    export = exports(conversations=100, months=1)
+    look, move, looks, missing = FilesTarget._require_unchanged, Directory.move, [], []
+    fails = iter([True])
+
+    def meanwhile(self):
+        looks.append(self)
+        if len(looks) == 2:  # the files of the first are there, and its manifest is not
+            with pytest.raises(ChatbaseStorageError):
+                export.run(NEW)
+        look(self)
+
+    def failing(self, name, to):
+        if to.startswith("_manifests/") and next(fails, False):
+            raise ChatbaseStorageError("no more space")
+        move(self, name, to)
+        named = [file["path"] for each in export.manifests() for file in each["files"]]
+        missing.extend(path for path in named if not (export.path / path).exists())
+
+    monkeypatch.setattr(FilesTarget, "_require_unchanged", meanwhile)
+    monkeypatch.setattr(Directory, "move", failing)
+    export.run(NEW)
+
+    assert len(looks) == 4
+    assert missing == []
+    assert export.seen() == export.truth(NEW)
     assert names(export) == WHOLE
 
 
