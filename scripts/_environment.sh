@@ -49,7 +49,7 @@ require_python() {
 
 # What an environment depends on; it is made anew when one of these changes.
 fingerprint() {
-  { cat "$@" "$CHECKOUT/pyproject.toml" "${BASH_SOURCE[0]}"; echo "$CHECKOUT"; python3 -VV; } | cksum
+  { cat "$@" "$CHECKOUT"/{pyproject.toml,scripts/_environment.sh}; echo "$CHECKOUT"; python3 -VV; } | cksum
 }
 
 # uv reads neither pip.conf nor PIP_*: hand it the index, certificate and links that pip would use.

@@ -29,6 +29,14 @@ from airflow_provider_chatbase.simulator import Fault
 REPOSITORY = Path(__file__).parents[1]
 
 
+def test_an_environment_is_not_made_anew_because_the_demo_works_in_another_folder():
+    script = (
+        '. scripts/_environment.sh; cd scripts; here=$(fingerprint); cd ..; [ "$here" = "$(fingerprint)" ]'
+    )
+    done = subprocess.run(["bash", "-ec", script], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_no_key_means_the_simulator():
     assert service_of({"CHATBASE_AGENT_ID": "agent", "CHATBASE_BASE_URL": "http://127.0.0.1:1"}) is None
 

@@ -42,8 +42,8 @@ example DAG teaches an agent, asks it, and exports its conversations. On the way
 paid answer and kills the export half-way; in the end the books of the stand-in say what was paid for, and
 whether a conversation was lost."""
 NEXT = """\
-Next: connect your own account (docs/connection.md), or try this DAG on an agent of yours with
-scripts/demo --live. scripts/demo --stay leaves Airflow's page up, to look around and to run it again."""
+scripts/demo --stay leaves Airflow's page up, to look around and to run the DAG again. docs/start.md goes from
+an empty folder to a DAG of your own; scripts/demo --live tries this one on an agent of yours."""
 STAYS = """\
 {page}
 No login is asked for: it listens on this machine alone, and everyone there is an admin. The connection

@@ -54,7 +54,9 @@ def training(lines: Sequence[Line]) -> RenderableType:
 
 def answer(question: str, reply: Mapping[str, Any]) -> RenderableType:
     """Show a question and what the agent answered."""
-    facts = f"credits: {_plain(reply.get('credits'))}, finish reason: {reply.get('finish_reason')}"
+    charged = reply.get("credits")
+    cost = "not told of an answer that was found again" if charged is None else charged
+    facts = f"credits: {cost}, finish reason: {reply.get('finish_reason')}"
     return Group(
         Panel(Text(question, "cyan"), title="question", title_align="left"),
         Panel(Text(str(reply.get("text")), "green"), title="answer", title_align="left"),
