@@ -15,10 +15,21 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any, Literal
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.exports import ChatbaseExportError, ChatbaseReplacedExportError
+from airflow_provider_chatbase.exports.delta_rows import (
+    Chunk,
+    ReadState,
+    arrow_time,
+    flat,
+    only,
+    replaced,
+    state_columns,
+    together,
+)
 from airflow_provider_chatbase.exports.delta_table import (
     COVERED_FROM,
     ERASED,
@@ -26,16 +37,13 @@ from airflow_provider_chatbase.exports.delta_table import (
     WATERMARK,
     CommitFailedError,
     CurrentTable,
+    DataFile,
     TableKind,
     check_log,
-    flat,
-    names_of,
-    only,
     open_or_create,
     open_table,
     pa,
     pc,
-    together,
 )
 from airflow_provider_chatbase.exports.erasure import AtSource, ErasureReport, require_named, users_as_stored
 from airflow_provider_chatbase.exports.manifest import DAY_COLUMN
@@ -46,7 +54,6 @@ from airflow_provider_chatbase.files.delta_storage import DeltaStorage
 
 log = logging.getLogger(__name__)
 
-NEVER = datetime(1, 1, 1, tzinfo=UTC)
 TRIES = 40
 LONGEST_PAUSE = 2.0
 FEW_MISSING = 100
@@ -54,10 +61,6 @@ FEW_MISSING = 100
 CODECS: dict[str | None, Literal["SNAPPY", "GZIP", "ZSTD"]] = {None: "SNAPPY", "gzip": "GZIP", "zstd": "ZSTD"}
 ERASING_SECONDS = 3600
 """An erasure that takes longer counts as killed."""
-
-
-Chunk = Mapping[str, Any]
-"""For each table its rows, with the columns of a change."""
 
 
 @dataclass(slots=True)
@@ -95,6 +98,7 @@ class DeltaTables:
         self._storage = storage
         self._objects = self.kinds[0]
         self._belongings = self.kinds[1:]
+        self.days: set[date] = set()  # of which there were rows when it was checked
         self._erased: dict[str, int] = {}
         self._there: Any = None
         self._listed: list[Any] = []
@@ -111,6 +115,7 @@ class DeltaTables:
             if (table := open_table(self._storage, kind)) is not None:
                 self._refuse_while_erasing(table)
                 self._erased[kind.table.name] = table.erased
+                self.days.update(table.days)
                 opened[kind.table.name] = table
         self._refuse_lost(opened)
         objects = opened.get(self._objects.table.name)
@@ -137,13 +142,56 @@ class DeltaTables:
                 "hour. Nothing was exported. Run the task again when it has ended."
             )
 
+    @property
+    def may_remove(self) -> bool:
+        """Whether there are rows that Chatbase may no longer list."""
+        return self._there is not None and self._there.num_rows > 0
+
     def note_window(self, window: Window) -> None:
         """Note what the table has of a window: what of it is not read until the end is removed then."""
         if (objects := open_table(self._storage, self._objects)) is not None:
-            found = objects.rows([*_state_columns(self._objects), "created_at"], self._objects.within(window))
+            found = objects.rows([*state_columns(self._objects), "created_at"], self._objects.within(window))
             at = found["created_at"]
-            within = pc.and_(pc.greater_equal(at, _moment(window.start)), pc.less(at, _moment(window.end)))
+            within = pc.and_(
+                pc.greater_equal(at, arrow_time(window.start)), pc.less(at, arrow_time(window.end))
+            )
             self._there = found.filter(within)
+
+    # -- days of which nothing is there
+
+    def append(self, files: Mapping[date, Mapping[str, DataFile]], covered: Window | None) -> set[date]:
+        """
+        Put in files of days of which no table has rows, and say what is covered.
+
+        Return the days of which another run has put in rows meanwhile. They are to be merged, and nothing
+        is said yet of what is covered.
+        """
+        others: set[date] = set()
+        done: set[str] = set()  # tables whose rows of these days are ours
+
+        def put(kind: TableKind) -> None:
+            table = self._open(kind)
+            others.update(files.keys() & table.days)
+            table.append(_of_table(kind, files, others), {})
+            done.add(kind.table.name)
+
+        def attempt() -> None:
+            objects = self._open(self._objects)
+            others.update(files.keys() & objects.days)
+            for kind in self._belongings:
+                if kind.table.name not in done:
+                    persist(self._storage, kind, partial(put, kind))
+            transactions = {} if others else _progress(objects.covered, covered)
+            objects.append(_of_table(self._objects, files, others), transactions)
+            self.merged.watermark = _moved(objects.covered, transactions)
+
+        persist(self._storage, self._objects, attempt)
+        self.merged.commits += 1
+        self.merged.days.update(files.keys() - others)
+        for day in files.keys() - others:
+            for name, file in files[day].items():
+                self.merged.rows[name] += file.rows
+        return others
 
     # -- merging
 
@@ -169,7 +217,7 @@ class DeltaTables:
         listed = flat(pa.chunked_array(self._listed, pa.string()))
         missing = self._there.filter(pc.invert(pc.is_in(ids, value_set=listed)))
         if covered is not None:  # what came later need not be listed yet
-            missing = missing.filter(pc.less(missing["created_at"], _moment(covered.end)))
+            missing = missing.filter(pc.less(missing["created_at"], arrow_time(covered.end)))
         missing = missing.drop(["created_at"])
         if missing.num_rows > FEW_MISSING and missing.num_rows * 2 > self._there.num_rows:
             raise ChatbaseExportError(
@@ -187,7 +235,7 @@ class DeltaTables:
 
         def attempt() -> None:
             objects = self._open(self._objects)
-            state = _State.of(self._objects, objects, chunk, missing)
+            state = ReadState.of(self._objects, objects, chunk, missing)
             changed.extend([self._merge_belongings(kind, chunk, state) for kind in self._belongings])
             transactions = _progress(objects.covered, covered)
             change = together(self._objects, only(read, state.wins), state.missing)
@@ -204,7 +252,7 @@ class DeltaTables:
         for name, table in chunk.items():
             self.merged.rows[name] += table.num_rows
 
-    def _merge_belongings(self, kind: TableKind, chunk: Chunk, state: _State) -> bool:
+    def _merge_belongings(self, kind: TableKind, chunk: Chunk, state: ReadState) -> bool:
         """Replace what belongs to the chunk's objects, except where what is there is of a newer state."""
         changed = False
 
@@ -212,7 +260,7 @@ class DeltaTables:
             nonlocal changed
             table = self._open(kind)
             there = table.rows([*kind.keys, kind.day, "updated_at"], kind.on(state.days))
-            rows, gone = _replaced(kind, chunk[kind.table.name], there, state)
+            rows, gone = replaced(kind, chunk[kind.table.name], there, state)
             changed = table.change(together(kind, rows, gone), {}) or changed
 
         persist(self._storage, kind, attempt)
@@ -256,57 +304,6 @@ def persist(storage: DeltaStorage, kind: TableKind, attempt: Callable[[], None])
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """How a chunk's objects compare to those that the table has."""
-
-    ids: Any
-    wins: Any  # for each object, whether what was read is at least as new
-    newest: Any  # when the newer of the two changed
-    missing: Any  # rows to remove that nobody has changed since they were found
-    days: list[date]
-
-    @classmethod
-    def of(cls, kind: TableKind, objects: CurrentTable, chunk: Chunk, missing: Any) -> _State:
-        rows, key = chunk[kind.table.name], kind.keys[0]
-        if missing is None:
-            missing = rows.select(_state_columns(kind)).slice(0, 0)
-        days = sorted({*rows[kind.day].to_pylist(), *missing[kind.day].to_pylist()})
-        there = objects.rows(_state_columns(kind), kind.on(days))
-        ids, ids_there = flat(rows[key]), flat(there[key])
-        here, ages = _changed_at(kind, rows), _changed_at(kind, there)
-        before = ages.take(pc.index_in(ids, value_set=ids_there))
-        wins = pc.fill_null(pc.greater_equal(here, before), True)
-        found = ages.take(pc.index_in(flat(missing[key]), value_set=ids_there))
-        unchanged = pc.fill_null(pc.equal(found, _changed_at(kind, missing)), False)
-        return cls(ids, wins, pc.if_else(wins, here, before), missing.filter(unchanged), days)
-
-
-def _replaced(kind: TableKind, rows: Any, there: Any, state: _State) -> tuple[Any, Any]:
-    """Choose what to put into a table of belongings, and what of that which is there has to go."""
-    owner_there, owner = flat(there[kind.keys[0]]), flat(rows[kind.keys[0]])
-    at = pc.index_in(owner_there, value_set=state.ids)  # null for an object that was not read
-    age, newest, wins = _changed_at(kind, there), state.newest.take(at), state.wins.take(at)
-    newer = owner_there.filter(pc.fill_null(pc.greater(age, newest), False))
-    winners = state.ids.filter(state.wins)
-    put = only(rows, pc.and_not(pc.is_in(owner, value_set=winners), pc.is_in(owner, value_set=newer)))
-    stays = pc.is_in(names_of(there, kind.keys), value_set=flat(names_of(put, kind.keys)))
-    outdated = pc.or_(pc.and_(wins, pc.less_equal(age, newest)), pc.less(age, newest))
-    orphaned = pc.is_in(owner_there, value_set=flat(state.missing[kind.keys[0]]))
-    goes = pc.or_(pc.and_not(pc.fill_null(outdated, False), flat(stays)), orphaned)
-    return put, there.filter(goes)
-
-
-def _state_columns(kind: TableKind) -> list[str]:
-    return [kind.keys[0], kind.day, *(["updated_at"] if kind.has_state else [])]
-
-
-def _changed_at(kind: TableKind, rows: Any) -> Any:
-    if not kind.has_state:
-        return pa.repeat(_moment(NEVER), rows.num_rows)
-    return flat(pc.fill_null(rows["updated_at"], _moment(NEVER)))
-
-
 def _progress(there: Window | None, new: Window | None) -> dict[str, int]:
     """Return how the watermark moves: never back, and never over a gap."""
     if new is None:
@@ -324,8 +321,14 @@ def _moved(there: Window | None, transactions: Mapping[str, int]) -> datetime | 
     return there.end if there else None
 
 
-def _moment(at: datetime) -> Any:
-    return pa.scalar(at, pa.timestamp("us", tz="UTC"))
+def _of_table(
+    kind: TableKind, files: Mapping[date, Mapping[str, DataFile]], others: Collection[date]
+) -> dict[date, DataFile]:
+    return {
+        day: of_day[kind.table.name]
+        for day, of_day in files.items()
+        if kind.table.name in of_day and day not in others
+    }
 
 
 # -- reading and erasing, whatever the selection

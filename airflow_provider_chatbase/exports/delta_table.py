@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.lasting import is_lasting
@@ -32,6 +37,7 @@ try:
     )
     from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
     from deltalake.fs import DeltaStorageHandler
+    from deltalake.transaction import AddAction
 except ImportError as error:
     raise ChatbaseInputError(
         "file_format 'delta' needs the packages deltalake and pyarrow: pip install "
@@ -39,6 +45,9 @@ except ImportError as error:
     ) from error
 
 __all__ = ["COVERED_FROM", "ERASED", "GONE", "READ", "WATERMARK", "CommitFailedError", "pa", "pc"]
+
+UPLOADS, UPLOAD_BYTES = 8, 1 << 20
+"""How many files are put into a table at the same time, and the buffer of each."""
 
 KEYS = {
     "conversations": ("conversation_id",),
@@ -59,8 +68,7 @@ GONE = "_gone"
 READ = "_read"
 """The column that says by which reading of its object a row came."""
 
-LAYOUT = "1"
-MARKER, SELECTION = "chatbase.layout", "chatbase.selection"
+MARKER, LAYOUT, SELECTION = "chatbase.layout", "1", "chatbase.selection"
 COVERED_FROM, WATERMARK, ERASED = "chatbase/covered-from", "chatbase/watermark", "chatbase/erased"
 SLOTS = 16
 """Days share so many names of application transactions; of two commits with one in common, one fails."""
@@ -127,6 +135,15 @@ class TableKind:
         return pa.schema([*columns, pa.field(self.day, pa.date32())])
 
 
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file of rows of one day, which no table knows yet."""
+
+    path: Path  # on the local disk
+    rows: int
+    stats: str  # what the table's log is to say of it
+
+
 class CurrentTable:
     """A table at one version; a change is committed only if no other one touched the same days since."""
 
@@ -151,6 +168,12 @@ class CurrentTable:
     def files(self) -> int:
         """How many files its rows lie in."""
         return len(self._delta.file_uris())
+
+    @property
+    def days(self) -> Counter[date]:
+        """The days of which it has rows, and in how many files."""
+        names = (uri.rsplit("/", 2)[-2].partition("=") for uri in self._delta.file_uris())
+        return Counter(date.fromisoformat(day) for _, _, day in names)
 
     @property
     def selection(self) -> Mapping[str, Any]:
@@ -197,17 +220,43 @@ class CurrentTable:
             )
         return self.version != before
 
+    def append(self, files: Mapping[date, DataFile], transactions: Mapping[str, int]) -> None:
+        """Put in files of days of which it has no rows; it excludes other commits to these days."""
+        if not files:
+            return
+
+        def put(day: date, file: DataFile) -> AddAction:
+            kind = self.kind
+            name = f"{kind.day}={day}/part-00000-{uuid4()}-c000.{kind.compression.lower()}.parquet"
+            # Unbuffered, pyarrow hands on a buffer of its own, which deltalake does not take.
+            with (
+                file.path.open("rb") as local,
+                pa.BufferedOutputStream(store.open_output_stream(name), UPLOAD_BYTES) as stored,
+            ):
+                shutil.copyfileobj(local, stored)
+            at, size = int(time.time() * 1000), file.path.stat().st_size
+            return AddAction(name, size, {kind.day: day.isoformat()}, at, data_change=True, stats=file.stats)
+
+        with delta_errors(self._storage), ThreadPoolExecutor(UPLOADS) as pool:
+            store = DeltaStorageHandler(self._storage.uri, self._storage.options())
+            self._add([*pool.map(put, files, files.values())], files, transactions)
+
     def touch(self, days: Collection[date] | None, transactions: Mapping[str, int]) -> None:
         """Commit nothing but application transactions; it excludes other commits to these days, or to any."""
         with delta_errors(self._storage):
-            self._delta.create_write_transaction(
-                [],
-                "append",
-                self._delta.schema(),
-                [self.kind.day],
-                commit_properties=self._commit(days, transactions),
-                post_commithook_properties=_KEEP_LOG,
-            )
+            self._add([], days, transactions)
+
+    def _add(
+        self, files: Sequence[AddAction], days: Collection[date] | None, transactions: Mapping[str, int]
+    ) -> None:
+        self._delta.create_write_transaction(
+            [*files],
+            "append",
+            self._delta.schema(),
+            [self.kind.day],
+            commit_properties=self._commit(days, transactions),
+            post_commithook_properties=_KEEP_LOG,
+        )
 
     def _commit(self, days: Collection[date] | None, transactions: Mapping[str, int]) -> CommitProperties:
         slots = range(SLOTS) if days is None else sorted({day.toordinal() % SLOTS for day in days})
@@ -217,9 +266,9 @@ class CurrentTable:
     def compact(self, days: Collection[date]) -> None:
         """Make few files of many, where some of these days have many."""
         with delta_errors(self._storage):
-            files = Counter(uri.rsplit("/", 2)[-2] for uri in self._delta.file_uris())
+            files = self.days
             for day in sorted(days):
-                if files[f"{self.kind.day}={day.isoformat()}"] > MANY_FILES:
+                if files[day] > MANY_FILES:
                     self._delta.optimize.compact(
                         [(self.kind.day, "=", day.isoformat())],
                         writer_properties=WriterProperties(compression=self.kind.compression),
@@ -399,40 +448,3 @@ def _reason(place: DeltaStorage, error: Exception) -> str:
     lines = [line.strip(" .↳") for line in _TERMINAL.sub("", str(error)).splitlines()]
     told = ": ".join(line for line in lines if line and not _FRAME.match(line))
     return place.without_secrets(told or type(error).__name__)[:400].rstrip(". ")
-
-
-# -- rows in Arrow
-
-
-def with_marks(kind: TableKind) -> Any:
-    """Return a table's columns and those that a change has besides."""
-    return pa.schema([*kind.schema, pa.field(GONE, pa.bool_()), pa.field(READ, pa.int64())])
-
-
-def names_of(table: Any, keys: Sequence[str]) -> Any:
-    """Return one text for each row, by which it is told apart."""
-    if len(keys) == 1:
-        return table[keys[0]]
-    return pc.binary_join_element_wise(*(table[key].cast(pa.string()) for key in keys), "\0")
-
-
-def only(rows: Any, mask: Any) -> Any:
-    """Return the rows that a mask chooses, without a copy where those are all."""
-    return rows if pc.all(mask, min_count=0).as_py() else rows.filter(mask)
-
-
-def flat(column: Any) -> Any:
-    """Return a column in one piece."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def together(kind: TableKind, rows: Any, gone: Any) -> Any:
-    """Return one change: rows to put, and the keys of rows to take out."""
-    columns = {name: gone[name] for name in (*kind.keys, kind.day)}
-    schema = rows.schema
-    other = {
-        each.name: pa.nulls(gone.num_rows, each.type) for each in schema if each.name not in (*columns, GONE)
-    }
-    marks = {GONE: pa.repeat(True, gone.num_rows)}
-    removed = pa.table({**columns, **other, **marks}).select(schema.names).cast(schema)
-    return pa.concat_tables([rows, removed])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -11,17 +13,19 @@ from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.client.request import JsonObject
-from airflow_provider_chatbase.exports.delta import Chunk, DeltaTables
-from airflow_provider_chatbase.exports.delta_table import (
-    READ,
-    TableKind,
+from airflow_provider_chatbase.exports.delta import DeltaTables
+from airflow_provider_chatbase.exports.delta_days import DayFiles
+from airflow_provider_chatbase.exports.delta_rows import (
+    Chunk,
+    first_of_each,
     flat,
-    names_of,
+    last_of_each,
     only,
-    pa,
-    pc,
+    read_rows,
+    rows_written,
     with_marks,
 )
+from airflow_provider_chatbase.exports.delta_table import READ, TableKind, pa, pc
 from airflow_provider_chatbase.exports.export import Exported, ExportSettings
 from airflow_provider_chatbase.exports.manifest import CREATED
 from airflow_provider_chatbase.exports.rows import Rows, rows_of
@@ -57,6 +61,17 @@ def as_tables(kinds: Sequence[TableKind], objects: Sequence[Rows]) -> dict[str, 
     return tables
 
 
+def by_day(kinds: Sequence[TableKind], tables: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Cut rows of some objects by the days of these; a table without rows of a day is not there."""
+    for day in pc.unique(tables[kinds[0].table.name][kinds[0].day]):
+        found = {
+            kind.table.name: only(rows, pc.equal(rows[kind.day], day))
+            for kind in kinds
+            if (rows := tables[kind.table.name]).num_rows
+        }
+        yield day.as_py().isoformat(), {name: rows for name, rows in found.items() if rows.num_rows}
+
+
 class Chunks:
     """Collects what was read; hands it out when it is much, by whole days where it can."""
 
@@ -74,7 +89,7 @@ class Chunks:
             at = table.schema.get_field_index(READ)
             self._tables[name].append(table.set_column(at, READ, pc.add(table[READ], self._read)))
             self._size += table.nbytes
-        self._read += objects.num_rows
+        self._read += (pc.max(objects[READ]).as_py() or 0) + 1
         if self._size < CHUNK_BYTES or not objects.num_rows:
             return None
         return self._cut(objects[self._first.day][-1].as_py())
@@ -108,24 +123,14 @@ def _each_once(rows: Mapping[str, Any], first: TableKind, kinds: Mapping[str, Ta
     if objects.num_rows != pc.count_distinct(objects[key]).as_py():
         state = [("updated_at", "descending")] if first.has_state else []
         objects = objects.sort_by([*state, (READ, "descending")])  # nulls come last
-        objects = _first_of_each(objects, objects[key])
+        objects = first_of_each(objects, objects[key])
     once = {first.table.name: objects.drop([READ])}
     for name, table in rows.items():
         if name != first.table.name:
             table = table.filter(pc.is_in(table[READ], value_set=flat(objects[READ])))
-            names = names_of(table, kinds[name].keys)
-            if table.num_rows != pc.count_distinct(names).as_py():
-                table = table.take(
-                    pa.array(range(table.num_rows - 1, -1, -1))
-                )  # the last of equal names stays
-                table = _first_of_each(table, names_of(table, kinds[name].keys))
+            table = last_of_each(table, kinds[name].keys)
             once[name] = table.drop([READ])
     return once
-
-
-def _first_of_each(table: Any, names: Any) -> Any:
-    first = pc.index_in(names, value_set=flat(names))
-    return table.filter(pc.equal(first, pa.array(range(table.num_rows), pa.int32())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,8 @@ class DeltaTarget:
         with os_errors(temporary_told):
             self._local = tempfile.TemporaryDirectory(prefix="chatbase-export-")
             self._rows = RowSpool(Path(self._local.name))
+        self._new_days = DayFiles(self._tables.kinds, Path(self._local.name))
+        self._numbers = itertools.count()
 
     def earlier_plan(self) -> Mapping[str, Any] | None:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.earlier_plan`; a retry reads anew."""
@@ -167,6 +174,8 @@ class DeltaTarget:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.begin`."""
         if self._look.remove_missing and settings.window is not None:
             self._tables.note_window(settings.window)
+        if settings.window is not None and settings.by == CREATED and not self._tables.may_remove:
+            self._new_days.expect(settings.window, self._tables.days)
         return []
 
     def encode(self, item: JsonObject, at: datetime | None, identity: str) -> Encoded:
@@ -185,34 +194,39 @@ class DeltaTarget:
     def keep(self, key: str, items: list[Encoded], api_total: int | None) -> FinishedPart:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.keep`."""
         kept = [each for each in items if each.rows is not None]
-        path = Path(self._local.name) / f"part-{key}"
-        segments = []
+        path = Path(self._local.name) / f"part-{next(self._numbers)}"  # it may be read once more
+        segments, keys = [], []
         with path.open("wb") as stream:
             for some in by_size(kept):
                 tables = as_tables(self._tables.kinds, [self._rows.take(each) for each in some])
-                for name, table in tables.items():
-                    at = stream.tell()
-                    with pa.ipc.new_stream(stream, table.schema) as writer:
-                        writer.write_table(table)
-                    segments.append(Segment(name, None, table.num_rows, at, stream.tell() - at))
-        return FinishedPart(key, len(kept), api_total, len(items) - len(kept), str(path), tuple(segments))
+                keys += tables[self._kind][self._tables.kinds[0].keys[0]].to_pylist()
+                for day, of_day in by_day(self._tables.kinds, tables):
+                    for name, rows in of_day.items():
+                        at = stream.tell()
+                        stream.write(rows_written(rows))
+                        segments.append(Segment(name, day, rows.num_rows, at, stream.tell() - at))
+        part = FinishedPart(key, len(kept), api_total, len(items) - len(kept), str(path), tuple(segments))
+        self._new_days.take(part, keys)
+        return part
 
     def publish(
         self, settings: ExportSettings, parts: list[FinishedPart], until: datetime | None
     ) -> Exported:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.publish`."""
-        chunks = Chunks(self._tables.kinds)
-        for part in parts:
-            for tables in _read(part, len(self._tables.kinds)):
-                if (chunk := chunks.add(tables)) is not None:
-                    self._tables.merge(chunk)
         window = settings.window
         covered = None
         if window is not None and until is not None and until > window.start:
             covered = Window(window.start, until)
-        merged = self._tables.finish(chunks.rest(), covered)
+        days = {day for part in parts for day in part.days}
+        new = {} if self._tables.may_remove else self._new_days.made(parts)
+        only_new = bool(new) and len(new) == len(days)
+        others = self._tables.append(new, covered if only_new else None) if new else set()
+        if others or not only_new:
+            appended = {day.isoformat() for day in new.keys() - others}
+            self._merge(parts, days - appended, covered)
         self._tables.maintain(self._look.optimize, self._look.vacuum_days)
         totals = [part.api_total for part in parts]
+        merged = self._tables.merged
         return Exported(
             window,
             sum(part.rows for part in parts),
@@ -224,11 +238,20 @@ class DeltaTarget:
             removed=merged.removed,
         )
 
+    def _merge(self, parts: list[FinishedPart], days: AbstractSet[str], covered: Window | None) -> None:
+        chunks = Chunks(self._tables.kinds)
+        for part in parts:
+            for tables in _read(part, self._tables.kinds, days):
+                if (chunk := chunks.add(tables)) is not None:
+                    self._tables.merge(chunk)
+        self._tables.finish(chunks.rest(), covered)
+
     def give_up(self, *, keep_parts: bool) -> None:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.give_up`."""
 
     def close(self) -> None:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.close`."""
+        self._new_days.close()
         self._rows.close()
         self._local.cleanup()
 
@@ -257,13 +280,17 @@ def _require_all(settings: ExportSettings) -> None:
         )
 
 
-def _read(part: FinishedPart, tables: int) -> Iterator[dict[str, Any]]:
-    """Read what was kept of a part, a piece at a time."""
+def _read(part: FinishedPart, kinds: Sequence[TableKind], days: AbstractSet[str]) -> Iterator[dict[str, Any]]:
+    """Read what was kept of some days of a part, a piece at a time; each begins with its objects."""
+    kind_of = {kind.table.name: kind for kind in kinds}
+    piece: dict[str, Any] = {}
     with Path(part.path).open("rb") as stream:
-        for start in range(0, len(part.segments), tables):
-            piece = {}
-            for each in part.segments[start : start + tables]:
+        for each in part.segments:
+            if each.day in days:
+                if each.table == kinds[0].table.name and piece:
+                    yield piece
+                    piece = {}
                 stream.seek(each.offset)
-                with pa.ipc.open_stream(stream.read(each.size)) as reader:
-                    piece[each.table] = reader.read_all()
-            yield piece
+                piece[each.table] = read_rows(kind_of[each.table], stream.read(each.size))
+    if piece:
+        yield piece

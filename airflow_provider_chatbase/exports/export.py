@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
@@ -227,7 +227,7 @@ class _ExportRun:
         listing, settings = self._listing(), self._settings
         missing = [window]
         for part in self._finished.values():
-            done = _window_of(part)
+            done = part.window
             missing = [rest for each in missing for rest in (each.without(done) if done else [each])]
         firsts = [each for rest in missing for each in listing.first_parts(rest, settings.concurrency)]
         await ParallelReader(listing, self._encode, self._finish, settings.concurrency).read(firsts)
@@ -277,23 +277,12 @@ async def _to_its_end(work: Callable[..., Result], *given: Any) -> Result:
         raise
 
 
-def _window_of(part: FinishedPart) -> Window | None:
-    """Return the window that a part's key names."""
-    try:
-        start, end = (
-            datetime.strptime(each, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for each in part.key.split("-")
-        )
-    except ValueError:
-        return None
-    return Window(start, end)
-
-
 def _without_overlap(found: list[FinishedPart]) -> list[FinishedPart]:
     """Leave out parts that overlap: two attempts may have cut the window in different ways."""
     fitting: list[FinishedPart] = []
     taken: list[Window] = []
     for part in found:
-        window = _window_of(part)
+        window = part.window
         if window is None or not any(window.meets(each) for each in taken):
             fitting.append(part)
             taken += [window] if window else []

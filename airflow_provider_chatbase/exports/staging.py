@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
@@ -119,6 +119,22 @@ class FinishedPart:
     excluded: int  # how many were left out on purpose
     path: str  # on the local disk
     segments: tuple[Segment, ...]
+
+    @property
+    def window(self) -> Window | None:
+        """The window that its key names, if it names one."""
+        try:
+            start, end = (
+                datetime.strptime(each, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for each in self.key.split("-")
+            )
+        except ValueError:
+            return None
+        return Window(start, end)
+
+    @property
+    def days(self) -> set[str]:
+        """The days of its rows, where it is cut by day."""
+        return {each.day for each in self.segments if each.day is not None}
 
     def pieces(self, table: str, day: str | None) -> Iterator[tuple[int, bytes]]:
         """Read the rows of a table and a day: how many, and their bytes."""

@@ -265,7 +265,7 @@ def pass_points_at_commits() -> None:
 
         return with_points
 
-    for name in ("change", "touch"):
+    for name in ("append", "change", "touch"):
         setattr(CurrentTable, name, passing(getattr(CurrentTable, name)))
 
 

@@ -8,14 +8,25 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import pytest
-from delta_lake import rows
+from delta_lake import conversation, rows, tables
 from s3 import s3_fs
 
 from airflow_provider_chatbase.exceptions import ChatbasePermanentError
-from airflow_provider_chatbase.exports import delta_target
+from airflow_provider_chatbase.exports import (
+    ChatbaseReplacedExportError,
+    delta,
+    delta_table,
+    delta_target,
+)
 from airflow_provider_chatbase.exports.delta import erase
-from airflow_provider_chatbase.exports.window import floor_day
+from airflow_provider_chatbase.exports.delta_days import DayFiles
+from airflow_provider_chatbase.exports.delta_rows import rows_written
+from airflow_provider_chatbase.exports.delta_target import as_tables
+from airflow_provider_chatbase.exports.rows import rows_of
+from airflow_provider_chatbase.exports.staging import FinishedPart, Segment
+from airflow_provider_chatbase.exports.window import Window, floor_day
 from airflow_provider_chatbase.files.delta_storage import find_storage
 from airflow_provider_chatbase.operators.exports import (
     ChatbaseEraseConversationsOperator,
@@ -224,6 +235,103 @@ def test_many_runs_at_once_and_an_erasure_between(lake, monkeypatch):
     one = next(iter(lake.truth()))
     erase(lake.place, [], [one])
     assert set(lake.truth()) - set(lake.seen()) == {one}
+
+
+class KilledError(Exception):
+    """Ends a run where a kill would."""
+
+
+def last_commit(place, table: str) -> list[dict[str, Any]]:
+    log = sorted(Path(place.below(table).uri, "_delta_log").glob("*.json"))
+    return [json.loads(line) for line in log[-1].read_text().splitlines()]
+
+
+def test_days_of_which_nothing_is_there_are_put_in_whole_and_others_merged(lake):
+    lake.run(start=TODAY - 60 * DAY, end=TODAY - 10 * DAY)
+    lake.run(start=TODAY - 5 * DAY, end=TODAY)
+    lake.run()
+    assert lake.seen() == lake.truth()
+    for table in ("conversations", "messages"):
+        merged = last_commit(lake.place, table)
+        days = {each["add"]["partitionValues"]["conversation_date"] for each in merged if "add" in each}
+        assert days == set() or table == "messages"
+    url, lake.url = lake.url, f"{lake.url}-2"
+    lake.run()
+    commit = last_commit(lake.place, "conversations")
+    added = [each["add"] for each in commit if "add" in each]
+    assert sum(json.loads(each["stats"])["numRecords"] for each in added) == len(lake.truth())
+    assert len({each["path"].split("/")[0] for each in added}) == len(added)
+    assert any(each.get("txn", {}).get("appId") == "chatbase/watermark" for each in commit)
+    first = {name: rows(lake.place, name) for name in ("conversations", "messages", "tool_calls")}
+    assert first == {name: rows(find_storage(url), name) for name in first}
+
+
+@pytest.mark.parametrize("table", ["tool_calls", "messages", "conversations"])
+@pytest.mark.parametrize("what", ["killed", "overtaken"])
+def test_a_first_load_that_is_killed_or_overtaken_before_a_commit(lake, monkeypatch, table, what):
+    append, met = delta_table.CurrentTable.append, []
+
+    def stopped(self, files, transactions):
+        if self.kind.table.name == table and not met:
+            met.append(table)
+            if what == "killed":
+                raise KilledError
+            one = next(iter(lake.truth()))
+            lake.simulator.add_message(one, "One more thing")
+            lake.run(start=TODAY - 30 * DAY, end=TODAY)
+        append(self, files, transactions)
+
+    monkeypatch.setattr(delta_table.CurrentTable, "append", stopped)
+    if what == "killed":
+        with pytest.raises(KilledError):
+            lake.run()
+        assert not deltalake.DeltaTable(lake.place.below("conversations").uri).file_uris()
+    result = lake.run()
+    assert met == [table]
+    assert lake.seen() == lake.truth()
+    assert result["watermark"].startswith(str(TODAY.date()))
+
+
+def test_an_erasure_before_the_first_commit_ends_a_first_load(lake, monkeypatch):
+    lake.run(start=TODAY - 60 * DAY, end=TODAY - 59 * DAY)
+    one = next(iter(lake.truth(start=TODAY - 30 * DAY)))
+    append = delta.DeltaTables.append
+
+    def after_an_erasure(self, files, covered):
+        erase(lake.place, [], [one])
+        return append(self, files, covered)
+
+    monkeypatch.setattr(delta.DeltaTables, "append", after_an_erasure)
+    with pytest.raises(ChatbaseReplacedExportError):
+        lake.run()
+    assert one not in {row["conversation_id"] for row in rows(lake.place)}
+
+
+def test_an_object_that_two_parts_bring_is_merged(tmp_path):
+    kinds = tables(find_storage(f"file://{tmp_path}/lake")).kinds
+    made = as_tables(kinds, [rows_of("conversations", conversation(1), "agent")])
+    window = Window(TODAY - 60 * DAY, TODAY)
+    parts = []
+    for number in range(2):
+        path, segments = tmp_path / str(number), []
+        with path.open("wb") as stream:
+            for name, found in made.items():
+                at = stream.tell()
+                stream.write(rows_written(found))
+                segments.append(Segment(name, "2026-01-02", found.num_rows, at, stream.tell() - at))
+        parts.append(FinishedPart("batch", 1, 1, 0, str(path), tuple(segments)))
+    files = DayFiles(kinds, tmp_path)
+    files.expect(window, set())
+    for part, key in zip(parts, ("c0001", "c0001"), strict=True):
+        files.take(part, [key])
+    (of_day,) = files.made(parts[:1]).values()
+    assert {name: file.rows for name, file in of_day.items()} == {
+        "conversations": 1,
+        "messages": 2,
+        "tool_calls": 1,
+    }
+    assert files.made(parts) == {}
+    files.close()
 
 
 def test_into_a_bucket_by_an_airflow_connection(lake, s3_url, monkeypatch, request):
