@@ -65,6 +65,12 @@ def data_object(reply: Json) -> JsonObject:
     return data
 
 
+def wrapped_or_bare(reply: Json) -> JsonObject:
+    """Read an object under ``data``, or itself, where no document shows which or documents differ."""
+    found = bare_object(reply)
+    return found["data"] if isinstance(found.get("data"), dict) else found
+
+
 def page(reply: Json) -> Page:
     """Read ``{"data": […], "pagination": {"cursor", "hasMore", "total"?}}``."""
     found = bare_object(reply)
@@ -288,7 +294,7 @@ class PageWalk:
         return self._next
 
     def take(self, page: Page) -> None:
-        """Take note of a page."""
+        """Take note of a page; by number, what an earlier one had is taken out of it."""
         self._pages += 1
         self._next = self._by_number(page) if "page" in self._first.query else self._by_cursor(page)
         if self._next is not None and self._pages >= self._max_pages:
@@ -297,6 +303,12 @@ class PageWalk:
     def _by_number(self, page: Page) -> Request[Page] | None:
         marks = _marks(page)
         is_new = not self._seen.issuperset(marks)
+        # Another page of a listing that grows meanwhile, or the same one where numbers mean nothing.
+        page.items[:] = [
+            item
+            for item, mark in zip(page.items, marks, strict=True)
+            if mark not in self._seen or (is_new and "id" not in item)
+        ]
         self._seen.update(marks)
         all_came = page.total is not None and len(self._seen) >= page.total
         return self._first.with_query(page=self._pages + 1) if is_new and not all_came else None

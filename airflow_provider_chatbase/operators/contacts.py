@@ -20,8 +20,9 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
 
     It works on a connection of any version. Contacts go by ``external_id``; those without one are left alone.
     Only what differs is written, so a run that was killed is run again and goes on; created are up to 1,000 a
-    request, and after a lost reply the contacts are listed before any is sent again. What is empty in the
-    table stays as it is. Nothing is deleted where something could not be written.
+    request, and after a lost reply the contacts are listed before any is sent again. Of two with the same
+    ``external_id``, as two runs at once make them, the older stays where they say the same. What is empty in
+    the table stays as it is. Nothing is deleted where something could not be written.
 
     Returns ``created``, ``updated``, ``deleted``, ``unchanged``, ``foreign`` and ``dry_run``.
 

@@ -31,7 +31,7 @@ from airflow_provider_chatbase.sync.report import (
 )
 
 KIND, ACTIONS = "contact", ("create", "update", "delete")
-GONE = "no longer in the table"
+GONE, DOUBLE = "no longer in the table", "another one has its external_id and all that it says"
 KEY, ATTRIBUTES = "external_id", "custom_attributes"
 FIELDS = ("name", "email", "phonenumber", "stripe_accounts")
 ALIASES = {"phone": "phonenumber"}
@@ -47,6 +47,7 @@ class ContactPlan:
     creates: tuple[JsonObject, ...] = ()
     updates: tuple[tuple[str, str, JsonObject], ...] = ()  # id, external id, changes
     deletes: tuple[tuple[str, str], ...] = ()  # id, external id
+    doubles: tuple[tuple[str, str], ...] = ()  # id, external id, as two runs at once leave them
     unchanged: tuple[str, ...] = ()  # external ids
     foreign: int = 0  # contacts without an external id, which are nobody's here
 
@@ -77,7 +78,10 @@ class ContactReport(ChangeReport):
             written = {
                 "create": [(str(each[KEY]), "") for each in plan.creates],
                 "update": [(key, _changed(changes)) for _, key, changes in plan.updates],
-                "delete": [(key, GONE) for _, key in plan.deletes],
+                "delete": [
+                    *((key, DOUBLE) for _, key in plan.doubles),
+                    *((key, GONE) for _, key in plan.deletes),
+                ],
                 "failed": [],
             }
         else:
@@ -177,26 +181,59 @@ def make_plan(
     allow_empty: bool,
 ) -> ContactPlan:
     """Compare what is declared with what is there. Pure; what looks like a mistake is refused."""
-    by_key: dict[str, JsonObject] = {}
-    foreign = 0
-    for contact in there:
-        key = str(contact.get(KEY) or "")
-        if key in by_key:
-            raise ChatbaseInputError(f"Chatbase has two contacts with the {KEY} {key!r}. Nothing was sent.")
-        if key:
-            by_key[key] = contact
-        foreign += not key
+    listed = list(there)
+    by_key, others = _told_apart(listed)
     wanted = {contact[KEY]: contact for contact in declared}
+    doubles = [(key, each) for key, each in others if key in wanted]
+    for key, each in doubles:
+        if differing := _differing(each, by_key[key], wanted[key]):
+            raise ChatbaseInputError(
+                f"Chatbase has two contacts with the {KEY} {key!r}, {by_key[key]['id']} and {each['id']}, "
+                f"which differ in {', '.join(differing)}: they may be two customers. Delete one, or give it "
+                "another id. Nothing was sent."
+            )
     changes = {key: _changes(wanted[key], by_key[key]) for key in wanted if key in by_key}
-    gone = [key for key in by_key if key not in wanted] if prune else []
+    gone = [(key, each) for key, each in [*by_key.items(), *others] if key not in wanted] if prune else []
     _require_meant(len(gone), len(by_key), len(wanted), max_deletes, allow_empty)
     return ContactPlan(
         tuple(contact for key, contact in wanted.items() if key not in by_key),
         tuple((str(by_key[key]["id"]), key, change) for key, change in changes.items() if change),
-        tuple((str(by_key[key]["id"]), key) for key in gone),
+        _ids(gone),
+        _ids(doubles),
         tuple(key for key, change in changes.items() if not change),
-        foreign,
+        sum(not each.get(KEY) for each in listed),
     )
+
+
+def _told_apart(there: Iterable[JsonObject]) -> tuple[dict[str, JsonObject], list[tuple[str, JsonObject]]]:
+    """Return the oldest contact of each external id, and by external id those that are not."""
+    found: dict[str, JsonObject] = {}
+    others: list[tuple[str, JsonObject]] = []
+    for contact in sorted(there, key=lambda each: (each.get("created_at") or 0, str(each.get("id")))):
+        key = str(contact.get(KEY) or "")
+        if key in found:
+            others.append((key, contact))
+        elif key:
+            found[key] = contact
+    return found, others
+
+
+def _ids(contacts: Iterable[tuple[str, JsonObject]]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(each["id"]), key) for key, each in contacts)
+
+
+def _differing(one: JsonObject, other: JsonObject, wanted: JsonObject) -> list[str]:
+    """Name what one of two contacts says, and neither the other nor the table: it may be somebody else."""
+    return list(dict.fromkeys([*_says_more(one, other, wanted), *_says_more(other, one, wanted)]))
+
+
+def _says_more(one: JsonObject, other: JsonObject, wanted: JsonObject) -> list[str]:
+    known, declared = other.get(ATTRIBUTES) or {}, wanted.get(ATTRIBUTES, {})
+    attributes = {n: v for n, v in (one.get(ATTRIBUTES) or {}).items() if v not in (None, "")}
+    return [
+        *(n for n in FIELDS if one.get(n) and not _same(n, one, other) and not _same(n, one, wanted)),
+        *(n for n, v in attributes.items() if not _equal(v, known.get(n)) and not _equal(v, declared.get(n))),
+    ]
 
 
 def _require_meant(gone: int, of: int, declared: int, max_deletes: float, allow_empty: bool) -> None:
@@ -249,8 +286,10 @@ def _moment(value: Any) -> datetime | None:
 def apply_plan(agent_id: str, plan: ContactPlan) -> Steps[SyncResult]:
     """Do what a plan says, as steps of a client. Nothing is deleted where something could not be written."""
     result = SyncResult()
+    yield from _delete(agent_id, plan.doubles, DOUBLE, result)
     for start in range(0, len(plan.creates), v1.CONTACTS_PAGE):
         yield from _create(agent_id, plan.creates[start : start + v1.CONTACTS_PAGE], result)
+    yield from _leave_one_of_each(agent_id, {each[KEY]: each for each in plan.creates}, result)
     for identity, key, changes in plan.updates:
         try:
             yield v1.update_contact(agent_id, identity, changes)
@@ -260,13 +299,40 @@ def apply_plan(agent_id: str, plan: ContactPlan) -> Steps[SyncResult]:
     if result.failed and plan.deletes:
         result.withheld = f"{named(each.key for each in result.failed)} could not be written"
         return result
-    for identity, key in plan.deletes:
+    yield from _delete(agent_id, plan.deletes, GONE, result)
+    return result
+
+
+def _delete(agent_id: str, contacts: Iterable[tuple[str, str]], why: str, result: SyncResult) -> Steps[None]:
+    for identity, key in contacts:
         try:
             yield v1.delete_contact(agent_id, identity)
         except ChatbaseNotFoundError:
             continue
-        result.done.append(ActionResult("delete", KIND, key, identity, GONE))
-    return result
+        result.done.append(ActionResult("delete", KIND, key, identity, why))
+
+
+def _leave_one_of_each(agent_id: str, wanted: Mapping[str, JsonObject], result: SyncResult) -> Steps[None]:
+    """Look again after creating, as Chatbase lets two runs at once create the same; the older one stays."""
+    made = {each.key: each.source_id for each in result.of("create")}
+    if not made:
+        return
+    kept, others = _told_apart((yield from all_items(v1.list_contacts(agent_id))))
+    doubles = [
+        (key, each)
+        for key, each in others
+        if key in made and (each.get("id") == made[key] or not _differing(each, kept[key], wanted[key]))
+    ]
+    yield from _delete(agent_id, _ids(doubles), DOUBLE, result)
+    overtaken = {
+        key
+        for key, identity in made.items()
+        if key in kept and str(kept[key]["id"]) != identity and _changes(wanted[key], kept[key])
+    }
+    result.done = [
+        _overtaken(each.key) if each.action == "create" and each.key in overtaken else each
+        for each in result.done
+    ]
 
 
 def _create(
@@ -281,14 +347,14 @@ def _create(
     if not contacts:
         return
     try:
-        yield v1.create_contacts(agent_id, contacts)
+        made = yield v1.create_contacts(agent_id, contacts)
     except (ChatbaseConflictError, ChatbaseValidationError) as error:
         if not looked:  # another run may have made some of them meanwhile
             there = yield from _there(agent_id)
             for key, each in _by_key(contacts):
                 if key in there:
-                    is_same = not _changes(each, there[key])
-                    result.done.append(_created(each, BY_ANOTHER_RUN) if is_same else _overtaken(key))
+                    same = _created(each, there[key], BY_ANOTHER_RUN)
+                    result.done.append(_overtaken(key) if _changes(each, there[key]) else same)
             rest = [each for key, each in _by_key(contacts) if key not in there]
             yield from _create(agent_id, rest, result, looked=True)
         elif len(contacts) == 1:
@@ -302,11 +368,14 @@ def _create(
             raise
         yield Pause(PAUSE_BEFORE_LOOKING)
         there = yield from _there(agent_id)
-        result.done += [_created(each, LOST_AND_FOUND) for each in contacts if each[KEY] in there]
+        result.done += [
+            _created(each, there[each[KEY]], LOST_AND_FOUND) for each in contacts if each[KEY] in there
+        ]
         rest = [contact for contact in contacts if contact[KEY] not in there]
         yield from _create(agent_id, rest, result, attempt + 1, looked=looked)
     else:
-        result.done += [_created(each) for each in contacts]
+        shown = dict(_by_key(made))
+        result.done += [_created(each, shown.get(each[KEY], {})) for each in contacts]
 
 
 def _by_key(contacts: Iterable[JsonObject]) -> list[tuple[str, JsonObject]]:
@@ -314,12 +383,11 @@ def _by_key(contacts: Iterable[JsonObject]) -> list[tuple[str, JsonObject]]:
 
 
 def _there(agent_id: str) -> Steps[dict[str, JsonObject]]:
-    listed = yield from all_items(v1.list_contacts(agent_id))
-    return dict(_by_key(listed))
+    return _told_apart((yield from all_items(v1.list_contacts(agent_id))))[0]
 
 
-def _created(contact: JsonObject, note: str = "") -> ActionResult:
-    return ActionResult("create", KIND, contact[KEY], note=note)
+def _created(contact: JsonObject, shown: JsonObject, note: str = "") -> ActionResult:
+    return ActionResult("create", KIND, contact[KEY], str(shown.get("id")), note)
 
 
 def _failure(action: str, key: str, error: ChatbaseError) -> ActionResult:

@@ -163,7 +163,13 @@ def numbered(pages, **limits) -> tuple[list[str], list[int]]:
 def test_pages_by_number_are_read_until_nothing_new_comes():
     short = [Page(items("a", "b"), None, None), Page(items("c"), None, None), Page(items("d"), None, None)]
     assert numbered([*short, Page([], None, None)]) == (["a", "b", "c", "d"], [1, 2, 3, 4])
-    assert numbered([*short, Page(items("d"), None, None)])[1] == [1, 2, 3, 4], "a page that came before"
+    again = numbered([*short, Page(items("d"), None, None)])
+    assert again == (["a", "b", "c", "d"], [1, 2, 3, 4]), "a page that came before"
+
+
+def test_what_moved_to_the_next_page_meanwhile_comes_once():
+    pages = [Page(items("a", "b"), None, 3), Page(items("b", "c"), None, 3)]
+    assert numbered(pages) == (["a", "b", "c"], [1, 2])
 
 
 def test_pages_by_number_end_when_all_that_are_counted_have_come():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
 from airflow_provider_chatbase.operators.contacts import ChatbaseSyncContactsOperator
 from airflow_provider_chatbase.simulator import Fault
+from airflow_provider_chatbase.sync import contacts
 
 
 @pytest.fixture
@@ -136,3 +139,69 @@ def test_what_another_run_made_meanwhile_is_no_failure(agent):
         sync(customers(10))
     assert len(by_key(agent)) == 10
     assert sync(customers(10))["updated"] == 1
+
+
+def all_of(agent, key):
+    return [each for each in agent.contacts if each.get("external_id") == key]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        None,
+        {"kind": "reset_after"},
+        {"kind": "status", "status": 502},
+        {"kind": "status", "status": 429},
+        {"kind": "status", "status": 500, "after": True},
+    ],
+    ids=str,
+)
+def test_two_runs_at_once_leave_one_of_each(agent, fault, monkeypatch):
+    """Neither sees what the other creates, as Chatbase lets two contacts have one external id."""
+    table = [{"external_id": f"c-{n}", "name": f"Customer {n}"} for n in range(40)]
+    both_have_looked = threading.Barrier(2, timeout=60)
+    make_plan = contacts.make_plan
+
+    def plan_and_wait(*args, **how):
+        plan = make_plan(*args, **how)
+        both_have_looked.wait()
+        return plan
+
+    if fault:
+        agent.simulator.faults.add(Fault(operation="createContacts", times=1, **fault))
+    with monkeypatch.context() as together, ThreadPoolExecutor(2) as runs:
+        together.setattr(contacts, "make_plan", plan_and_wait)
+        results = [each.result() for each in [runs.submit(sync, table) for _ in range(2)]]
+    assert {each["created"] for each in results} == {40}
+    assert len(agent.simulator.requests_for("createContacts")) >= 2, "they did not meet"
+    assert sorted(by_key(agent)) == sorted(each["external_id"] for each in table)
+    assert [key for key in by_key(agent) if len(all_of(agent, key)) > 1] == []
+    again = sync(table)
+    assert (again["created"], again["updated"], again["deleted"], again["unchanged"]) == (0, 0, 0, 40)
+
+
+def test_what_a_killed_one_left_twice_is_put_right_by_the_next(agent, tmp_path):
+    table = customers(3)
+    sync(table)
+    double = {**all_of(agent, "c-1")[0], "id": str(uuid.uuid4()), "email": None, "name": "Customer 1"}
+    agent.contacts.insert(0, double)
+    path = tmp_path / "report.json"
+    table[1]["name"] = "Anna"
+    assert sync(table, dry_run=True, report_path=path.as_uri())["deleted"] == 1
+    assert "another one has its external_id" in json.loads(path.read_text())["delete"][0]["note"]
+    result = sync(table)
+    assert (result["created"], result["updated"], result["deleted"]) == (0, 1, 1)
+    [left] = all_of(agent, "c-1")
+    assert (left["name"], left["email"]) == ("Anna", "c1@example.com")
+    assert left["id"] != double["id"] or left["email"]
+
+
+def test_two_that_differ_may_be_two_customers(agent):
+    sync(customers(3))
+    other = {**all_of(agent, "c-1")[0], "id": str(uuid.uuid4()), "email": None, "name": "Bob"}
+    agent.contacts.append(other)
+    before = len(agent.contacts)
+    with pytest.raises(Exception, match=f"'c-1', .*{other['id']}.* which differ in name: they may be"):
+        sync(customers(3))
+    assert sync(customers(1))["unchanged"] == 1  # which does not name it
+    assert len(agent.contacts) == before

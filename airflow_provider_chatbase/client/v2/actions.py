@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
-from airflow_provider_chatbase.client.replies import Page, bare_object, page
+from airflow_provider_chatbase.client.replies import Page, any_listing, wrapped_or_bare
 from airflow_provider_chatbase.client.request import (
     Json,
     JsonObject,
@@ -26,7 +26,7 @@ def list_actions(agent_id: str, *, limit: int = 100) -> Request[Page]:
 
 def get_action(agent_id: str, action_id: str) -> Request[JsonObject]:
     """Get an action with its fields and channels: ``getAction``."""
-    return Request("getAction", "GET", _action(agent_id, action_id), _object)
+    return Request("getAction", "GET", _action(agent_id, action_id), wrapped_or_bare)
 
 
 def update_action(agent_id: str, action_id: str, changes: JsonObject) -> Request[JsonObject]:
@@ -46,14 +46,14 @@ def list_procedures(agent_id: str, *, limit: int = 100) -> Request[Page]:
 
 def get_procedure(agent_id: str, procedure_id: str) -> Request[JsonObject]:
     """Get a procedure with its steps: ``getProcedure``."""
-    return Request("getProcedure", "GET", _procedure(agent_id, procedure_id), _object)
+    return Request("getProcedure", "GET", _procedure(agent_id, procedure_id), wrapped_or_bare)
 
 
 def create_procedure(agent_id: str, procedure: JsonObject) -> Request[JsonObject]:
     """Create a procedure on the live agent, disabled: ``createProcedure``. Never repeated blindly."""
     body = require_object("procedure", procedure)
     path = procedures_path(agent_id)
-    return Request("createProcedure", "POST", path, _object, body=body, repeatable=False)
+    return Request("createProcedure", "POST", path, wrapped_or_bare, body=body, repeatable=False)
 
 
 def update_procedure(agent_id: str, procedure_id: str, changes: JsonObject) -> Request[JsonObject]:
@@ -67,24 +67,22 @@ def delete_procedure(agent_id: str, procedure_id: str) -> Request[JsonObject]:
 
 
 def _list(operation: str, path: str, limit: int) -> Request[Page]:
-    return Request(operation, "GET", path, page, query={"limit": require_page_limit(limit, 100)})
+    return Request(operation, "GET", path, _listed, query={"limit": require_page_limit(limit, 100)})
+
+
+def _listed(reply: Json) -> Page:
+    return any_listing(reply, "data")  # no document shows the envelope
 
 
 def _update(operation: str, path: str, changes: JsonObject) -> Request[JsonObject]:
     body = require_object("changes", changes)
     if not body:
         raise ChatbaseInputError("changes is empty: there is nothing to change. Nothing was sent.")
-    return Request(operation, "PATCH", path, _object, body=body)
+    return Request(operation, "PATCH", path, wrapped_or_bare, body=body)
 
 
 def _delete(operation: str, path: str) -> Request[Any]:
     return Request(operation, "DELETE", path, _deleted, means_done_on_repeat=_GONE_BY)
-
-
-def _object(reply: Json) -> JsonObject:
-    """Read an object, bare or under ``data``: no document shows which."""
-    found = bare_object(reply)
-    return found["data"] if isinstance(found.get("data"), dict) else found
 
 
 def _deleted(reply: Json) -> JsonObject:

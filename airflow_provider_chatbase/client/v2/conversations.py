@@ -14,7 +14,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseUnsupportedError,
     ChatbaseValidationError,
 )
-from airflow_provider_chatbase.client.replies import Page, data_object, page
+from airflow_provider_chatbase.client.replies import Page, data_object, page, wrapped_or_bare
 from airflow_provider_chatbase.client.request import (
     CHAT_PATIENCE,
     Json,
@@ -240,7 +240,7 @@ def set_status(agent_id: str, conversation_id: str, status: Status) -> Steps[Jso
     is refused although the conversation is in the state for it, is said as ``status``, and read back.
     """
     path = conversation_path(agent_id, conversation_id)
-    by_name = Request("updateConversation", "PATCH", path, data_object, body={"status": status})
+    by_name = Request("updateConversation", "PATCH", path, wrapped_or_bare, body={"status": status})
     if status != "ended":
         body = {"paused": status == "paused"}
         try:
