@@ -19,6 +19,9 @@ Result = TypeVar("Result")
 CLEARING_UP = 60.0
 """Seconds that work has to put things in order after it was interrupted."""
 
+LOOK_UP = 0.5
+"""Seconds after which who waits looks whether a signal has come."""
+
 
 class LoopThread:
     """Runs coroutines for threads that wait for them. Code that runs in it must not wait for it."""
@@ -41,11 +44,20 @@ class LoopThread:
             tasks.append(self._loop.create_task(coroutine))
             tasks[0].add_done_callback(lambda _: ended.release())
 
-        self._loop.call_soon_threadsafe(begin)
+        def cancel() -> None:
+            if tasks:
+                tasks[0].cancel()
+            else:  # the signal came before the loop was told to begin
+                coroutine.close()
+                ended.release()
+
         try:
-            ended.acquire()
+            self._loop.call_soon_threadsafe(begin)
+            # A signal that comes just before the wait begins does not end it, and would be seen when it is over.
+            while not ended.acquire(timeout=LOOK_UP):
+                pass
         except BaseException:
-            self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            self._loop.call_soon_threadsafe(cancel)
             if not (tasks and tasks[0].done()):  # else the lock may be ours already, and is released no more
                 ended.acquire(timeout=CLEARING_UP)
             raise

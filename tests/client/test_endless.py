@@ -193,6 +193,49 @@ def test_what_a_task_s_timeout_interrupts_has_put_things_in_order_before_it_is_t
         assert len(done) == number
 
 
+def test_a_signal_that_does_not_end_the_wait_is_seen_soon(alarm):
+    """As one that comes just before the wait begins: nothing wakes the main thread."""
+    cancelled = []
+
+    async def work() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGALRM)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    began = time.monotonic()
+    with pytest.raises(TaskTimeoutError):
+        run_in_thread(work())
+    assert cancelled
+    assert time.monotonic() - began < 30
+
+
+def test_what_is_interrupted_before_it_began_never_begins(monkeypatch):
+    begun = []
+
+    async def work() -> None:
+        begun.append(True)
+
+    with LoopThread() as loop:
+        told = loop._loop.call_soon_threadsafe
+        interrupts = iter([True])
+
+        def struck(callback):
+            if next(interrupts, False):
+                raise TaskTimeoutError
+            told(callback)
+
+        monkeypatch.setattr(loop._loop, "call_soon_threadsafe", struck)
+        began = time.monotonic()
+        with pytest.raises(TaskTimeoutError):
+            loop.run(work())
+        assert time.monotonic() - began < 30
+        loop.run(asyncio.sleep(0))
+    assert not begun
+
+
 def test_what_fails_in_the_loop_fails_for_who_waits():
     async def fail() -> None:
         raise ValueError("ours")
