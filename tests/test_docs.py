@@ -92,7 +92,13 @@ def not_run(block: Block) -> bool:
     return "not-run" in block.said
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(CHECKOUT)))
+def followed(page: Path) -> Any:
+    name = str(page.relative_to(CHECKOUT))
+    starts_an_airflow = name == "docs/testing.md"  # .ci/run follows it with the built wheel, too
+    return pytest.param(page, id=name, marks=pytest.mark.long if starts_an_airflow else ())
+
+
+@pytest.mark.parametrize("page", map(followed, pages()))
 def test_the_code_of(page, run_dag, start_simulator, connect, chatbase_without_waits, monkeypatch, tmp_path):
     connect(start_simulator(conversations=60, months=1))
     model_for_tests = {"conn_type": "pydanticai", "extra": {"model": "test"}}
