@@ -8,7 +8,7 @@ DuckDB adds up, matplotlib draws, and a page of HTML shows it; it needs no netwo
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param, task
@@ -158,14 +158,15 @@ def _table(output_path: str, exported: dict[str, Any], table: str) -> Any:
 
 COLOURS = ("#2f6fde", "#f2a33a", "#39a36b", "#c2509a", "#7a6bd0", "#4bb4c4", "#a0a7b4")
 STYLE = """
-body { font: 14px/1.45 system-ui, sans-serif; color: #1d2430; margin: 32px auto; max-width: 900px }
-body { padding: 0 16px }
+body { font: 14px/1.45 system-ui, sans-serif; color: #1d2430; background: #fff }
+body { margin: 32px auto; max-width: 900px; padding: 0 16px; overflow-wrap: break-word }
 h1 { font-size: 22px } h2 { font-size: 16px; margin-top: 28px } svg { width: 100%; height: auto }
-.cards { display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(230px, 1fr)); gap: 12px }
 .cards div { background: #f3f5f9; border-radius: 8px; padding: 12px; color: #556 }
 .cards b { display: block; font-size: 20px; color: #1d2430; white-space: nowrap }
-table { border-collapse: collapse; width: 100% }
+table { border-collapse: collapse; width: 100%; table-layout: fixed }
 td, th { text-align: left; padding: 5px 8px; border-bottom: 1px solid #e4e7ee }
+th:nth-child(1) { width: 44px } th:nth-child(2) { width: 120px } th:nth-child(4) { width: 250px }
 code { font-size: 11px; color: #667 }
 """
 
@@ -180,15 +181,15 @@ def page(found: dict[str, Any], agent: dict[str, Any], low: float) -> str:
     """
     [totals] = found["totals"]
     rated = totals["negative"] + totals["positive"]
-    spent = "not told" if totals["credits"] is None else f"{totals['credits']:,g}"
-    limit = f" of {agent['creditLimit']:,}" if agent.get("creditLimit") else ""
+    spent = "not told" if totals["credits"] is None else _number(totals["credits"])
+    limit = f" of {_number(agent['creditLimit'])}" if agent.get("creditLimit") else ""
     cards = {
         "conversations": f"{totals['conversations']:,}",
         "messages": f"{totals['messages']:,}",
         "negative of rated answers": f"{totals['negative'] / rated:.0%}" if rated else "none rated",
         f"answers below {low:g} confidence": f"{totals['unsure']:,} of {totals['scored']:,}",
         "credits on these days": spent,
-        "credits this month": f"{agent.get('creditsUsed') or 0:,}{limit}",
+        "credits this month": f"{_number(agent.get('creditsUsed') or 0)}{limit}",
     }
     shown = "".join(f"<div><b>{_text(value)}</b>{_text(name)}</div>" for name, value in cards.items())
     rows = "".join(
@@ -196,33 +197,40 @@ def page(found: dict[str, Any], agent: dict[str, Any], low: float) -> str:
         f"<td>{_text(row['question'] or '')}</td><td><code>{_text(row['conversation_id'])}</code></td></tr>"
         for row in found["unsure"]
     )
-    return f"""<!doctype html><meta charset="utf-8"><title>{_text(agent.get("name"))}</title>
-<style>{STYLE}</style>
-<h1>{_text(agent.get("name"))}</h1><div class="cards">{shown}</div>
-<h2>Conversations per day and channel (UTC)</h2>{chart(found["days"], "channel", "conversations")}
-<h2>Credits per day (UTC)</h2>{chart([{"of": "credits", **row} for row in found["credits"]], "of", "credits")}
+    header = "<tr><th>score</th><th>channel</th><th>question</th><th>conversation</th></tr>"
+    spending = [{"of": "credits", **row} for row in found["credits"]]
+    there = {row["day"] for row in [*found["days"], *spending]}
+    length = (max(there) - min(there)).days + 1 if there else 0
+    days = [min(there) + timedelta(days=after) for after in range(length)]
+    title = _text(agent.get("name") or "Agent")
+    return f"""<!doctype html><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width"><style>{STYLE}</style>
+<h1>{title}</h1><div class="cards">{shown}</div>
+<h2>Conversations per day and channel (UTC)</h2>{chart(found["days"], "channel", "conversations", days)}
+<h2>Credits per day (UTC)</h2>{chart(spending, "of", "credits", days)}
 <h2>Answers with the least confidence</h2>
-<table><tr><th>score</th><th>channel</th><th>question</th><th>conversation</th></tr>{rows}</table>
+{f"<table>{header}{rows}</table>" if rows else "<p>None on these days.</p>"}
 """
 
 
-def chart(rows: list[dict[str, Any]], kind: str, number: str) -> str:
+def chart(rows: list[dict[str, Any]], kind: str, number: str, days: list[date]) -> str:
     """
     Draw bars, one a day, with the days that have none: as SVG, which needs neither a script nor a network.
 
     :param rows: rows with a day.
     :param kind: their column by which bars are stacked.
     :param number: their column to draw.
+    :param days: all days to show, in their order.
     """
     from collections import Counter
     from io import StringIO
 
     from matplotlib import rc_context
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.dates import AutoDateLocator, DateFormatter, date2num
     from matplotlib.figure import Figure
 
-    if not rows:
-        return "<p>Nothing.</p>"
+    if not any(row[number] for row in rows):
+        return "<p>None on these days.</p>"
     totals, by_kind = Counter(), {}
     for row in rows:
         totals[row[kind]] += row[number]
@@ -230,22 +238,26 @@ def chart(rows: list[dict[str, Any]], kind: str, number: str) -> str:
     for row in rows:
         stack = by_kind.setdefault(row[kind] if row[kind] in named else "other", Counter())
         stack[row["day"]] += row[number]
-    first, last = min(row["day"] for row in rows), max(row["day"] for row in rows)
-    days = [first + timedelta(days=after) for after in range((last - first).days + 1)]
     figure = Figure(figsize=(9, 2.7), layout="constrained")
     axes, below = figure.subplots(), [0.0] * len(days)
     kinds = [*named, "other"] if "other" in by_kind else named
     for name, colour in zip(kinds, [*COLOURS[: len(named)], COLOURS[-1]], strict=False):
         bars = [by_kind[name][day] for day in days]
-        axes.bar(days, bars, bottom=below, color=colour, width=0.85, label=name)
+        axes.bar(days, bars, bottom=below, color=colour, width=0.85, label=name[:40])
         below = [low + bar for low, bar in zip(below, bars, strict=True)]
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="y", color="#e4e7ee")
     axes.set_axisbelow(True)
+    axes.tick_params(left=False)
     axes.yaxis.get_major_locator().set_params(integer=True)
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.yaxis.set_major_formatter(lambda value, _: _number(value))
+    room = max(0.75, (8 - len(days)) / 2)  # for bars that are bars, however few
+    axes.set_xlim(date2num(days[0]) - room, date2num(days[-1]) + room)
+    if len(days) > 8:
+        axes.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=8))
+    else:
+        axes.set_xticks(days)
+    axes.xaxis.set_major_formatter(DateFormatter("%d %b" if len(days) <= 120 else "%b %Y"))
     if len(by_kind) > 1:
         legend = axes.legend(
             loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, frameon=False, fontsize=8
@@ -256,6 +268,10 @@ def chart(rows: list[dict[str, Any]], kind: str, number: str) -> str:
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "chatbase"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()[drawn.getvalue().index("<svg") :]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 def _text(value: Any) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from airflow_provider_chatbase.check.calls import Caller
+from airflow_provider_chatbase.check.calls import NO_REPLY, Caller
 from airflow_provider_chatbase.check.own_agent import COST, CannotDeleteError, study
-from airflow_provider_chatbase.check.reading import read_all
+from airflow_provider_chatbase.check.reading import WRONG_AGENT, read_all
 from airflow_provider_chatbase.check.report import Report, kind
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.client.transport import HTTP_LOGGER, quiet_logs
@@ -103,9 +103,10 @@ def _check(
         return 130
     answers = [answer for _, operation, answer in caller.made if operation != "getHealth"]
     if any(answer.startswith("2") for answer in answers):
-        return 0
-    print(f"Neither API version lets the key in. {caller.first_error}", file=sys.stderr)
-    return 1
+        return 1 if WRONG_AGENT in report.notes else 0
+    is_silent = all(answer == NO_REPLY for answer in answers)
+    why = "Chatbase was not reached" if is_silent else "Neither API version lets the key in"
+    raise CannotStartError(f"{why}. {caller.first_error} Each call is in {options.report}.")
 
 
 def _tell_retry_after(caller: Caller, report: Report) -> None:

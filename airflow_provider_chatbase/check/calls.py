@@ -19,6 +19,7 @@ from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import Transport
 
 POLICY = RetryPolicy(max_attempts=4, deadline=90.0)
+NO_REPLY = "no reply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Heard:
     def __str__(self) -> str:
         code = error_envelope(self.content)[0] or ""
         code = code if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", code[:80]) else ""
-        return f"{self.status} {'' if self.works else code}".strip() if self.status else "no reply"
+        return f"{self.status} {'' if self.works else code}".strip() if self.status else NO_REPLY
 
     @property
     def works(self) -> bool:

@@ -15,6 +15,8 @@ from airflow_provider_chatbase.client.request import segment
 NAME_PREFIX = "airflow-provider-chatbase check "
 """What the name of every test agent begins with."""
 
+WRONG_AGENT = "The connection's agent_id is none that this key may see: take it from the agent's page."
+
 ROLES = ("user", "assistant", "human", "agent", "human_agent", "operator", "admin", "team", "system")
 
 
@@ -75,7 +77,9 @@ def _read_agent(caller: Caller, report: Report, path: str) -> None:
         ("listTickets", "/helpdesk/tickets"),
         ("listWhatsAppTemplates", "/whatsapp/templates"),
     ):
-        caller.get(operation, path + below)
+        if caller.get(operation, path + below).status == 404 and operation == "getAgent":
+            report.notes.append(WRONG_AGENT)
+            return
     search = f"{path}/conversations/search"
     caller.get("searchConversations", search, {"query": "the", "limit": 1})
     pagination = caller.get("searchConversations", search, {"limit": 1}).json.get("pagination")

@@ -16,6 +16,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseApiError,
     ChatbaseConflictError,
     ChatbaseInputError,
+    ChatbaseReplyError,
     ChatbaseValidationError,
 )
 from airflow_provider_chatbase.client.replies import Page, all_items
@@ -141,6 +142,15 @@ def _write(agent_id: str, thing: Thing, is_met: IsMet) -> Steps[None]:
             **{name: value for name, value in thing.wanted.items() if name != STATUS},
         }
         actual = yield actions.create_procedure(agent_id, first)
+        if not actual.get("id"):  # no document shows the reply
+            listed = yield from all_items(kind.listing(agent_id))
+            named = [each for each in listed if each.get("name") == thing.name]
+            if not named:
+                raise ChatbaseReplyError(
+                    f"The procedure {thing.name!r} was made, and is not listed yet: run it again.",
+                    operation="createProcedure",
+                )
+            actual = named[0]
         changes = {STATUS: thing.wanted[STATUS]} if thing.wanted.get(STATUS, "disabled") != "disabled" else {}
     if CHANNELS in changes:  # whether the API merges them is not known, so all are sent
         merged = {**_by_channel(CHANNELS, actual.get(CHANNELS)), **_by_channel(CHANNELS, changes[CHANNELS])}

@@ -119,6 +119,12 @@ def test_it_tells_what_key_and_plan_allow(simulator, check, plan, code, told):
         assert found(report, "Plan that the API needs") == "a refusal names Standard"
 
 
+def test_an_agent_that_is_not_there_is_told(simulator, check):
+    code, report = check(simulator, extra={"agent_id": "agent-of-nobody"})
+    assert (code, "- The connection's agent_id is none that this key may see" in report) == (1, True)
+    assert "agent-of-nobody" not in report
+
+
 def test_what_keeps_it_out_is_said_in_a_sentence_that_is_not_in_the_report(simulator, check, capsys):
     code, report = check(simulator, password=KEY)
     sentence = capsys.readouterr().err.splitlines()[-1]
@@ -129,7 +135,10 @@ def test_what_keeps_it_out_is_said_in_a_sentence_that_is_not_in_the_report(simul
     simulator.stop()
     code, report = check(simulator)
     assert code == 1
-    assert "cannot be reached for listAgents" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "Chatbase was not reached. " in said.err
+    assert "cannot be reached for listAgents" in said.err
+    assert "# Chatbase check" not in said.out, "a page of what is not known is above it"
     assert "| v2 | listAgents | no reply | 2 |" in report
 
 

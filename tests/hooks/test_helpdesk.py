@@ -80,9 +80,10 @@ def test_a_lost_reply_is_looked_for(simulator, writes, fault):
     assert len(simulator.requests_for(writes.operation)) == 2
 
 
-def test_what_never_arrived_is_sent_again_though_an_equal_one_is_there(simulator, writes):
+@pytest.mark.parametrize("fault", [{"kind": "status", "status": 500}, {"kind": "not_json"}], ids=str)
+def test_what_never_arrived_is_sent_again_though_an_equal_one_is_there(simulator, writes, fault):
     first = writes.make()
-    simulator.faults.add(Fault(kind="status", status=500, operation=writes.operation, times=1))
+    simulator.faults.add(Fault(operation=writes.operation, times=1, **fault))
     second = writes.make()
     assert len(writes.all()) == 2
     assert second != first

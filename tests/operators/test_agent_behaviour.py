@@ -84,6 +84,22 @@ def test_a_procedure_that_cannot_be_enabled_is_told_with_its_actions(agent):
         run({"procedures": {"Refund": {"trigger": "T", "steps": steps, "status": "enabled"}}})
 
 
+def test_a_procedure_is_enabled_whatever_is_said_when_it_is_made(simulator, agent):
+    """No document shows the reply to its creation."""
+    simulator.faults.add(
+        Fault(
+            kind="status",
+            status=201,
+            operation="createProcedure",
+            body='{"success": true}',
+            content_type="application/json",
+            after=True,
+        )
+    )
+    assert run({"procedures": {"Refund": {**REFUND, "status": "enabled"}}})["not_applied"] == []
+    assert named(agent.procedures)["Refund"]["status"] == "enabled"
+
+
 def test_what_is_accepted_and_not_kept_is_reported(simulator, agent):
     simulator.faults.add(
         Fault(kind="status", status=200, operation="updateAction", body="{}", content_type="application/json")

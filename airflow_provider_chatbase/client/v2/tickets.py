@@ -11,9 +11,9 @@ from functools import partial
 
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
+    ChatbaseDamagedReplyError,
     ChatbaseError,
     ChatbaseInputError,
-    ChatbaseReplyError,
     ChatbaseTimeoutError,
 )
 from airflow_provider_chatbase.client.replies import Page, PageWalk, bare_object, identified, listed, page
@@ -223,7 +223,7 @@ def _look(error: ChatbaseError, wanted: _Wanted, known: list[JsonObject]) -> Ste
             break
         yield Pause(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-    if isinstance(error, ChatbaseReplyError):
+    if isinstance(error, ChatbaseDamagedReplyError):
         raise _unknown(error, "a reply had begun, so it is there, though it is not shown yet") from error
     return None
 
