@@ -53,7 +53,7 @@ class LoopThread:
 
         try:
             self._loop.call_soon_threadsafe(begin)
-            # A signal that comes just before the wait begins does not end it, and would be seen when it is over.
+            # A signal that comes just before the wait begins does not end it, and would be seen after it.
             while not ended.acquire(timeout=LOOK_UP):
                 pass
         except BaseException:
