@@ -19,6 +19,8 @@ RUNS = ("execute", "execute_complete", "poke", "hook", "run", "serialize", "eval
 WITH_METHODS = ("ChatbaseHook", "Simulator")
 TASK_NAMES = {"chatbase_task": "@task.chatbase", "chatbase_batch_task": "@task.chatbase_batch"}
 NO_DEFAULT = "required"
+KEPT_AS = {"only_report": "dry_run"}
+"""Arguments that are kept under another name: a task's own ``dry_run`` is a method of Airflow's."""
 
 MARKS = """
 What to do about each is told in [errors](../errors.md). *Transient*: the same request may succeed a moment
@@ -89,11 +91,11 @@ def argument_rows(
     silent = [name for name in arguments if name not in told]
     if silent:
         raise ValueError(f"The docstrings of {of} do not tell of {', '.join(silent)}.")
-    rows = []
+    rows, rendered = [], {KEPT_AS.get(each, each) for each in templates or ()}
     for name, parameter in arguments.items():
         cells = [f"`{name}`<br><small>{type_of(parameter)}</small>", default_of(parameter)]
         if templates is not None:
-            cells.append("yes" if name in templates else "no")
+            cells.append("yes" if name in rendered else "no")
         rows.append([*cells, told[name]])
     template = ["Template"] if templates is not None else []
     return table(["Argument", "Default", *template, "What it is"], rows)
@@ -167,7 +169,7 @@ def method_section(name: str, method: Callable[..., Any]) -> str:
     """Tell of a method."""
     told, parameters = told_by(method), dict(inspect.signature(method).parameters)
     parameters.pop("self", None)
-    given = ", ".join(str(each).replace("'", "") for each in parameters.values())
+    given = ", ".join(written(each) for each in parameters.values())
     parts = [f"### {name}", f"```python\n{name}({given})\n```", told.text]
     if told.arguments:
         parts.append("\n".join(f"- `{each}`: {said}" for each, said in told.arguments.items()))
@@ -175,6 +177,11 @@ def method_section(name: str, method: Callable[..., Any]) -> str:
         parts.append(f"Returns {told.returns}")
     parts.extend(f"Raises `{each}`: {said}" for each, said in told.raises.items())
     return "\n\n".join(parts)
+
+
+def written(parameter: inspect.Parameter) -> str:
+    """Write a parameter as it stands in the code, where its annotation, a text here, has no quotes."""
+    return str(parameter).replace(repr(parameter.annotation), str(parameter.annotation), 1)
 
 
 def function_section(function: Callable[..., Any]) -> str:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from reference_pages import KEPT_AS
 
 import airflow_provider_chatbase
 from airflow_provider_chatbase.get_provider_info import get_provider_info
@@ -86,10 +87,6 @@ def test_our_arguments_are_given_by_name(task):
         signature = inspect.signature(inspect.unwrap(each.__init__))
         kinds = {p.kind for name, p in signature.parameters.items() if name != "self"}
         assert kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
-
-
-KEPT_AS = {"only_report": "dry_run"}
-"""Arguments that are kept under another name: a task's own ``dry_run`` is a method of Airflow's."""
 
 
 def build(task: type, **arguments):

@@ -155,4 +155,6 @@ def test_the_reference_tells_of_every_argument():
         "| `message`<br><small>str</small> | required | yes | the message. |"
         in made["reference/operators.md"]
     )
+    assert made["reference/operators.md"].count("| `dry_run`<br><small>bool</small> | `False` | yes |") == 2
+    assert "link_type: str = 'individual', agent_id: str | None = None" in made["reference/hooks.md"]
     assert "ChatbaseAnswerError" in made["reference/operators.md"], "what execute() raises"

@@ -33,7 +33,7 @@ class ChatbaseHook(MessageCalls, ConversationCalls, AgentCalls, SourceCalls, Hel
     The connection is read once and its HTTP connections are shared by all calls of a hook; use it as a
     context manager, or call :meth:`close`, to close them. A call that takes ``agent_id`` and is given none is
     for the connection's default agent. Every call may raise one of the tree in
-    :mod:`airflow_provider_chatbase.client.errors`.
+    :mod:`airflow_provider_chatbase.exceptions`.
 
     :param chatbase_conn_id: the Airflow connection, of type ``chatbase``.
     """
