@@ -23,8 +23,8 @@ class ChatbaseCreateAgentOperator(TrainingTask):
 
     A retry after a crash, or a clear, finds the agent that the earlier try made: the one of that name which
     was created since the DAG run began (after a clear, since it was due). Follow-ups that Chatbase names in
-    ``pendingSteps`` are finished, and the agent is not made again. An ``agent_id``, as from the ``default_args``
-    of a DAG, is not looked at.
+    ``pendingSteps`` are finished, and the agent is not made again. An ``agent_id``, as from a DAG's
+    ``default_args``, is not looked at.
 
     Returns plain JSON: ``agent_id``, ``name``, ``created``, ``pending_steps`` and ``finished_steps``,
     ``changed`` and ``not_applied`` (settings beyond those that come with the creation).
