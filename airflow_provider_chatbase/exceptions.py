@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import fill
 
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
 
 from airflow_provider_chatbase.batch.outcome import (
     ChatbaseBadPromptsError,
@@ -167,6 +167,17 @@ def fail_at_once() -> Iterator[None]:
     """
     try:
         yield
+    except (
+        AirflowNotFoundException
+    ) as missing:  # a retry may find it: a secrets backend that is away looks alike
+        log.error(  # noqa: TRY400
+            "%s",
+            wrap(
+                f"{str(missing).rstrip('.')}. Check the name of the connection that the task is given, or "
+                "add it: Admin, Connections. Nothing was sent."
+            ),
+        )
+        raise missing.with_traceback(None) from None
     except ChatbaseError as error:
         log.error("%s", wrap(str(error)))  # noqa: TRY400 - Airflow logs the traceback
         log.debug("Where it comes from:", exc_info=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
+from airflow_provider_chatbase.files.directory import require_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -110,6 +111,7 @@ def _s3(scheme: str, bucket: str, key: str, user: str, conn_id: str | None) -> D
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     except ImportError as error:
         raise _provider_missing(f"{scheme}://", "amazon", error) from error
+    require_connection(conn_id or user)
     hook = S3Hook(aws_conn_id=conn_id or user or None)
     session = hook.get_session(deferrable=False)
     credentials = session.get_credentials()

@@ -293,6 +293,9 @@ def open_directory(path: str, conn_id: str | None = None, *, argument: str = "ou
             f"{argument} {path!r} names no directory. Give a URL such as file:///data/export or "
             "s3://bucket/export. Nothing was done."
         )
+    scheme, _, rest = url.rpartition("://")
+    if scheme not in ("", "file"):
+        require_connection(conn_id or rest.partition("/")[0].rpartition("@")[0])
     try:
         # Airflow 3.0 takes a conn_id of None for an answer, and then does not look into the URL.
         found = ObjectStoragePath(url, conn_id=conn_id) if conn_id else ObjectStoragePath(url)
@@ -302,6 +305,19 @@ def open_directory(path: str, conn_id: str | None = None, *, argument: str = "ou
             f"{argument} {url} cannot be used: {error}. Its storage may need a provider, such as "
             "apache-airflow-providers-amazon[s3fs] for s3://. Nothing was done."
         ) from error
+
+
+def require_connection(conn_id: str | None) -> None:
+    """
+    Make sure that the connection of a storage is there, as some hooks go on without one that is not.
+
+    Amazon's then writes with whatever credentials the machine has. Airflow's own names (``aws_default``) are
+    left to it, since that is how they are used.
+    """
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    if conn_id and not conn_id.endswith("_default"):
+        BaseHook.get_connection(conn_id)
 
 
 def open_file(path: str, conn_id: str | None = None, *, argument: str) -> tuple[Directory, str]:

@@ -104,7 +104,8 @@ def open_format(
     """Choose a format, and make sure that what it needs is installed."""
     if file_format not in FORMATS:
         raise ChatbaseInputError(
-            f"file_format {file_format!r} is unknown: it must be one of {', '.join(FORMATS)}."
+            f"file_format {file_format!r} is unknown: it must be one of {', '.join(FORMATS)}; exports also "
+            "know delta."
         )
     if compression not in SUFFIX:
         raise ChatbaseInputError(f"compression {compression!r} is unknown. Give 'gzip', 'zstd' or None.")

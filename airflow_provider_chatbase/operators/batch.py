@@ -204,6 +204,11 @@ class BatchTask(ChatbaseOperator):
         of_path = f"{argument}_path"
         if (given is None) == (not path):
             raise ChatbaseInputError(f"Give either {argument} or {of_path}. Nothing was sent.")
+        if isinstance(given, str):
+            raise ChatbaseInputError(
+                f"{argument} must be a list of records, a DataFrame or an Arrow table, not the text "
+                f"{given[:100]!r}. A file is named by its URL as {of_path}. Nothing was sent."
+            )
         if given is not None:
             return rows_of(given, argument)
         directory, name = open_file(str(path), self.storage_conn_id, argument=of_path)

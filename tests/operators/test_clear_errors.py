@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from exporting import export
 
 from airflow_provider_chatbase.exceptions import ChatbasePermanentError
 from airflow_provider_chatbase.operators.agents import ChatbaseUpdateAgentOperator
+from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
+from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
 
 
 @pytest.fixture
@@ -130,3 +133,36 @@ class TestExport:
         text = sentence(export, output_path=tmp_path / "file" / "export")
         assert text == f"The path file://{tmp_path}/file/export cannot be listed: Not a directory."
         assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_connection_that_is_not_there(simulator, run, caplog):
+    """A retry may find it: Airflow cannot tell it from a secrets backend that is away."""
+    with pytest.raises(AirflowNotFoundException):
+        run(chatbase_conn_id="nope")
+    assert "The conn_id `nope` isn't defined. Check the name" in caplog.text
+    assert not simulator.requests
+
+
+STORES = {
+    "in the URL": {"output_path": "s3://nope@bucket/x"},
+    "as an argument": {"output_path": "s3://bucket/x", "storage_conn_id": "nope"},
+    "of a Delta table": {"output_path": "s3://nope@bucket/x", "file_format": "delta"},
+}
+
+
+@pytest.mark.parametrize("arguments", STORES.values(), ids=STORES)
+def test_a_storage_s_connection_that_is_not_there(simulator, caplog, arguments):
+    """Amazon's hook goes on without one, by the credentials of the machine."""
+    with pytest.raises(AirflowNotFoundException):
+        ChatbaseExportConversationsOperator(task_id="export", first_start="2026-01-01", **arguments).execute(
+            {}
+        )
+    assert "The conn_id `nope` isn't defined. Check the name" in caplog.text
+    assert not simulator.requests
+
+
+def test_a_path_where_prompts_belong(simulator):
+    task = ChatbaseBatchPromptOperator(task_id="batch", prompts="s3://bucket/p.csv", output_path="/tmp/x")
+    with pytest.raises(ChatbasePermanentError, match="A file is named by its URL as prompts_path"):
+        task.execute({})
+    assert not simulator.requests
