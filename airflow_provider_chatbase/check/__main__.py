@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from airflow_provider_chatbase.check.calls import NO_REPLY, Caller
+from airflow_provider_chatbase.check.calls import NO_JSON, NO_REPLY, Caller
 from airflow_provider_chatbase.check.own_agent import COST, CannotDeleteError, study
 from airflow_provider_chatbase.check.reading import WRONG_AGENT, read_all
 from airflow_provider_chatbase.check.report import Report, kind
@@ -102,11 +102,22 @@ def _check(
         report.notes.append("Stopped before its end.")
         return 130
     answers = [answer for _, operation, answer in caller.made if operation != "getHealth"]
-    if any(answer.startswith("2") for answer in answers):
+    if any(answer.isdecimal() and answer.startswith("2") for answer in answers):
         return 1 if WRONG_AGENT in report.notes else 0
-    is_silent = all(answer == NO_REPLY for answer in answers)
-    why = "Chatbase was not reached" if is_silent else "Neither API version lets the key in"
-    raise CannotStartError(f"{why}. {caller.first_error} Each call is in {options.report}.")
+    raise CannotStartError(
+        f"{_kept_out(answers)} {caller.first_error or ''} Each call is in {options.report}."
+    )
+
+
+def _kept_out(answers: Sequence[str]) -> str:
+    if all(answer == NO_REPLY for answer in answers):
+        return "Chatbase was not reached."
+    if any(answer.endswith(NO_JSON) for answer in answers):
+        return (
+            "What answers is not Chatbase, or its answers were cut: they are no JSON. Check the connection's "
+            "base URL, and whether a proxy answers in its place."
+        )
+    return "Neither API version lets the key in."
 
 
 def _tell_retry_after(caller: Caller, report: Report) -> None:

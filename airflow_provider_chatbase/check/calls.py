@@ -19,7 +19,7 @@ from airflow_provider_chatbase.client.settings import ClientSettings
 from airflow_provider_chatbase.client.transport import Transport
 
 POLICY = RetryPolicy(max_attempts=4, deadline=90.0)
-NO_REPLY = "no reply"
+NO_REPLY, NO_JSON = "no reply", "without JSON"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +33,34 @@ class Heard:
     def __str__(self) -> str:
         code = error_envelope(self.content)[0] or ""
         code = code if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", code[:80]) else ""
-        return f"{self.status} {'' if self.works else code}".strip() if self.status else NO_REPLY
+        told = "" if self.works else code or (NO_JSON if self._is_success else "")
+        return f"{self.status} {told}".strip() if self.status else NO_REPLY
 
     @property
     def works(self) -> bool:
-        """Whether Chatbase did it."""
+        """Whether Chatbase did it; what says so and is no JSON came of something else, such as a proxy."""
+        return self._is_success and (
+            not self.content
+            or self.headers.get("content-type", "").startswith("text/event-stream")
+            or self._decoded is not None
+        )
+
+    @property
+    def _is_success(self) -> bool:
         return 200 <= self.status < 300
 
     @property
     def json(self) -> dict[str, Any]:
         """The body, empty where it is no object."""
-        try:
-            found = decode_json(self.content)
-        except ValueError:
-            return {}
+        found = self._decoded
         return found if isinstance(found, dict) else {}
+
+    @property
+    def _decoded(self) -> Json:
+        try:
+            return decode_json(self.content)
+        except ValueError:
+            return None
 
     @property
     def rows(self) -> list[dict[str, Any]]:

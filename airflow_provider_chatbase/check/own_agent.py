@@ -59,9 +59,10 @@ def _delete(caller: Caller, report: Report, name: str, made: Heard) -> None:
         time.sleep(1.0)
     if not is_refused:
         report.notes.append("A test agent may be left.")
+        answers = [answer for _, operation, answer in caller.made if operation == "deleteAgent"]
+        why = f"deleted ({', '.join(left)}, {answers[-1]})" if left else "found"
         raise CannotDeleteError(
-            f"The test agent {name!r} could not be {'deleted' if left else 'found'}: look for it in the "
-            "dashboard, and delete it."
+            f"The test agent {name!r} could not be {why}: look for it in the dashboard, and delete it."
         )
 
 

@@ -119,6 +119,16 @@ def test_it_tells_what_key_and_plan_allow(simulator, check, plan, code, told):
         assert found(report, "Plan that the API needs") == "a refusal names Standard"
 
 
+@pytest.mark.parametrize("kind", ["not_json", "truncate_json"])
+def test_a_success_without_json_is_none(simulator, check, capsys, kind):
+    """A proxy's page, as of a login, comes with HTTP 200."""
+    simulator.faults.add(Fault(kind=kind))
+    code, report = check(simulator, "--with-a-test-agent", "--yes")
+    assert (code, "| v2 | listAgents | 200 without JSON |" in report) == (1, True)
+    assert "What answers is not Chatbase, or its answers were cut" in capsys.readouterr().err
+    assert {request.method for request in simulator.requests} == {"GET"}
+
+
 def test_an_agent_that_is_not_there_is_told(simulator, check):
     code, report = check(simulator, extra={"agent_id": "agent-of-nobody"})
     assert (code, "- The connection's agent_id is none that this key may see" in report) == (1, True)
@@ -251,8 +261,10 @@ def test_an_agent_that_cannot_be_deleted_is_named_and_seen_by_the_next_check(sim
     code, report = check(simulator, "--with-a-test-agent", "--yes")
     assert code == 1
     assert "A test agent may be left." in report
-    [name] = [agent.name for agent in simulator.store.agents.values() if agent.id != simulator.agent_id]
-    assert f"The test agent {name!r} could not be deleted" in capsys.readouterr().err
+    [left] = [agent for agent in simulator.store.agents.values() if agent.id != simulator.agent_id]
+    told = f"The test agent {left.name!r} could not be deleted ({left.id}, 403 AUTH_INSUFFICIENT_PERMISSIONS)"
+    assert told in capsys.readouterr().err
+    assert left.id not in report
     assert "1 agents named 'airflow-provider-chatbase check '… are left" in check(simulator)[1]
 
 
