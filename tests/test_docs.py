@@ -84,7 +84,7 @@ class Reader:
 
     def run_tests(self, title: str) -> None:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", title]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=250)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -224,7 +224,7 @@ def killed_export(export) -> None:
         ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while len(list(export.path.glob("_staging/*/part-*"))) < 3:
         assert process.poll() is None, "it ended before it was killed"
         assert time.monotonic() < deadline

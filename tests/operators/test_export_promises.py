@@ -331,7 +331,7 @@ class TestKilled:
             Fault(kind="slow", operation=OPERATION, skip=2, times=1, seconds=60, after=False)
         )
         process = ExportProcess(path)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 100
         while len(simulator.requests_for(OPERATION)) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -38,17 +39,21 @@ def run_until_done(simulator: Simulator, rng: random.Random, most: int, *task: A
     for _ in range(40):
         after = rng.randint(1, most) if len(killed) < KILLS else None
         process = ExportProcess._context.Process(target=execute, args=(_environment(), *task))
-        seen = 0
+        seen, started = 0, threading.Event()
 
-        def kill(_request: object, after: int | None = after, process: Any = process) -> None:
+        def kill(
+            _request: object, after: int | None = after, process: Any = process, started: Any = started
+        ) -> None:
             nonlocal seen
             seen += 1
             if seen == after:
+                started.wait(100)  # it may have come so far before this process knows its number
                 process.kill()
                 process.join(100)  # meanwhile the server stands still: a slow death lets nothing through
 
         simulator.on_request = kill
         process.start()
+        started.set()
         process.join(200)
         simulator.on_request = None
         if process.exitcode == 0:

@@ -256,7 +256,7 @@ def test_the_question_is_there_before_the_answer(start, connect):
         target=lambda: connect(simulator).post(f"{agent}/chat", json={"message": "x", "userId": "u"})
     )
     asking.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not (listed := client.get(f"{agent}/users/u/conversations").json()["data"]):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -271,7 +271,7 @@ def test_the_answer_is_made_although_the_caller_hung_up(start, connect):
     client, agent = connect(simulator), f"/agents/{simulator.agent_id}"
     with pytest.raises(httpx.ReadTimeout):
         client.post(f"{agent}/chat", json={"message": "x", "userId": "u"}, timeout=0.1)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while simulator.prompts_charged == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     [conversation] = simulator.store.conversations_of_user(simulator.agent_id, "u")
@@ -279,7 +279,7 @@ def test_the_answer_is_made_although_the_caller_hung_up(start, connect):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert condition()
