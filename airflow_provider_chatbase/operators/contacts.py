@@ -31,7 +31,8 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
         ``phone``), ``stripe_accounts``, and the agent's attributes by their names. Another column is refused,
         since Chatbase would drop it without a word.
     :param create_attributes: attributes to create where they are missing: a dict of name to ``text``,
-        ``number``, ``boolean`` or ``date``. They can never be deleted.
+        ``number``, ``boolean`` or ``date``. They can never be deleted. One that is there with another type is
+        refused, since that cannot be changed.
     :param prune: delete contacts with an ``external_id`` that is not in the table.
     :param max_deletes: how many it may delete: a number, or as a float a share of those that are there. With
         more, nothing is written at all.
@@ -92,7 +93,9 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
             ContactReport,
             apply_plan,
             attributes_of,
+            create_attributes,
             make_plan,
+            missing_attributes,
             read_contacts,
         )
         from airflow_provider_chatbase.sync.report import require_max_deletes
@@ -104,9 +107,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
                 read_flag("dry_run", self.only_report),
             )
             kinds = hook.client.run(attributes_of(agent_id))
-            missing = {
-                name: kind for name, kind in (self.create_attributes or {}).items() if name not in kinds
-            }
+            missing = missing_attributes(self.create_attributes or {}, kinds)
             declared = read_contacts(self._records(), {**kinds, **missing})
             plan = make_plan(
                 declared,
@@ -117,8 +118,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
             )
             if only_report:
                 return self._show(ContactReport(agent_id, plan))
-            for name, kind in missing.items():
-                hook.create_custom_attribute(name, kind, agent_id=agent_id)
+            hook.client.run(create_attributes(agent_id, missing))
             result = hook.client.run(apply_plan(agent_id, plan))
             return self._show(ContactReport(agent_id, plan, result))
 

@@ -172,6 +172,32 @@ def attributes_of(agent_id: str) -> Steps[dict[str, str]]:
     return {str(each["name"]): str(each.get("type")) for each in listed if not each.get("archived")}
 
 
+def missing_attributes(wanted: Mapping[str, str], kinds: Mapping[str, str]) -> dict[str, str]:
+    """Return those that are to be created; one that is there with another type can never have this one."""
+    for name, kind in wanted.items():
+        if kinds.get(name, kind) != kind:
+            raise ChatbaseInputError(
+                f"create_attributes wants {name!r} as {kind}, and it is there as {kinds[name]}, which cannot "
+                "be changed. Give what is there, or another name. Nothing was sent."
+            )
+    return {name: kind for name, kind in wanted.items() if name not in kinds}
+
+
+def create_attributes(agent_id: str, wanted: Mapping[str, str]) -> Steps[None]:
+    """Create attributes, as steps of a client; one that is there after a failure is as good as created."""
+    for name, kind in wanted.items():
+        for attempts_left in reversed(range(ATTEMPTS)):
+            try:
+                yield v1.create_custom_attribute(agent_id, name, kind, {"label": name})
+                break
+            except ChatbaseError as error:  # the reply was lost, or another run was first
+                there = yield from attributes_of(agent_id)
+                if there.get(name) == kind:
+                    break
+                if not (error.ambiguous and attempts_left):
+                    raise
+
+
 def make_plan(
     declared: Sequence[JsonObject],
     there: Iterable[JsonObject],

@@ -19,7 +19,8 @@ from airflow_provider_chatbase.sync import contacts
 def agent(start_simulator, connect):
     simulator = start_simulator(conversations=0, contacts=3)
     connect(simulator)
-    return SimpleNamespace(simulator=simulator, contacts=simulator.store.agents[simulator.agent_id].contacts)
+    there = simulator.store.agents[simulator.agent_id]
+    return SimpleNamespace(simulator=simulator, contacts=there.contacts, attributes=there.attributes)
 
 
 def sync(contacts, **how):
@@ -55,9 +56,12 @@ def test_creates_updates_and_a_second_run_writes_nothing(agent):
 
 
 @pytest.mark.parametrize("fault", [{"kind": "reset_after"}, {"kind": "status", "status": 502}], ids=str)
-def test_a_lost_reply_makes_no_second_ones(agent, fault):
-    agent.simulator.faults.add(Fault(operation="createContacts", times=1, **fault))
-    assert sync([{"external_id": f"c-{n}"} for n in range(20)])["created"] == 20
+@pytest.mark.parametrize("operation", ["createContacts", "createCustomAttribute"])
+def test_a_lost_reply_makes_no_second_ones(agent, operation, fault):
+    agent.simulator.faults.add(Fault(operation=operation, times=1, **fault))
+    table = [{"external_id": f"c-{n}", "age": n} for n in range(20)]
+    assert sync(table, create_attributes={"age": "number"})["created"] == 20
+    assert [each["name"] for each in agent.attributes].count("age") == 1
     assert sum(str(each.get("external_id")).startswith("c-") for each in agent.contacts) == 20
 
 
@@ -111,6 +115,14 @@ def test_what_cannot_be_is_refused_before_anything_is_written(agent, table, told
     assert {each.method for each in agent.simulator.requests} <= {"GET"}
 
 
+def test_an_attribute_of_another_type_cannot_be_created(agent):
+    sync(customers(1), create_attributes={"age": "number"})
+    before = len(agent.simulator.requests)
+    with pytest.raises(Exception, match="wants 'age' as text, and it is there as number"):
+        sync(customers(1), create_attributes={"age": "text"})
+    assert {each.method for each in agent.simulator.requests[before:]} == {"GET"}
+
+
 def test_the_plan_and_the_report_name_each(agent, tmp_path, shown):
     sync(customers(3))
     path = tmp_path / "report.json"
@@ -158,7 +170,7 @@ def all_of(agent, key):
 )
 def test_two_runs_at_once_leave_one_of_each(agent, fault, monkeypatch):
     """Neither sees what the other creates, as Chatbase lets two contacts have one external id."""
-    table = [{"external_id": f"c-{n}", "name": f"Customer {n}"} for n in range(40)]
+    table = [{"external_id": f"c-{n}", "name": f"Customer {n}", "age": n} for n in range(40)]
     both_have_looked = threading.Barrier(2, timeout=60)
     make_plan = contacts.make_plan
 
@@ -171,7 +183,10 @@ def test_two_runs_at_once_leave_one_of_each(agent, fault, monkeypatch):
         agent.simulator.faults.add(Fault(operation="createContacts", times=1, **fault))
     with monkeypatch.context() as together, ThreadPoolExecutor(2) as runs:
         together.setattr(contacts, "make_plan", plan_and_wait)
-        results = [each.result() for each in [runs.submit(sync, table) for _ in range(2)]]
+        results = [
+            each.result()
+            for each in [runs.submit(sync, table, create_attributes={"age": "number"}) for _ in range(2)]
+        ]
     assert {each["created"] for each in results} == {40}
     assert len(agent.simulator.requests_for("createContacts")) >= 2, "they did not meet"
     assert sorted(by_key(agent)) == sorted(each["external_id"] for each in table)
