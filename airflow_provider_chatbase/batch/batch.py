@@ -245,7 +245,9 @@ class Batch(ABC, Generic[OutgoingT]):
         """Say when earlier tries may have sent something, where the checkpoint knows nothing of them."""
         described = self._described(folder) or {}
         known = described.get("tries")
-        seen = isinstance(known, int) and known >= self.try_number - 1 and not described.get("unseen")
+        # In a bucket, a try that wrote nothing has sent nothing. A folder may be another machine's.
+        told = isinstance(known, int) and (known >= self.try_number - 1 or not self.output.local)
+        seen = told and not described.get("unseen")
         # A log without a line is lost too: only its description is left.
         if self.earlier_try_began is None or (seen and any(SegmentLog(self.output, folder).lines())):
             return None

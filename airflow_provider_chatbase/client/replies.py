@@ -345,12 +345,26 @@ def _marks(page: Page) -> list[int]:
     return [hash(each if isinstance(each, str) else json.dumps([each], sort_keys=True)) for each in ids]
 
 
+MOST_WALKS = 3
+
+
 def all_items(first: Request[Page]) -> Generator[Request[Page], Page, list[JsonObject]]:
-    """Walk over a listing as steps of a client."""
-    walk = PageWalk(first)
+    """Walk over a listing as steps of a client, again where fewer come than the API counts."""
     items: list[JsonObject] = []
-    while (request := walk.next_request()) is not None:
-        page = yield request
-        walk.take(page)
-        items.extend(page.items)
-    return items
+    least = 0
+    for _ in range(MOST_WALKS):
+        walk, totals = PageWalk(first), []
+        items = []
+        while (request := walk.next_request()) is not None:
+            page = yield request
+            walk.take(page)
+            items.extend(page.items)
+            totals += [page.total] if page.total is not None else []
+        least = min(totals, default=0)  # some may have gone meanwhile
+        if len(items) >= least:
+            return items
+    raise ChatbasePagingError(
+        f"{first.operation} counts {least} and lists {len(items)}, {MOST_WALKS} times. What is missing would "
+        "be taken not to be there. Run the task again, and report it to Chatbase if it stays.",
+        operation=first.operation,
+    )

@@ -9,10 +9,12 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +26,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbasePlanError,
     ChatbaseUnsupportedError,
 )
+from airflow_provider_chatbase.client.replies import all_items
 from airflow_provider_chatbase.client.v2.conversations import delete_conversation, search_conversations
 from airflow_provider_chatbase.exports.manifest import (
     MANIFESTS,
@@ -36,7 +39,8 @@ from airflow_provider_chatbase.exports.manifest import (
 )
 from airflow_provider_chatbase.exports.redaction import Redaction, detect
 from airflow_provider_chatbase.exports.rows import TABLES_OF, identity_of, user_of
-from airflow_provider_chatbase.exports.staging import FOLDER, PIECE, remove_attempt
+from airflow_provider_chatbase.exports.staging import FOLDER, PIECE, is_publishing, remove_attempt
+from airflow_provider_chatbase.files import ChatbaseOutputBusyError
 from airflow_provider_chatbase.files.directory import Directory, os_errors, temporary_told
 from airflow_provider_chatbase.files.formats import (
     CsvStyle,
@@ -48,6 +52,9 @@ from airflow_provider_chatbase.files.formats import (
 
 ATTEMPTS = 5
 """How often a partition is looked at again that a run replaced meanwhile."""
+
+MOST_SECONDS_OF_PUBLISHING, PAUSE = 60.0, 0.5
+"""How long an export is waited for that is just naming its files in its manifests."""
 
 _OURS = re.compile(r"[0-9a-f]{12}\.")
 _DAMAGED = (ValueError, LookupError, TypeError, AttributeError, EOFError, csv.Error, zlib.error)
@@ -104,7 +111,7 @@ class AtSource:
         if not user_ids:
             return set()
         try:
-            found = self.client.items(search_conversations(agent_id, user_ids=sorted(user_ids)))
+            found = self.client.run(all_items(search_conversations(agent_id, user_ids=sorted(user_ids))))
             return {str(each["id"]) for each in found if user_of(each) in user_ids}
         except (ChatbasePlanError, ChatbasePermissionError, ChatbaseUnsupportedError) as error:
             raise ChatbaseUnsupportedError(
@@ -186,8 +193,9 @@ class _Erasure:
         staged = self._directory.names(FOLDER)
         report.staged_attempts = len(staged)
         if not dry_run:
-            # A run that has read its rows before sees this, and publishes nothing.
+            # A run that has read its rows before sees this, and publishes nothing, or is waited for.
             replace(self._state, erasures=self._state.erasures + 1).write(self._directory.write)
+            self._wait_for_publishing()
             for key in staged:
                 remove_attempt(self._directory, key)
         for name, manifest in self._manifests().items():
@@ -207,14 +215,35 @@ class _Erasure:
                 report.rows[file.table] += len(ids)
             report.files_changed += len(hit)
         report.conversations = len(found)
-        self._require_no_others()
+        self._settle_others(dry_run=dry_run)
         return report
 
-    def _require_no_others(self) -> None:
-        """Refuse to be green over files that a killed run left, and that no manifest tells of."""
+    def _wait_for_publishing(self) -> None:
+        deadline = time.monotonic() + MOST_SECONDS_OF_PUBLISHING
+        while key := next(filter(partial(is_publishing, self._directory), self._directory.names(FOLDER)), ""):
+            if time.monotonic() > deadline:
+                raise ChatbaseOutputBusyError(
+                    f"An export is publishing in {self._directory.url} ({FOLDER}/{key}), or was killed while "
+                    "it did, and might bring rows back. Run this task again when it is over, or that export "
+                    "of its window again."
+                )
+            time.sleep(PAUSE)
+
+    def _settle_others(self, *, dry_run: bool) -> None:
+        """
+        Remove what a run left beside the files of a manifest: it may hold rows that are to be erased.
+
+        The order makes it safe, as in an export. Where no manifest is at all, it is for people to decide.
+        """
         there = {each for table in self._tables for each in self._directory.files(table)}
+        busy = any(is_publishing(self._directory, key) for key in self._directory.names(FOLDER))
         known = {path for manifest in self._manifests().values() for path in manifest.paths}
+        folders = {path.rpartition("/")[0] for path in known}
         others = sorted(each for each in there - known if _OURS.match(each.rpartition("/")[2]))
+        for each in others if not dry_run and not busy else ():
+            if each.rpartition("/")[0] in folders:
+                self._directory.remove(each)
+        others = [each for each in others if dry_run or busy or each.rpartition("/")[0] not in folders]
         if others:
             raise ChatbaseInputError(
                 f"{others[0]} in {self._directory.url} is in no manifest ({len(others)} such files): a run "
@@ -245,11 +274,12 @@ class _Erasure:
             files=tuple(changed.get(file, file) for file in manifest.files),
             rows=None if manifest.rows is None else manifest.rows - gone,
         )
-        there = read_manifest(self._directory, name) == manifest
+        now = read_manifest(self._directory, name) or manifest
+        there = now == manifest
         if there:
             self._directory.write(name, new.as_bytes())
-        obsolete = hit if there else changed.values()
-        for path in {file.path for file in obsolete} - (new.paths if there else manifest.paths):
+        obsolete = hit if there else changed.values()  # of which another erasure may have made the same
+        for path in {file.path for file in obsolete} - (new if there else now).paths:
             self._directory.remove(path)
         return there
 

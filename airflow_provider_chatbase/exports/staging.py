@@ -260,13 +260,7 @@ class Staging:
 
     def publishes(self, key: str) -> bool:
         """Say whether another process of an attempt is about to name its files in its manifests."""
-        names = [name for name in self._directory.names(f"{FOLDER}/{key}") if name.startswith(PUBLISHING)]
-        said = [
-            self._directory.read_json(f"{FOLDER}/{key}/{name}") or {}
-            for name in names
-            if name != self._announcement
-        ]
-        return any(time.time() - float(each.get("at", 0)) < PUBLISHING_TAKES for each in said)
+        return is_publishing(self._directory, key, but=self._announcement)
 
     def remove(self) -> None:
         """Remove what this attempt has staged in the output."""
@@ -305,6 +299,13 @@ class Staging:
             return _read_part(self.local / name)
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise self._directory.damaged(self._path(name), str(error)) from error
+
+
+def is_publishing(directory: Directory, key: str, but: str = "") -> bool:
+    """Say whether a process of an attempt is about to name its files in its manifests."""
+    names = [name for name in directory.names(f"{FOLDER}/{key}") if name.startswith(PUBLISHING)]
+    said = [directory.read_json(f"{FOLDER}/{key}/{name}") or {} for name in names if name != but]
+    return any(time.time() - float(each.get("at", 0)) < PUBLISHING_TAKES for each in said)
 
 
 def remove_attempt(directory: Directory, key: str) -> None:

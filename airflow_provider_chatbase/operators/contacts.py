@@ -93,6 +93,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
             ContactReport,
             apply_plan,
             attributes_of,
+            contacts_of,
             create_attributes,
             make_plan,
             missing_attributes,
@@ -111,7 +112,7 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
             declared = read_contacts(self._records(), {**kinds, **missing})
             plan = make_plan(
                 declared,
-                hook.list_contacts(agent_id),
+                hook.client.run(contacts_of(agent_id)),
                 prune=self.prune,
                 max_deletes=self.max_deletes,
                 allow_empty=self.allow_empty,

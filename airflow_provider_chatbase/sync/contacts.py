@@ -36,7 +36,9 @@ KEY, ATTRIBUTES = "external_id", "custom_attributes"
 FIELDS = ("name", "email", "phonenumber", "stripe_accounts")
 ALIASES = {"phone": "phonenumber"}
 ATTEMPTS = 3
-PAUSE_BEFORE_LOOKING = 2.0
+PAUSES_BEFORE_LOOKING = (2.0, 4.0, 8.0)
+"""A request whose sender has heard of a reset may still be on its way, and nothing else keeps them apart."""
+
 TRUE_OR_FALSE = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -392,8 +394,12 @@ def _create(
     except ChatbaseError as error:
         if not error.ambiguous or attempt >= ATTEMPTS:
             raise
-        yield Pause(PAUSE_BEFORE_LOOKING)
-        there = yield from _there(agent_id)
+        there = {}
+        for seconds in PAUSES_BEFORE_LOOKING:
+            yield Pause(seconds)
+            there = yield from _there(agent_id)
+            if any(each[KEY] in there for each in contacts):
+                break
         result.done += [
             _created(each, there[each[KEY]], LOST_AND_FOUND) for each in contacts if each[KEY] in there
         ]
@@ -408,8 +414,13 @@ def _by_key(contacts: Iterable[JsonObject]) -> list[tuple[str, JsonObject]]:
     return [(str(each.get(KEY)), each) for each in contacts]
 
 
+def contacts_of(agent_id: str) -> Steps[list[JsonObject]]:
+    """Return all contacts, as steps of a client: one that a listing lacked would be made again."""
+    return (yield from all_items(v1.list_contacts(agent_id)))
+
+
 def _there(agent_id: str) -> Steps[dict[str, JsonObject]]:
-    return _told_apart((yield from all_items(v1.list_contacts(agent_id))))[0]
+    return _told_apart((yield from contacts_of(agent_id)))[0]
 
 
 def _created(contact: JsonObject, shown: JsonObject, note: str = "") -> ActionResult:

@@ -89,6 +89,14 @@ def test_a_checkpoint_that_knows_the_try_before_is_believed(simulator: Simulator
     assert simulator.requests_for("listUserConversations") == []
 
 
+def test_a_try_that_wrote_nothing_into_a_bucket_has_sent_nothing(simulator: Simulator, bucket: Bucket):
+    output = Directory(bucket, "/bucket/out", "memory://bucket/out")
+    new_batch(simulator, output, max_items=5).ask_all(questions(10))
+    _later(simulator, output, 3).ask_all(questions(10))  # the second one found the storage away
+    assert simulator.requests_for("listUserConversations") == []
+    assert simulator.prompts_charged == 10
+
+
 def test_a_machine_that_did_not_see_the_try_before_looks(
     simulator: Simulator, output: Directory, tmp_path: Path
 ):

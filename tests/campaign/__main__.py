@@ -29,13 +29,14 @@ from tests.campaign import network  # noqa: E402
 network.take_over_httpx()
 network.let_service_wait_in_simulated_time()
 
+from tests.campaign.archives import erasing, tickets  # noqa: E402
 from tests.campaign.cases import CASES, pass_points_at_commits  # noqa: E402
 from tests.campaign.clockwork import Clockwork, Process, current_process, running, turning  # noqa: E402
 from tests.campaign.mutations import mutated  # noqa: E402
 
 pass_points_at_commits()
 stand_ins.take_over("airflow_provider_chatbase")
-CASES["mutated"] = mutated
+CASES |= {"tickets": tickets, "erasing": erasing, "mutated": mutated}
 LINES_OF_HISTORY = 200
 
 

@@ -36,6 +36,7 @@ from airflow_provider_chatbase.sync.declaration import read_records
 from airflow_provider_chatbase.sync.plan import SyncOptions
 from airflow_provider_chatbase.sync.sync import SourceSync
 from tests.campaign.clockwork import EPOCH, Clockwork, Process, running, sleep
+from tests.campaign.customers import contacts, templates
 from tests.campaign.network import LATEST
 from tests.campaign.scenario import Scenario
 from tests.campaign.storage import directory
@@ -159,9 +160,9 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     switches = {"conversations": count, "odd_data": True, "months": 1}
     scenario = Scenario(seed, clockwork, switches, wrong_pages=True)
     rng = scenario.random
-    window = _window(scenario)
+    window = draw_window(scenario)
     look = FileSettings(partition_by=rng.choice([None, "day"]))
-    _cut_small(rng)
+    cut_small(rng)
     settings = ExportSettings(
         kind="conversations",
         agent_id=scenario.agent.id,
@@ -184,7 +185,7 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     process = scenario.try_until_through(work, at_once=0.5)
     scenario.require_sound()
     truth = _truth(scenario, window)
-    seen = _objects(scenario, process.result.manifests)
+    seen = exported_objects(scenario, process.result.manifests)
     ids = Counter(each["id"] for each in seen)
     assert not [each for each, times in ids.items() if times > 1], "a conversation is there twice"
     assert set(ids) == set(truth), f"missing {set(truth) - set(ids)}, too many {set(ids) - set(truth)}"
@@ -192,13 +193,13 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     assert not wrong, f"messages are missing in {wrong}"
 
 
-def _cut_small(rng: random.Random) -> None:
+def cut_small(rng: random.Random) -> None:
     """Let pages be small, and parts be few pages, so that some hundred conversations make many of both."""
     limit, parallel.LEAST_PAGES = rng.choice([(20, 4), (20, 2), (5, 2), (3, 1)])
     reading.export_conversations = partial(export_conversations, limit=limit)
 
 
-def _window(scenario: Scenario) -> Window:
+def draw_window(scenario: Scenario) -> Window:
     """Draw a window of days, and put conversations to its very edges."""
     rng, midnight = scenario.random, EPOCH // DAY * DAY
     start, end = midnight - rng.randint(1, 30) * DAY, midnight - rng.choice([0, 0, 1]) * DAY
@@ -224,7 +225,7 @@ def delta(clockwork: Clockwork, seed: int) -> None:
     count = random.Random(f"delta {seed}").choice([0, 1, 25, 60])
     switches = {"conversations": count, "odd_data": True, "months": 1}
     scenario = Scenario(seed, clockwork, switches, wrong_pages=True)
-    window = _window(scenario)
+    window = draw_window(scenario)
     settings = ExportSettings(
         kind="conversations", agent_id=scenario.agent.id, window=window, concurrency=4, attempt="attempt"
     )
@@ -283,7 +284,8 @@ def _require_whole(scenario: Scenario, what: str) -> None:
                 scenario.broken.append(f"after {what}, {name} names {file['path']}, which is not there")
 
 
-def _objects(scenario: Scenario, manifests: tuple[str, ...]) -> list[dict[str, Any]]:
+def exported_objects(scenario: Scenario, manifests: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return what the files of an export hold."""
     objects = scenario.store.objects
     found = []
     for name in manifests:
@@ -354,6 +356,8 @@ CASES: dict[str, Callable[[Clockwork, int], None]] = {
     "export": exported,
     "delta": delta,
     "sync": sync,
+    "templates": templates,
+    "contacts": contacts,
 }
 
 __all__ = ["CASES", "timedelta"]

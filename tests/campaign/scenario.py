@@ -33,6 +33,7 @@ class Scenario:
     switches: dict[str, Any] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
     wrong_pages: bool = False  # whether pages are often wrong
+    most_skew: float = 86_400.0
     broken: list[str] = field(default_factory=list)  # what must not be so at any moment, and was
 
     def __post_init__(self) -> None:
@@ -71,11 +72,8 @@ class Scenario:
         rng = self.random
         bad = rng.randint(1, 4)
         skew = {machine: rng.choice(SKEWS) for machine in ("one", "two")}
-        if "skew" in SPARED:
-            skew = {
-                machine: max(-MOST_SKEW_SPARED, min(seconds, MOST_SKEW_SPARED))
-                for machine, seconds in skew.items()
-            }
+        most = MOST_SKEW_SPARED if "skew" in SPARED else self.most_skew
+        skew = {machine: max(-most, min(seconds, most)) for machine, seconds in skew.items()}
         for number in range(1, MOST_TRIES + 1):
             is_bad = number <= bad
             self.network.weather = Weather.of(rng) if is_bad else CALM

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.exports import erasure
 from airflow_provider_chatbase.exports.erasure import AtSource, erase
 from airflow_provider_chatbase.exports.redaction import read_redaction
 from airflow_provider_chatbase.exports.window import Window, floor_day
-from airflow_provider_chatbase.files import ChatbaseDamagedFileError
+from airflow_provider_chatbase.files import ChatbaseDamagedFileError, ChatbaseOutputBusyError
 from airflow_provider_chatbase.files.formats import CsvStyle
 
 TODAY = floor_day(datetime.now(tz=UTC))
@@ -120,6 +122,46 @@ def test_what_a_killed_run_left_beside_the_manifests_is_told(export):
     manifest.unlink()
     with pytest.raises(ChatbaseInputError, match=f"{left.name} in .* is in no manifest"):
         erase(export.directory, ["subject"], [])
+
+
+def test_what_is_left_beside_files_of_a_manifest_is_removed(export):
+    """Such as by an erasing that could not remove what it had replaced."""
+    export.run(WINDOW)
+    [file] = (export.path / "conversations").rglob("*.jsonl")
+    left = file.with_name(f"0123456789ab.{file.name.partition('.')[2]}")
+    left.write_bytes(file.read_bytes())
+    with pytest.raises(ChatbaseInputError, match="is in no manifest"):
+        erase(export.directory, ["nobody"], [], dry_run=True)
+    erase(export.directory, ["subject"], [])
+    assert not left.exists()
+
+
+def test_two_at_once_take_no_files_from_each_other(export, monkeypatch):
+    export.run(WINDOW)
+    rewrite = erasure._Erasure._rewrite
+
+    def meanwhile(self, *given):
+        made = rewrite(self, *given)
+        monkeypatch.setattr(erasure._Erasure, "_rewrite", rewrite)
+        erase(export.directory, ["subject"], [])
+        return made
+
+    monkeypatch.setattr(erasure._Erasure, "_rewrite", meanwhile)
+    erase(export.directory, ["subject"], [])
+    assert set(export.files()) == {file["path"] for each in export.manifests() for file in each["files"]}
+    assert len(export.seen()) == 120
+
+
+def test_an_export_that_publishes_is_waited_for(export, monkeypatch):
+    export.run(WINDOW)
+    said = export.path / "_staging" / "somebodys" / "publishing-1.json"
+    said.parent.mkdir(parents=True)
+    said.write_text(json.dumps({"at": time.time()}))
+    monkeypatch.setattr(erasure, "MOST_SECONDS_OF_PUBLISHING", 0.1)
+    with pytest.raises(ChatbaseOutputBusyError, match=r"An export is publishing in .*_staging/somebodys"):
+        erase(export.directory, ["subject"], [])
+    said.write_text(json.dumps({"at": time.time() - 4000}))
+    assert erase(export.directory, ["subject"], []).conversations == 2
 
 
 @pytest.mark.parametrize("look", [{}, {"compression": "gzip"}, {"file_format": "csv"}], ids=str)

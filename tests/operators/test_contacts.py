@@ -16,7 +16,8 @@ from airflow_provider_chatbase.sync import contacts
 
 
 @pytest.fixture
-def agent(start_simulator, connect):
+def agent(start_simulator, connect, monkeypatch):
+    monkeypatch.setattr("airflow_provider_chatbase.sync.contacts.PAUSES_BEFORE_LOOKING", (0.2, 0.2))
     simulator = start_simulator(conversations=0, contacts=3)
     connect(simulator)
     there = simulator.store.agents[simulator.agent_id]
@@ -136,6 +137,17 @@ def test_the_plan_and_the_report_name_each(agent, tmp_path, shown):
     assert set(by_key(agent)) == {"c-0", "c-1", "c-2"}
     sync(table, report_path=path.as_uri())
     assert json.loads(path.read_text())["updated"] == [{"key": "c-0", "note": "name"}]
+
+
+def test_a_contact_that_a_page_lacked_is_not_made_again(agent):
+    table = [{"external_id": "c-0", "name": "Ann"}, {"external_id": "c-1", "name": "Bo"}]
+    sync(table)
+    agent.simulator.faults.add(Fault(operation="listContacts", kind="drop_items", amount=1, times=1))
+    assert sync(table)["unchanged"] == 2
+    agent.simulator.faults.add(Fault(operation="listContacts", kind="drop_items", amount=1))
+    with pytest.raises(Exception, match="listContacts counts 5 and lists 4, 3 times"):
+        sync(table)
+    assert len(agent.contacts) == 5
 
 
 def test_what_another_run_made_meanwhile_is_no_failure(agent):
