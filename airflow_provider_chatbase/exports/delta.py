@@ -163,21 +163,21 @@ class DeltaTables:
         """
         Put in files of days of which no table has rows, and say what is covered.
 
-        Return the days of which another run has put in rows meanwhile. They are to be merged, and nothing
-        is said yet of what is covered.
+        Return the days that are to be merged instead, since another run has put in rows of them meanwhile
+        or a table has constraints. Nothing is said then of what is covered.
         """
         others: set[date] = set()
         done: set[str] = set()  # tables whose rows of these days are ours
 
         def put(kind: TableKind) -> None:
             table = self._open(kind)
-            others.update(files.keys() & table.days)
+            others.update(_to_merge(table, files))
             table.append(_of_table(kind, files, others), {})
             done.add(kind.table.name)
 
         def attempt() -> None:
             objects = self._open(self._objects)
-            others.update(files.keys() & objects.days)
+            others.update(_to_merge(objects, files))
             for kind in self._belongings:
                 if kind.table.name not in done:
                     persist(self._storage, kind, partial(put, kind))
@@ -319,6 +319,10 @@ def _moved(there: Window | None, transactions: Mapping[str, int]) -> datetime | 
     if WATERMARK in transactions:
         return datetime.fromtimestamp(transactions[WATERMARK], tz=UTC)
     return there.end if there else None
+
+
+def _to_merge(table: CurrentTable, days: Collection[date]) -> Collection[date]:
+    return days if table.checks_rows else table.days.keys() & days
 
 
 def _of_table(

@@ -19,6 +19,7 @@ from uuid import uuid4
 from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseInputError
 from airflow_provider_chatbase.client.lasting import is_lasting
 from airflow_provider_chatbase.exports.manifest import DELTA_LOG
+from airflow_provider_chatbase.exports.rows import KEYS
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.delta_storage import DeltaStorage
@@ -48,19 +49,6 @@ __all__ = ["COVERED_FROM", "ERASED", "GONE", "READ", "WATERMARK", "CommitFailedE
 
 UPLOADS, UPLOAD_BYTES = 8, 1 << 20
 """How many files are put into a table at the same time, and the buffer of each."""
-
-KEYS = {
-    "conversations": ("conversation_id",),
-    "messages": ("conversation_id", "message_id"),
-    "tool_calls": ("conversation_id", "tool_call_id"),
-    "leads": ("lead_id",),
-    "contacts": ("contact_id",),
-    "tickets": ("ticket_number",),
-    "ticket_messages": ("ticket_number", "message_id"),
-    "analytics": ("day",),
-    "analytics_counts": ("day", "path"),
-}
-"""By what the rows of each table are told apart; the first name is that of the object they belong to."""
 
 GONE = "_gone"
 """The column of a change that says: this row is to go."""
@@ -172,8 +160,16 @@ class CurrentTable:
     @property
     def days(self) -> Counter[date]:
         """The days of which it has rows, and in how many files."""
-        names = (uri.rsplit("/", 2)[-2].partition("=") for uri in self._delta.file_uris())
-        return Counter(date.fromisoformat(day) for _, _, day in names)
+        days = (uri.rsplit("/", 2)[-2].partition("=")[2] for uri in self._delta.file_uris())
+        return Counter(date.fromisoformat(day) for day in days if day[:1].isdigit())  # else it is null
+
+    @property
+    def checks_rows(self) -> bool:
+        """Whether somebody has given it constraints, which only a merge keeps to."""
+        constraints = any(
+            name.startswith("delta.constraints.") for name in self._delta.metadata().configuration
+        )
+        return constraints or "delta.invariants" in self._delta.schema().to_json()
 
     @property
     def selection(self) -> Mapping[str, Any]:

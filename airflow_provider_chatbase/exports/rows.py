@@ -71,6 +71,20 @@ TABLES_OF: dict[str, tuple[Table, ...]] = {
 """The tables of each kind of export; the first one has a row for each object of the API."""
 
 
+KEYS = {
+    "conversations": ("conversation_id",),
+    "messages": ("conversation_id", "message_id"),
+    "tool_calls": ("conversation_id", "tool_call_id"),
+    "leads": ("lead_id",),
+    "contacts": ("contact_id",),
+    "tickets": ("ticket_number",),
+    "ticket_messages": ("ticket_number", "message_id"),
+    "analytics": ("day",),
+    "analytics_counts": ("day", "path"),
+}
+"""By what the rows of each table are told apart; the first name is that of the object they belong to."""
+
+
 def choose_tables(file_format: str, kind: str, tables: Sequence[str] | None) -> tuple[Table, ...]:
     """Choose the tables of an export."""
     known = TABLES_OF[kind]

@@ -27,6 +27,7 @@ from airflow_provider_chatbase.exports.delta_target import as_tables
 from airflow_provider_chatbase.exports.rows import rows_of
 from airflow_provider_chatbase.exports.staging import FinishedPart, Segment
 from airflow_provider_chatbase.exports.window import Window, floor_day
+from airflow_provider_chatbase.files import ChatbaseStorageError
 from airflow_provider_chatbase.files.delta_storage import find_storage
 from airflow_provider_chatbase.operators.exports import (
     ChatbaseEraseConversationsOperator,
@@ -264,6 +265,17 @@ def test_days_of_which_nothing_is_there_are_put_in_whole_and_others_merged(lake)
     assert any(each.get("txn", {}).get("appId") == "chatbase/watermark" for each in commit)
     first = {name: rows(lake.place, name) for name in ("conversations", "messages", "tool_calls")}
     assert first == {name: rows(find_storage(url), name) for name in first}
+
+
+def test_constraints_that_somebody_gave_a_table_are_kept_to(lake):
+    lake.run(start=TODAY - 60 * DAY, end=TODAY - 59 * DAY)
+    messages = lake.place.below("messages").uri
+    early = f"conversation_date < DATE '{(TODAY - 50 * DAY).date()}'"
+    deltalake.DeltaTable(messages).alter.add_constraint({"early": early})
+    before = rows(lake.place, "messages")
+    with pytest.raises(ChatbaseStorageError, match="failed validation check"):
+        lake.run()
+    assert rows(lake.place, "messages") == before
 
 
 @pytest.mark.parametrize("table", ["tool_calls", "messages", "conversations"])
