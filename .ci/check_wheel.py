@@ -159,12 +159,16 @@ def _untold(found: ast.ClassDef) -> Iterator[str]:
 
 
 def check_source(path: str, version: str) -> None:
-    """Check that the source has examples and tests, and a changelog that knows the version."""
+    """Check that the source has examples, tests, what its readme leads to, and a changelog of the version."""
     with tarfile.open(path) as source:
         names = [name.partition("/")[2] for name in source.getnames()]
-        changelog = source.extractfile(f"{source.getnames()[0].split('/')[0]}/CHANGELOG.md")
-        assert changelog is not None
-        told = changelog.read().decode()
+        told, readme = (
+            source.extractfile(f"{source.getnames()[0].split('/')[0]}/{name}").read().decode()  # type: ignore[union-attr]
+            for name in ("CHANGELOG.md", "README.md")
+        )
+    links = set(re.findall(r"\]\((?!https?:)([^)#]+)", readme))
+    astray = {link for link in links if not any(f"{name}/".startswith(f"{link}/") for name in names)}
+    assert not astray, f"the readme leads to what is not in the source: {astray}"
     assert sum(name.startswith("example_dags/") for name in names) >= 5, (
         "a provider shows its operators in DAGs"
     )
