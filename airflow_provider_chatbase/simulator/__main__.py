@@ -124,7 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         simulator.start()
     except OSError as error:
-        print(f"Cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)  # noqa: T201
+        place = f"{options.host}:{options.port}"
+        print(  # noqa: T201
+            f"Cannot listen on {place} ({error}): give another port with --port, or 0 for any free one.",
+            file=sys.stderr,
+        )
         return 1
     print(simulator.url if options.quiet else _greeting(simulator), flush=True)  # noqa: T201
     stopped.wait()

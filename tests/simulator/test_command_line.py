@@ -73,7 +73,9 @@ def test_any_setting_can_be_given(run):
 
 def test_port_in_use(simulator, capsys):
     assert main(["--port", simulator.url.rsplit(":", 1)[1], "--conversations", "1"]) == 1
-    assert "Cannot listen on 127.0.0.1" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("Cannot listen on 127.0.0.1:")
+    assert "give another port with --port" in told
 
 
 def test_help_names_faults_and_control(capsys):
