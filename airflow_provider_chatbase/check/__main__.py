@@ -93,17 +93,19 @@ def _check(
         with interruption.allowed():
             v2 = read_all(caller, report, agent_id)
             is_agreed = options.with_a_test_agent and v2.works and _agrees(yes=options.yes)
+        is_studied = not options.with_a_test_agent
         if is_agreed:
             caller.may_write = True
-            study(caller, report, interruption.allowed())
+            is_studied = study(caller, report, interruption.allowed())
         elif options.with_a_test_agent:
-            report.notes.append("No test agent was made: API v2 is refused, or nobody agreed to the cost.")
+            why = "nobody agreed to the cost" if v2.works else f"listAgents was answered {v2}"
+            report.notes.append(f"No test agent was made: {why}.")
     except KeyboardInterrupt:
         report.notes.append("Stopped before its end.")
         return 130
     answers = [answer for _, operation, answer in caller.made if operation != "getHealth"]
     if any(answer.isdecimal() and answer.startswith("2") for answer in answers):
-        return 1 if WRONG_AGENT in report.notes else 0
+        return 0 if is_studied and WRONG_AGENT not in report.notes else 1
     raise CannotStartError(
         f"{_kept_out(answers)} {caller.first_error or ''} Each call is in {options.report}."
     )

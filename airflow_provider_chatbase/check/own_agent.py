@@ -32,8 +32,8 @@ class CannotDeleteError(Exception):
     """That a test agent may be left, in one sentence."""
 
 
-def study(caller: Caller, report: Report, interruptible: AbstractContextManager[None]) -> None:
-    """Make an agent, let it tell what it can, and delete it; only the middle may be interrupted."""
+def study(caller: Caller, report: Report, interruptible: AbstractContextManager[None]) -> bool:
+    """Make an agent, let it tell what it can, and delete it; return whether that was allowed."""
     name, made = NAME_PREFIX + os.urandom(4).hex(), Heard()
     try:
         made = caller.call("createAgent", "POST", "/agents", {"name": name})
@@ -44,6 +44,7 @@ def study(caller: Caller, report: Report, interruptible: AbstractContextManager[
             report.notes.append(f"No test agent could be made: {made}.")
     finally:
         _delete(caller, report, name, made)
+    return not 400 <= made.status < 500
 
 
 def _delete(caller: Caller, report: Report, name: str, made: Heard) -> None:

@@ -230,9 +230,9 @@ def test_without_a_yes_nothing_is_written(simulator, check, monkeypatch, capsys,
         return answer
 
     monkeypatch.setattr("builtins.input", ask)
-    _, report = check(simulator, "--with-a-test-agent")
+    code, report = check(simulator, "--with-a-test-agent")
     assert "The answer costs message credits" in capsys.readouterr().out
-    assert "No test agent was made" in report
+    assert (code, "No test agent was made: nobody agreed to the cost." in report) == (1, True)
     assert {request.method for request in simulator.requests} == {"GET"}
 
 
