@@ -21,6 +21,7 @@ from airflow_provider_chatbase.batch.outcome import (
     ChatbaseExpectationsError,
     ChatbaseLostCheckpointError,
 )
+from airflow_provider_chatbase.client.alarm import alarm_kept
 from airflow_provider_chatbase.client.errors import (
     ChatbaseAmbiguousError,
     ChatbaseAnswerError,
@@ -166,10 +167,10 @@ def fail_at_once() -> Iterator[None]:
     :raises ChatbasePermanentError: in place of such an error.
     """
     try:
-        yield
-    except (
-        AirflowNotFoundException
-    ) as missing:  # a retry may find it: a secrets backend that is away looks alike
+        with alarm_kept():
+            yield
+    except AirflowNotFoundException as missing:
+        # A retry may find it: a secrets backend that is away looks alike.
         log.error(  # noqa: TRY400
             "%s",
             wrap(

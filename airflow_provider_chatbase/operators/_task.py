@@ -158,11 +158,12 @@ class ChatbaseOperator(BaseOperator):
 
         :raises ChatbasePermanentError: in place of an error that a retry of the task cannot mend.
         """
-        from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
+        with fail_at_once():  # around the import too: a task's time-out may strike in it
+            from airflow_provider_chatbase.hooks.chatbase import ChatbaseHook
 
-        with fail_at_once(), ChatbaseHook(self.chatbase_conn_id) as hook:
-            self._read_arguments()
-            yield hook
+            with ChatbaseHook(self.chatbase_conn_id) as hook:
+                self._read_arguments()
+                yield hook
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Context, jinja_env: Any, seen_oids: set[int]

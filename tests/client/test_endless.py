@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from airflow_provider_chatbase.client import ChatbaseClient, ClientSettings, RetryPolicy, errors, transport
+from airflow_provider_chatbase.client.alarm import alarm_kept
 from airflow_provider_chatbase.client.loop_thread import LoopThread, run_in_thread
 from airflow_provider_chatbase.client.v2 import agents, conversations
 
@@ -210,6 +211,53 @@ def test_a_signal_that_does_not_end_the_wait_is_seen_soon(alarm):
         run_in_thread(work())
     assert cancelled
     assert time.monotonic() - began < 30
+
+
+class Lingering:
+    """Is finalized for longer than an alarm takes to come."""
+
+    def __del__(self) -> None:
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_alarm_that_python_told_nobody_of_strikes_in_the_next_wait(alarm):
+    with LoopThread() as loop:
+        alarm(0.05)
+        with alarm_kept():
+            Lingering()
+            assert loop.run(asyncio.sleep(0, "in its time")) == "in its time"
+            with pytest.raises(TaskTimeoutError):
+                loop.run(asyncio.sleep(60))
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_what_puts_things_in_order_after_an_alarm_is_not_struck_again(alarm, waiting):
+    in_order = []
+
+    def work(loop: LoopThread) -> None:
+        try:
+            loop.run(asyncio.sleep(60)) if waiting else time.sleep(60)
+        finally:
+            time.sleep(0.6)
+            in_order.append(loop.run(asyncio.sleep(1.2, "done")))
+
+    with LoopThread() as loop:
+        alarm(0.05)
+        with alarm_kept(), pytest.raises(TaskTimeoutError):
+            work(loop)
+    assert in_order == ["done"]
+
+
+def test_an_alarm_that_was_called_off_in_time_never_strikes(alarm):
+    with LoopThread() as loop:
+        alarm(0.2)
+        with alarm_kept():
+            loop.run(asyncio.sleep(0))
+        alarm(0)
+        assert loop.run(asyncio.sleep(1.5, "done")) == "done"
 
 
 def test_what_is_interrupted_before_it_began_never_begins(monkeypatch):

@@ -24,7 +24,7 @@ from s3 import s3_fs
 
 from airflow_provider_chatbase.simulator import Simulator
 
-SECONDS_TO_WAIT = 300  # a deadline for what hangs, on a machine that has a lot to do besides
+SECONDS_TO_WAIT = 900  # a deadline for what hangs, on a machine that has a lot to do besides
 PROCESSES = 16  # of a worker; most of them only wait
 IMPORTED_ONCE = [
     "airflow.sdk.execution_time.task_runner",

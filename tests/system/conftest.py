@@ -1,4 +1,4 @@
-"""One Airflow in processes of its own, for all tests here: they run in one group, one after the other."""
+"""One Airflow in processes of its own, for all tests here; they run in one group, and it ends with them."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ WEBHOOK_SECRET = "whsec-of-the-system-test-4711"
 SECONDS_TO_WAIT = 600  # also on a machine that has a lot to do besides
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("system")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def simulator() -> Iterator[Simulator]:
     with Simulator(api_key=KEY, agent_id="agent-1", conversations=50, training_seconds=3600.0) as simulator:
         yield simulator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def watched_simulator() -> Iterator[Simulator]:
     with Simulator(api_key=KEY, conversations=50) as simulator:
         yield simulator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chatbase() -> Iterator[Acting]:
     with Acting() as chatbase:
         yield chatbase
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def processes(folder) -> Iterator[ChildProcesses]:
     children = ChildProcesses(folder)
     yield children
@@ -59,7 +59,7 @@ def connection_to(simulator: Simulator) -> dict[str, object]:
     return {"conn_type": "chatbase", "host": simulator.url, "password": KEY, "extra": extra}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def statsd() -> Iterator[socket.socket]:
     """Receive the metrics of all that runs."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as received:
@@ -69,7 +69,7 @@ def statsd() -> Iterator[socket.socket]:
         yield received
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def airflow(folder, simulator, watched_simulator, chatbase, processes, statsd) -> AirflowInstance:
     connections = {
         "chatbase_default": connection_to(simulator),
@@ -98,7 +98,7 @@ def airflow(folder, simulator, watched_simulator, chatbase, processes, statsd) -
     return airflow
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def wait(processes) -> Callable[..., None]:
     """Return a function that waits until what it is given says yes, while Airflow's processes run."""
 
@@ -112,7 +112,7 @@ def wait(processes) -> Callable[..., None]:
     return wait
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(airflow, wait) -> Iterator[AirflowApi]:
     with airflow.api() as api:
         api._http.timeout = SECONDS_TO_WAIT  # its first requests build half of Airflow
