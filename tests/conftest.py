@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from airflow_provider_chatbase.client import rate_limiter
+
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
@@ -94,6 +96,12 @@ class OneByOne(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return next((group[0] for group in TOGETHER if nodeid.startswith(group)), nodeid)
+
+
+@pytest.fixture(autouse=True)
+def limits_of_earlier_tests_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port is used again, and its next service has other limits, or does not tell them (v1)."""
+    monkeypatch.setattr(rate_limiter, "_limiters", {})
 
 
 @pytest.fixture

@@ -37,6 +37,8 @@ TEMPORARY = ".tmp-"
 
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss", "ocifs", "memory"})
 _CHUNK = 1 << 20
+_TRIES = 10
+"""How often a folder is made: another process may remove its parent, as long as that is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +172,17 @@ class Directory:
 
     def make_folder(self, name: str) -> None:
         """Make the folder of a file, where folders are things of their own."""
-        if self.has_folders:
-            with self.errors("written", name):
-                self.fs.makedirs(posixpath.dirname(self.path(name)), exist_ok=True)
+        if not self.has_folders:
+            return
+        folder = posixpath.dirname(self.path(name))
+        with self.errors("written", name):
+            for tries_left in reversed(range(_TRIES)):
+                try:
+                    self.fs.makedirs(folder, exist_ok=True)
+                    break
+                except FileNotFoundError:
+                    if not tries_left:
+                        raise
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

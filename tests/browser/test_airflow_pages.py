@@ -170,7 +170,8 @@ def connection(person: Person, service: Simulator) -> str:
     person.open("/connections")
     person.press("Add Connection")
     person.fill("connection_id", "chatbase_default")
-    kind = person.all("[role=dialog] input")[1]
+    # The types come by a request of their own, and their field with them.
+    kind = person.until(lambda: person.all("[role=dialog] input")[1:2])[0]
     kind.send_keys("Chatbase")
     kind.send_keys(Keys.ENTER)
     for field, value in {"host": service.url, "password": KEY, "port": "0"}.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,22 @@ def test_a_write_that_fails_leaves_what_was_there(directory: Directory):
         fail(stream)
     assert directory.read("x") == b"whole"
     assert directory.names() == ["x"]
+
+
+def test_a_folder_is_made_while_another_process_removes_its_parent(tmp_path: Path, monkeypatch):
+    made, real = [], os.mkdir
+
+    def mkdir(path: str, *args: Any, **kwargs: Any) -> None:
+        if str(path).endswith("/parent/folder") and not made:
+            made.append(path)
+            Path(path).parent.rmdir()
+        real(path, *args, **kwargs)
+
+    directory = open_directory(tmp_path.as_uri())
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    directory.write("parent/folder/file", b"here")
+    assert made
+    assert directory.read("parent/folder/file") == b"here"
 
 
 def test_leftovers_of_a_killed_process_are_removed(directory: Directory):
