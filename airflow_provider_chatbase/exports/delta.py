@@ -110,6 +110,19 @@ class DeltaTables:
         self._storage.probe()
         for kind in self.kinds:
             check_log(self._storage, kind)
+        opened = self._open_all()
+        if self._lost(opened):
+            opened = self._open_all()  # another run may just have been making them, one after the other
+        if lost := self._lost(opened):
+            raise ChatbaseOutputError(
+                f"{self._storage.url} has a table {', '.join(opened)}, and {', '.join(lost)} is gone. An "
+                "export into what is left would not bring that back: restore it, or move all away and export "
+                "from the beginning. Nothing was exported."
+            )
+        objects = opened.get(self._objects.table.name)
+        return objects.covered.end if objects is not None and objects.covered else None
+
+    def _open_all(self) -> dict[str, CurrentTable]:
         opened: dict[str, CurrentTable] = {}
         for kind in self.kinds:
             if (table := open_table(self._storage, kind)) is not None:
@@ -117,22 +130,16 @@ class DeltaTables:
                 self._erased[kind.table.name] = table.erased
                 self.days.update(table.days)
                 opened[kind.table.name] = table
-        self._refuse_lost(opened)
-        objects = opened.get(self._objects.table.name)
-        return objects.covered.end if objects is not None and objects.covered else None
+        return opened
 
-    def _refuse_lost(self, opened: Mapping[str, CurrentTable]) -> None:
-        """Refuse where a table is gone: the table of objects is made first, and written to last."""
-        objects = opened.get(self._objects.table.name)
-        if objects is not None and not objects.version:
-            return
-        lost = [kind.table.name for kind in self.kinds if kind.table.name not in opened]
-        if lost and (objects is not None or any(table.version for table in opened.values())):
-            raise ChatbaseOutputError(
-                f"{self._storage.url} has a table {', '.join(opened)}, and {', '.join(lost)} is gone. An "
-                "export into what is left would not bring that back: restore it, or move all away and export "
-                "from the beginning. Nothing was exported."
-            )
+    def _lost(self, opened: Mapping[str, CurrentTable]) -> list[str]:
+        """Name the tables that are gone: the table of objects is made first, and written to last."""
+        # The version tells nothing: two runs that make a table at once make it twice.
+        written = {name for name, table in opened.items() if table.days or table.covered}
+        objects = self._objects.table.name
+        if not written or (objects in opened and objects not in written):
+            return []
+        return [kind.table.name for kind in self.kinds if kind.table.name not in opened]
 
     def _refuse_while_erasing(self, table: CurrentTable) -> None:
         milliseconds, going_on = divmod(table.erased, 2)

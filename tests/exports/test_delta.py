@@ -214,6 +214,26 @@ def test_first_loads_at_once_make_one(place):
     assert watermark(place) == JANUARY.end
 
 
+def test_tables_that_others_make_twice_and_fill_are_not_taken_for_what_is_left(place, monkeypatch):
+    """Two that make a table at once leave it at version 1, and the other tables are made after it."""
+    target, other = tables(place), tables(place)
+    opened, looks = delta.open_table, itertools.count()
+
+    def overtaken(storage, kind):
+        found = opened(storage, kind)
+        if next(looks) == 0:  # this run has seen no table of objects
+            with monkeypatch.context() as patch:
+                patch.setattr(delta, "open_table", opened)
+                other.check()
+                for chunk in chunks_of(other, [conversation(1)])[0]:
+                    other.merge(chunk)
+                other.finish(chunks_of(other, [conversation(1)])[1], JANUARY)
+        return found
+
+    monkeypatch.setattr(delta, "open_table", overtaken)
+    assert target.check() == JANUARY.end
+
+
 def test_older_and_newer_states_at_once(place):
     states = [
         [conversation(n, s, messages=1 + (n + s) % 3, tools=(n + s) % 2) for n in range(10)] for s in range(4)

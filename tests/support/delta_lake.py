@@ -131,4 +131,5 @@ def at_once(*work) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failed
+    if failed:
+        raise failed[0]
