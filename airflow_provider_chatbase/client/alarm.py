@@ -25,8 +25,11 @@ _kept: tuple[Any, float] | None = None  # of the main thread: the handler, and w
 def alarm_kept() -> Iterator[None]:
     """Remember the alarm that is set, so that ``raise_lost_alarm`` knows in this block when it was lost."""
     global _kept
+    if not _is_main_thread():  # where no signal strikes
+        yield
+        return
     before = _kept
-    if _is_main_thread() and (left := signal.getitimer(signal.ITIMER_REAL)[0]):
+    if left := signal.getitimer(signal.ITIMER_REAL)[0]:
         _kept = signal.getsignal(signal.SIGALRM), time.monotonic() + left
     try:
         yield
