@@ -10,6 +10,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -168,11 +169,15 @@ def alarm() -> Iterator[Callable[[float], None]]:
 
 def test_a_task_s_timeout_ends_a_request_and_leaves_a_client_that_works(simulator, serve, alarm):
     hanging = ClientSettings(api_key="sk-endless", host=serve(DRIPS["the body"]))
+
+    def ask(client: ChatbaseClient, seconds: float) -> None:
+        alarm(seconds)  # on a busy machine it may come at once
+        client.send(agents.get_agent("a1"))
+
     with ChatbaseClient(hanging) as client:
         for number in range(50):
-            alarm(0.001 * (number + 1))
             with pytest.raises(TaskTimeoutError):
-                client.send(agents.get_agent("a1"))
+                ask(client, 0.001 * (number + 1))
     with ChatbaseClient(ClientSettings(api_key=simulator.api_key, host=simulator.url)) as client:
         assert client.send(agents.get_agent(simulator.agent_id))
 
@@ -187,10 +192,14 @@ def test_what_a_task_s_timeout_interrupts_has_put_things_in_order_before_it_is_t
             await asyncio.sleep(0.1)
             done.append("written")
 
+    def work_until(alarm_in: float) -> None:
+        with LoopThread() as loop:
+            alarm(alarm_in)
+            loop.run(work())
+
     for number in range(1, 6):
-        alarm(0.02)
         with pytest.raises(TaskTimeoutError):
-            run_in_thread(work())
+            work_until(0.2)
         assert len(done) == number
 
 
@@ -213,51 +222,64 @@ def test_a_signal_that_does_not_end_the_wait_is_seen_soon(alarm):
     assert time.monotonic() - began < 30
 
 
-class Lingering:
-    """Is finalized for longer than an alarm takes to come."""
+@pytest.fixture
+def overdue(alarm, monkeypatch) -> Callable[[], None]:
+    """Set an alarm that never comes by itself, and return a function by which it is over."""
+    alarm(1_000)
+
+    def over() -> None:
+        alarm(0)
+        monkeypatch.setattr(
+            "airflow_provider_chatbase.client.alarm.time",
+            SimpleNamespace(monotonic=lambda: time.monotonic() + 2_000),
+        )
+
+    return over
+
+
+class Finalized:
+    """Is struck in its finalizer."""
 
     def __del__(self) -> None:
-        end = time.monotonic() + 0.3
-        while time.monotonic() < end:
-            pass
+        signal.raise_signal(signal.SIGALRM)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_alarm_that_python_told_nobody_of_strikes_in_the_next_wait(alarm):
-    with LoopThread() as loop:
-        alarm(0.05)
-        with alarm_kept():
-            Lingering()
-            assert loop.run(asyncio.sleep(0, "in its time")) == "in its time"
-            with pytest.raises(TaskTimeoutError):
-                loop.run(asyncio.sleep(60))
+def test_an_alarm_that_python_told_nobody_of_strikes_in_the_next_wait(overdue):
+    with LoopThread() as loop, alarm_kept():
+        Finalized()
+        assert loop.run(asyncio.sleep(0, "in its time")) == "in its time"
+        overdue()
+        with pytest.raises(TaskTimeoutError):
+            loop.run(asyncio.sleep(60))
 
 
 @pytest.mark.parametrize("waiting", [True, False])
-def test_what_puts_things_in_order_after_an_alarm_is_not_struck_again(alarm, waiting):
-    in_order = []
+def test_what_puts_things_in_order_after_an_alarm_is_not_struck_again(overdue, waiting):
+    in_order, main = [], threading.get_ident()
+
+    async def struck() -> None:
+        signal.pthread_kill(main, signal.SIGALRM)
+        await asyncio.sleep(60)
 
     def work(loop: LoopThread) -> None:
         try:
-            loop.run(asyncio.sleep(60)) if waiting else time.sleep(60)
+            loop.run(struck()) if waiting else signal.raise_signal(signal.SIGALRM)
         finally:
-            time.sleep(0.6)
+            overdue()
             in_order.append(loop.run(asyncio.sleep(1.2, "done")))
 
-    with LoopThread() as loop:
-        alarm(0.05)
-        with alarm_kept(), pytest.raises(TaskTimeoutError):
-            work(loop)
+    with LoopThread() as loop, pytest.raises(TaskTimeoutError), alarm_kept():
+        work(loop)
     assert in_order == ["done"]
 
 
-def test_an_alarm_that_was_called_off_in_time_never_strikes(alarm):
+def test_an_alarm_that_was_called_off_in_time_never_strikes(overdue):
     with LoopThread() as loop:
-        alarm(0.2)
         with alarm_kept():
             loop.run(asyncio.sleep(0))
-        alarm(0)
-        assert loop.run(asyncio.sleep(1.5, "done")) == "done"
+        overdue()
+        assert loop.run(asyncio.sleep(1.2, "done")) == "done"
 
 
 def test_what_is_interrupted_before_it_began_never_begins(monkeypatch):
