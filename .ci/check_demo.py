@@ -43,6 +43,8 @@ def run_demo(picture: Path) -> str:
     """Run the demo, look at Airflow's page while it stays up, press Ctrl-C, and return what was printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CHATBASE_")}
     command = [CHECKOUT / "scripts" / "demo", "--stay", "--picture", picture]
+    # What a shell starts in the background ignores Ctrl-C, and hands that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     demo = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
     assert demo.stdout is not None
     shown = ""
