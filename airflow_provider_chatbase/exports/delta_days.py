@@ -147,11 +147,13 @@ class _Counts:
 
 def _row_groups(kind: TableKind, pieces: Iterator[Any]) -> Iterator[Any]:
     some: list[Any] = []
+    size = 0
     for piece in pieces:
         some.append(piece)
-        if sum(each.nbytes for each in some) >= ROW_GROUP_BYTES:
+        size += piece.nbytes
+        if size >= ROW_GROUP_BYTES:
             yield last_of_each(pa.concat_tables(some), kind.keys)
-            some = []
+            some, size = [], 0
     if some:
         yield last_of_each(pa.concat_tables(some), kind.keys)
 

@@ -345,7 +345,7 @@ def _leave_one_of_each(agent_id: str, wanted: Mapping[str, JsonObject], result: 
     made = {each.key: each.source_id for each in result.of("create")}
     if not made:
         return
-    kept, others = _told_apart((yield from all_items(v1.list_contacts(agent_id))))
+    kept, others = _told_apart((yield from contacts_of(agent_id)))
     doubles = [
         (key, each)
         for key, each in others
