@@ -46,7 +46,9 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
             pass
         cluster = Cluster(airflow, processes, folder, s3_url)
         cluster.connect_s3("s3", s3_url)
-        cluster.make_pool("cases")
+        cluster.make_pool("cases", 100)
+        # The scheduled runs of the examples fill the default one until a machine takes them.
+        cluster.make_pool("waits", 4)
         cluster.wait(lambda: cluster.api.import_errors() or cluster.api.knows_dag("waits"))
         assert cluster.api.import_errors() == []
         yield cluster

@@ -111,9 +111,9 @@ class Cluster:
         reply = self.api._http.post("/api/v2/connections", json={"connection_id": name, **fields})
         reply.raise_for_status()
 
-    def make_pool(self, name: str) -> None:
+    def make_pool(self, name: str, slots: int) -> None:
         """Make a pool for tasks that are not to wait for others."""
-        self.api._http.post("/api/v2/pools", json={"name": name, "slots": 100}).raise_for_status()
+        self.api._http.post("/api/v2/pools", json={"name": name, "slots": slots}).raise_for_status()
 
     def connect_s3(self, name: str, url: str) -> None:
         """Make a connection to the object store, which is found at this URL."""

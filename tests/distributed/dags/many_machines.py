@@ -76,5 +76,5 @@ with case("twins", retry_delay=timedelta(seconds=5)) as twins:
     for machine in ("fox", "gnu"):
         export("s3://s3_twins@cases/twins/export", f"export_{machine}", queue=machine)
 
-with case("waits", pool="default_pool", deferrable=True, poke_interval=2) as waits:
+with case("waits", pool="waits", deferrable=True, poke_interval=2) as waits:
     ChatbaseTrainingSensor.partial(task_id="wait").expand(source_ids=["{{ params.source }}"] * WAITS)
