@@ -29,7 +29,14 @@ from airflow_provider_chatbase.exports.delta_table import READ, TableKind, pa, p
 from airflow_provider_chatbase.exports.export import Exported, ExportSettings
 from airflow_provider_chatbase.exports.manifest import CREATED
 from airflow_provider_chatbase.exports.rows import Rows, rows_of
-from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart, RowSpool, Segment, by_size
+from airflow_provider_chatbase.exports.staging import (
+    Encoded,
+    FinishedPart,
+    PartRows,
+    RowSpool,
+    Segment,
+    by_size,
+)
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.files.delta_storage import DeltaStorage
 from airflow_provider_chatbase.files.directory import os_errors, temporary_told
@@ -191,9 +198,9 @@ class DeltaTarget:
         return Encoded(at, identity, self._rows.keep(rows, size), size)
 
     @os_errors(temporary_told)
-    def keep(self, key: str, items: list[Encoded], api_total: int | None) -> FinishedPart:
+    def keep(self, key: str, rows: PartRows) -> FinishedPart:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.keep`."""
-        kept = [each for each in items if each.rows is not None]
+        kept = [each for each in rows.items if each.rows is not None]
         path = Path(self._local.name) / f"part-{next(self._numbers)}"  # it may be read once more
         segments, keys = [], []
         with path.open("wb") as stream:
@@ -201,11 +208,12 @@ class DeltaTarget:
                 tables = as_tables(self._tables.kinds, [self._rows.take(each) for each in some])
                 keys += tables[self._kind][self._tables.kinds[0].keys[0]].to_pylist()
                 for day, of_day in by_day(self._tables.kinds, tables):
-                    for name, rows in of_day.items():
+                    for name, table in of_day.items():
                         at = stream.tell()
-                        stream.write(rows_written(rows))
-                        segments.append(Segment(name, day, rows.num_rows, at, stream.tell() - at))
-        part = FinishedPart(key, len(kept), api_total, len(items) - len(kept), str(path), tuple(segments))
+                        stream.write(rows_written(table))
+                        segments.append(Segment(name, day, table.num_rows, at, stream.tell() - at))
+        excluded = len(rows.items) - len(kept)
+        part = FinishedPart(key, len(kept), rows.api_total, excluded, str(path), tuple(segments), rows.count)
         self._new_days.take(part, keys)
         return part
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -19,11 +20,11 @@ from airflow_provider_chatbase.client.transport import HTTP_LOGGER, quiet_logs
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError, reading
 from airflow_provider_chatbase.exports.analytics import days
 from airflow_provider_chatbase.exports.manifest import CREATED, ONE, UPDATED, ExportedFile
-from airflow_provider_chatbase.exports.parallel import ParallelReader, PartRows, newest_first
+from airflow_provider_chatbase.exports.parallel import ParallelReader, newest_first
 from airflow_provider_chatbase.exports.reading import Listing, all_of
 from airflow_provider_chatbase.exports.redaction import Redaction
 from airflow_provider_chatbase.exports.rows import created_at, identity_of, user_of
-from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart
+from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart, PartRows
 from airflow_provider_chatbase.exports.tickets import tickets
 from airflow_provider_chatbase.exports.window import Window, read_moment, read_window, whole_second
 
@@ -99,7 +100,7 @@ class Target(Protocol):
     def encode(self, item: JsonObject, at: datetime | None, identity: str) -> Encoded:
         """Encode an object of the API."""
 
-    def keep(self, key: str, items: list[Encoded], api_total: int | None) -> FinishedPart:
+    def keep(self, key: str, rows: PartRows) -> FinishedPart:
         """Take a part that was read to its end. It runs in a thread, several at a time."""
 
     def publish(
@@ -230,7 +231,25 @@ class _ExportRun:
             done = part.window
             missing = [rest for each in missing for rest in (each.without(done) if done else [each])]
         firsts = [each for rest in missing for each in listing.first_parts(rest, settings.concurrency)]
-        await ParallelReader(listing, self._encode, self._finish, settings.concurrency).read(firsts)
+        reader = ParallelReader(listing, self._encode, self._finish, settings.concurrency)
+        await reader.read(firsts)
+        await self._read_missed(reader)
+
+    async def _read_missed(self, reader: ParallelReader) -> None:
+        """Read parts again that, with what was given away of them, hold less than the API counted there."""
+        starts: list[datetime] = []
+        sums = [0]
+        for key in sorted(self._finished):  # the oldest first: what was given away comes before who gave it
+            part = self._finished[key]
+            window, count = part.window, part.count
+            if window is None:
+                return
+            if count is not None:
+                given = sums[-1] - sums[bisect_left(starts, count.start)]
+                if given + part.objects < count.total:
+                    await reader.read_again(window)
+            starts.append(window.start)
+            sums.append(sums[-1] + self._finished[key].objects)
 
     def _listing(self) -> Listing:
         settings = self._settings
@@ -261,7 +280,7 @@ class _ExportRun:
         return self._target.encode(self._settings.redaction.apply(item), at, identity)
 
     async def _finish(self, key: str, part: PartRows) -> None:
-        self._finished[key] = await _to_its_end(self._target.keep, key, part.items, part.api_total)
+        self._finished[key] = await _to_its_end(self._target.keep, key, part)
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._reported = time.monotonic()
             log.info("%d %s read.", sum(each.rows for each in self._finished.values()), self._settings.kind)

@@ -42,7 +42,7 @@ from airflow_provider_chatbase.exports.manifest import (
     read_watermark,
 )
 from airflow_provider_chatbase.exports.rows import choose_tables, rows_of
-from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart, Staging, remove_attempt
+from airflow_provider_chatbase.exports.staging import Encoded, FinishedPart, PartRows, Staging, remove_attempt
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.files import ChatbaseOutputError, ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory, os_errors, temporary_told
@@ -176,12 +176,11 @@ class FilesTarget:
         size = sum(_size_of(row) for of_table in rows.values() for row in of_table)
         return Encoded(at, identity, self._staging.rows.keep(rows, size), size)
 
-    def keep(self, key: str, items: list[Encoded], api_total: int | None) -> FinishedPart:
+    def keep(self, key: str, rows: PartRows) -> FinishedPart:
         """See :meth:`~airflow_provider_chatbase.exports.export.Target.keep`."""
         return self._staging.finish_part(
             key,
-            items,
-            api_total,
+            rows,
             self._day_of,
             lambda name, rows: self._format.join(self._tables[name], rows),
         )

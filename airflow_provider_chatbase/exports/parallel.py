@@ -4,7 +4,7 @@ Reads a window with many walks at once, each until all that the API counts has a
 Whoever has nothing to do takes over a piece of the longest rest, and a walk that has read enough gives its
 rest to a new one, so that parts are finished all the time. A part that was shortened is complete when its
 objects, and those that the API counts in what was given away, are as many as it counted in the whole: so
-nothing is lost where two walks meet.
+nothing is lost where two walks meet. Its count is kept with it, for when all of that has arrived.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ from airflow_provider_chatbase.client.request import JsonObject
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError
 from airflow_provider_chatbase.exports.reading import Listing
 from airflow_provider_chatbase.exports.rows import identity_of
-from airflow_provider_chatbase.exports.staging import Encoded
+from airflow_provider_chatbase.exports.staging import Count, Encoded, PartRows
 from airflow_provider_chatbase.exports.window import Window, read_moment, whole_second
 
 log = logging.getLogger(__name__)
@@ -81,14 +81,6 @@ class PageBudget:
             self._most = max(self._budget // (size * TIMES_IN_MEMORY), 2)
 
 
-@dataclass(frozen=True, slots=True)
-class PartRows:
-    """All of a part, its objects newest first."""
-
-    items: list[Encoded]
-    api_total: int | None  # how many the API counted in it; ``None`` where it does not say
-
-
 @dataclass(slots=True, eq=False)
 class PartReader:
     """One walk over a part, page after page. What is given away of it meanwhile is no longer its own."""
@@ -109,8 +101,6 @@ class PartReader:
     broken: ChatbasePagingError | None = None
     oldest: datetime | None = None
     given: list[PartReader] = field(default_factory=list)  # of what was given away
-    delivers: Awaitable[int] | None = None
-    """How many objects were exported of the part in the end, with what was given away of it."""
     _past_its_own: bool = False
 
     def __post_init__(self) -> None:
@@ -133,6 +123,13 @@ class PartReader:
     def given_away(self) -> int:
         """How many are in what was given away."""
         return sum(each.count for each in self.given)
+
+    def counted_in_all(self) -> Count | None:
+        """Return how many the API counted in the part, if some of it was given away."""
+        if not self.shortened:
+            return None
+        outside = sum(each is None for each in self.seen.values())
+        return Count(self.part.start, max(self.totals, default=0) - outside)
 
     async def run(self, after_page: Callable[[PartReader], None] | None = None) -> None:
         """Walk to the end of its own."""
@@ -315,11 +312,10 @@ class ParallelReader:
     def _begin(self, part: Window, expected: int = 0) -> PartReader:
         self._open += 1
         reader = PartReader(self._listing, part, self._encode, self._budget, expected)
-        reader.delivers = self._tasks.create_task(self._read(reader))
+        self._tasks.create_task(self._read(reader))
         return reader
 
-    async def _read(self, reader: PartReader) -> int:
-        """Read a part; return how many objects are in it, with those of what was given away."""
+    async def _read(self, reader: PartReader) -> None:
         async with self._slots:
             self._readers.append(reader)
             try:
@@ -330,19 +326,17 @@ class ParallelReader:
         self._share()
         for each in reader.given:
             await each.counted.wait()
-        own = await self._complete(reader, reader.given_away)
-        total = max(reader.totals, default=0) - sum(each is None for each in reader.seen.values())
-        reader.seen = {}
-        given = sum([await each.delivers for each in reader.given if each.delivers])
-        if own + given < total:  # what was given away was counted wrongly, or changed
-            own = await self._complete(reader, given)
-        return own + given
-
-    async def _complete(self, reader: PartReader, given: int) -> int:
+        given = reader.given_away
         async with nullcontext() if reader.complete(given) else self._slots:
             rows = await read_to_the_end(reader, given)
-        await self._finish(reader.own.name, rows)
-        return len(rows.items) if rows.api_total is None else rows.api_total
+        await self._finish(reader.own.name, replace(rows, count=reader.counted_in_all()))
+        reader.seen = {}
+
+    async def read_again(self, part: Window) -> None:
+        """Read a finished part once more, and share it with nobody."""
+        reader = PartReader(self._listing, part, self._encode, self._budget)
+        await reader.run()
+        await self._finish(part.name, await read_to_the_end(reader, 0))
 
     def _after_page(self, reader: PartReader) -> None:
         if self._pages_in_part is None and reader.totals:

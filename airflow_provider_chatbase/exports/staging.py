@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -110,6 +110,23 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """How many objects the API counted from a moment to a part's end, before some were given away."""
+
+    start: datetime
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartRows:
+    """All of a part, its objects newest first."""
+
+    items: list[Encoded]
+    api_total: int | None  # how many the API counted in it; ``None`` where it does not say
+    count: Count | None = None  # where some of it was given away
+
+
+@dataclass(frozen=True, slots=True)
 class FinishedPart:
     """A part that was read to its end."""
 
@@ -119,6 +136,7 @@ class FinishedPart:
     excluded: int  # how many were left out on purpose
     path: str  # on the local disk
     segments: tuple[Segment, ...]
+    count: Count | None = None  # where some of it was given away
 
     @property
     def window(self) -> Window | None:
@@ -130,6 +148,11 @@ class FinishedPart:
         except ValueError:
             return None
         return Window(start, end)
+
+    @property
+    def objects(self) -> int:
+        """How many objects are in it, with those that were left out on purpose."""
+        return self.rows + self.excluded
 
     @property
     def days(self) -> set[str]:
@@ -191,13 +214,12 @@ class Staging:
     def finish_part(
         self,
         key: str,
-        items: Sequence[Encoded],
-        api_total: int | None,
+        rows: PartRows,
         day_of: Callable[[Encoded], str | None],
         join: Callable[[str, list[Any]], bytes],
     ) -> FinishedPart:
         """Write a part. Its copy in the output appears whole or not at all."""
-        kept = [each for each in items if each.rows is not None]
+        kept = [each for each in rows.items if each.rows is not None]
         local, segments = self.local / f"part-{key}", []
         with local.open("wb") as stream:
             for day, of_day in groupby(kept, key=day_of):
@@ -205,8 +227,9 @@ class Staging:
                     for segment, piece in _joined([self.rows.take(each) for each in some], day, join):
                         segments.append(replace(segment, offset=stream.tell()))
                         stream.write(piece)
+            excluded = len(rows.items) - len(kept)
             part = FinishedPart(
-                key, len(kept), api_total, len(items) - len(kept), str(local), tuple(segments)
+                key, len(kept), rows.api_total, excluded, str(local), tuple(segments), rows.count
             )
             _write_footer(stream, part)
         small = local.stat().st_size <= HELD_IN_MEMORY // 4

@@ -20,9 +20,9 @@ from typing import Any, cast
 
 from airflow_provider_chatbase.client.rate_limiter import RateLimiter
 from airflow_provider_chatbase.client.replies import Page
-from airflow_provider_chatbase.exports.parallel import ParallelReader, PartRows
+from airflow_provider_chatbase.exports.parallel import ParallelReader
 from airflow_provider_chatbase.exports.reading import Listing
-from airflow_provider_chatbase.exports.staging import Encoded
+from airflow_provider_chatbase.exports.staging import Encoded, PartRows
 from airflow_provider_chatbase.exports.window import Window
 
 PAGE, DAYS, WINDOW_DAYS, LIMIT_SECONDS = 20, 90, 400, 10.0

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from airflow_provider_chatbase.client.errors import ChatbaseServerError
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.simulator import Fault
 
@@ -85,6 +86,26 @@ def test_a_walk_that_has_read_enough_goes_on_as_another_part(exports):
     pages, parts = 35, 5
     assert beginnings(export) == parts  # each begins with the last one of the part before
     assert len(export.simulator.requests) == pages + 1
+
+
+def test_a_count_that_was_too_high_before_a_failure_loses_nothing_after_it(exports):
+    export = exports(conversations=0, rate_limit=100_000)
+    for second in range(700):
+        export.simulator.create_conversations(at=START.timestamp() + second)
+    seconds = timedelta(seconds=700)
+    window = Window(START - seconds, START + seconds)
+    faults = [
+        Fault(kind="drop_items", skip=1, times=1),
+        Fault(kind="wrong_total", skip=1, times=1, where=lambda each: "cursor" not in each.query),
+        Fault(kind="status", status=503, skip=12, times=8),
+    ]
+    for fault in faults:
+        export.simulator.faults.add(fault)
+    with pytest.raises(ChatbaseServerError):
+        export.run(window, concurrency=1, attempt="one")
+    assert [each.fired for each in faults] == [1, 1, 8]
+    export.run(window, concurrency=1, attempt="one")
+    assert export.seen() == export.truth()
 
 
 def test_what_the_api_cannot_cut_is_read_in_one_walk(exports):
