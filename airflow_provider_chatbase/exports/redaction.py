@@ -200,7 +200,7 @@ _JOINED = "\u00ad" + "".join(
 """Accents and vowel signs that stand for themselves, as in what a Mac writes, and what nobody sees."""
 
 _AT = re.compile(r"@|%(?:25){0,3}40|&#0{0,4}64;|&#x0{0,4}40;|&commat;|\\u0040|[\uFE6B\uFF20]", re.IGNORECASE)
-_LOCAL = re.compile(rf"[\w.+%'!#$&*^~\u2010-\u2015\uFF0E{_JOINED}-]")
+_LOCAL = re.compile(rf"[\w.+%'!#$&*^~}}\u2010-\u2015\uFF0E{_JOINED}-]")
 _DOMAIN = re.compile(
     rf"[{_JOINED}]{{0,3}}[^\W_][\w\u2010-\u2015{_JOINED}-]{{0,62}}"
     rf"(?:[.\u3002\uFF0E\uFF61][\w\u2010-\u2015{_JOINED}-]{{1,63}}){{1,20}}"
@@ -209,18 +209,74 @@ _DOMAIN = re.compile(
 LONGEST_LOCAL = 320
 
 _HYPHENS = r"\-\u2010-\u2015\u2212\uFE58\uFE63\uFF0D"
-_DIGITS = rf"\(?\d(?:[\s().{_HYPHENS}/\u00AD\u200B-\u200F\u2060\uFEFF]{{0,3}}\d){{6,14}}"
-PHONE = re.compile(
-    rf"(?<![\w@#])(?:[+\uFF0B]{_DIGITS}(?!\d)"  # whatever stands right after a number with a plus
-    rf"|(?!\d{{4}}-\d{{2}}-\d{{2}}(?!\d))(?:00)?{_DIGITS}(?:(?![\w{_HYPHENS}])|(?=(?:x|X|[Ee]xt)\.?\s?\d)))"
+_GAP = rf"[\s().{_HYPHENS}/\u00AD\u200B-\u200F\u2060\uFEFF]{{0,3}}"
+_DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d\d"
+_DATE = (
+    "(?:"
+    + "|".join(
+        rf"{_YEAR}{sign}{_MONTH}{sign}{_DAY}(?!\d)|{_DAY}{sign}{_DAY}{sign}{_YEAR}(?!\d)"
+        for sign in ("-", r"\.", "/")
+    )
+    + ")"
 )
-_SHORTEST_NUMBER, _LONGEST_NUMBER = 10**7, 10**15
-"""Between these a whole number may be somebody's phone."""
+_TIME = r"\d{1,2}[:.]\d\d"
+_NO_PHONE = "|".join(
+    (
+        rf"{_DATE}(?:(?=\s?[/{_HYPHENS}]\s?{_DATE})|(?![./{_HYPHENS}]\d))",
+        rf"{_TIME}\s?[{_HYPHENS}]\s?{_TIME}(?![\d./{_HYPHENS}])",
+        r"[1-9]\d{0,2}(?:\.\d{3}){1,4},\d\d(?!\d)",
+        r"[1-9](?:\d{0,2}(?:[ \u00A0\u202F',]\d{3}){1,4}|\d{4,11})\.\d\d(?![\d./-])",
+        r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?!\w)",
+    )
+)
+"""Dates, hours, amounts with two decimals, and UUIDs: reports need them, and they look like phone numbers."""
+_NUMBER = re.compile(
+    rf"(?<![\w@#])(?:(?P<kept>{_NO_PHONE})"
+    rf"|(?P<plus>[+\uFF0B]\(?\d(?:{_GAP}\d){{6,14}}(?!\d))"  # whatever follows one with a plus
+    rf"|\(?\d(?:{_GAP}\d){{6,24}}(?:(?![\w{_HYPHENS}])|(?=(?:x|X|[Ee]xt)\.?\s?\d)))"
+)
+_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d\d(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,3})?(?!\w)")
+_DATE_WITHIN = re.compile(rf"(?<=\s){_DATE}")
+_PHONE_DIGITS = 15
+_SHORTEST_NUMBER, _LONGEST_NUMBER = 10**7, 10**19
+"""Between these a whole number may be that of somebody's phone or card."""
 
 
 def detect(text: str) -> str:
-    """Replace e-mail addresses and phone numbers in a text."""
-    return PHONE.sub("[phone]", _without_addresses(text))
+    """Replace e-mail addresses and the numbers of phones, cards and bank accounts in a text."""
+    return _NUMBER.sub(_hidden_number, _IBAN.sub(_hidden_account, _without_addresses(text)))
+
+
+def _hidden_account(found: re.Match[str]) -> str:
+    """Return what stands in the place of an account's number, which words in capitals may follow."""
+    words = found[0].split(" ")
+    for count in range(len(words), 0, -1):
+        code = "".join(words[:count])
+        if (
+            15 <= len(code) <= 34
+            and int("".join(str(int(each, 36)) for each in code[4:] + code[:4])) % 97 == 1
+        ):
+            return " ".join(["[iban]", *words[count:]])
+    return found[0]
+
+
+def _hidden_number(found: re.Match[str]) -> str:
+    """Return what stands in the place of a number; a long one that is no card's is an id."""
+    text = found[0]
+    if found["kept"] or found["plus"]:
+        return text if found["kept"] else "[phone]"
+    if date := _DATE_WITHIN.search(text):
+        before, after = text[: date.start()], text[date.end() :]
+        return _NUMBER.sub(_hidden_number, before) + date[0] + _NUMBER.sub(_hidden_number, after)
+    digits = [int(each) for each in text if each.isdecimal()]
+    if 14 <= len(digits) <= 19 and digits[0] in (2, 3, 4, 5, 6) and _passes_luhn(digits):
+        return "[card]"
+    return text if len(digits) > _PHONE_DIGITS and text.isdecimal() else "[phone]"
+
+
+def _passes_luhn(digits: list[int]) -> bool:
+    doubled = [sum(divmod(2 * each, 10)) for each in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
 def _without_addresses(text: str) -> str:
@@ -253,8 +309,9 @@ def _detected(value: Any) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int | float):
-        whole = value == value // 1
-        return "[phone]" if whole and _SHORTEST_NUMBER <= value < _LONGEST_NUMBER else value
+        whole = value == value // 1 and _SHORTEST_NUMBER <= value < _LONGEST_NUMBER
+        shown = detect(f"{value:.0f}") if whole else ""
+        return shown if shown.startswith("[") else value
     if isinstance(value, list):
         return [_detected(each) for each in value]
     found: JsonObject = {}

@@ -54,7 +54,8 @@ class ExportOperator(ChatbaseOperator):
     :param partition_by: ``day`` puts each day (UTC) into a directory of its own, and replaces it as a whole;
         the window must be whole days, and one that ends now ends with the last whole day.
     :param redact: what to hide before anything is written: a dict of column to ``drop``, ``mask``, ``hash``
-        or ``detect`` (e-mail addresses and phone numbers in texts); ``*`` with ``detect`` means every text.
+        or ``detect`` (e-mail addresses, numbers of phones, cards and accounts in texts); ``*`` with
+        ``detect`` means every text.
     :param redact_salt: goes into the hashes. It may be a template such as ``{{ var.value.chatbase_salt }}``;
         it is not shown among the rendered fields, and hidden from the log.
     :param redact_salt_conn_id: an Airflow connection whose password is the salt, in its place.

@@ -22,6 +22,9 @@ TEXTS: dict[str, Callable[[int], str]] = {
     "quotes": lambda size: ('"@' * size)[:size],
     "digits": lambda size: "1" * size,
     "digits with gaps": lambda size: ("1 - " * size)[:size],
+    "accounts without an end": lambda size: ("DE89 " * size)[:size],
+    "dates in a row": lambda size: ("1.1.2026-" * size)[:size],
+    "dates after numbers": lambda size: ("1 2026-01-31 " * size)[:size],
     "addresses": lambda size: ("somebody@example.org, " * size)[:size],
 }
 SIZES = (50_000, 100_000, 200_000, 400_000)
