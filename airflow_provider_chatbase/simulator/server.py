@@ -40,13 +40,21 @@ class _Transport:
         else:
             self._waiting.append(data)
 
+    def close(self) -> None:
+        self._let_go()  # a client that asks to close gets its reply first
+        self._transport.close()
+
     @contextmanager
     def held(self) -> Iterator[None]:
         self._waiting = []
         try:
             yield
         finally:
-            waiting, self._waiting = self._waiting, None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting:
             self._transport.write(b"".join(waiting))
 
 

@@ -67,3 +67,9 @@ def test_unknown_plan_and_unknown_path(simulator, v2):
         simulator.add_key("k", "golden")
     assert v2.get("/nothing/here").status_code == 404
     assert v2.delete("/agents").status_code == 404
+
+
+def test_a_client_that_closes_gets_its_reply(v2, agent):
+    reply = v2.get(agent, headers={"Connection": "close"})
+    assert (reply.status_code, reply.headers["connection"]) == (200, "close")
+    assert reply.json()["id"]
