@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 import zlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -293,11 +294,13 @@ def _usual_trust() -> ssl.SSLContext:
 
 def _build(client: httpx.AsyncClient, settings: ClientSettings, request: Request[Any]) -> httpx.Request:
     timeouts = settings.timeouts(request.patience)
+    url = settings.url(request.host, request.version, request.path)
     query = {name: value for name, value in request.query.items() if value is not None}
     try:
         return client.build_request(
             request.method,
-            httpx.URL(settings.url(request.host, request.version, request.path), params=query),
+            # As one text: a URL with parameters is parsed twice, which a page of an export would notice.
+            f"{url}?{httpx.QueryParams(query)}" if query else url,
             json=request.body,
             files=None if request.form is None else _parts(request.form),
             timeout=httpx.Timeout(
@@ -394,15 +397,27 @@ def _why(error: BaseException) -> str:
     return quoted(str(error) or type(error).__name__)
 
 
+_QUIET: dict[str, list[int]] = {}
+"""For loggers that are to be quiet: their own level, and those that are asked for at present."""
+_QUIET_LOCK = threading.Lock()
+
+
 @contextmanager
 def quiet_logs(names: Iterable[str], level: int) -> Iterator[None]:
-    """Let loggers speak only of what is worse, for the time of a block."""
+    """Let loggers speak only of what is worse, for the time of a block; blocks may overlap."""
     loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(max(logger.level, level))
+    with _QUIET_LOCK:
+        for logger in loggers:
+            levels = _QUIET.setdefault(logger.name, [logger.level])
+            levels.append(level)
+            logger.setLevel(max(levels))
     try:
         yield
     finally:
-        for logger, was in zip(loggers, before, strict=True):
-            logger.setLevel(was)
+        with _QUIET_LOCK:
+            for logger in loggers:
+                levels = _QUIET[logger.name]
+                levels.remove(level)
+                if len(levels) == 1:
+                    del _QUIET[logger.name]
+                logger.setLevel(max(levels))

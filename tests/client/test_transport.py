@@ -249,3 +249,15 @@ def test_no_log_shows_the_key(wire, send, caplog):
     send(Request("x", "GET", "/x", identified, query=QUERY), **ONE_ATTEMPT, host=wire[0])
     assert transport.HTTP_LOGGER in {record.name for record in caplog.records}
     assert "sk-secret" not in caplog.text
+
+
+def test_a_logger_speaks_again_after_blocks_that_overlapped():
+    logger = logging.getLogger("chatbase-overlapping")
+    logger.setLevel(logging.DEBUG)
+    first, second = (transport.quiet_logs([logger.name], level) for level in (logging.WARNING, logging.ERROR))
+    levels = []
+    for step in (first.__enter__, second.__enter__, lambda: first.__exit__(None, None, None)):
+        step()
+        levels.append(logger.level)
+    second.__exit__(None, None, None)
+    assert [*levels, logger.level] == [logging.WARNING, logging.ERROR, logging.ERROR, logging.DEBUG]
