@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from hashlib import sha256
 
 from airflow_provider_chatbase.client.request import Host
@@ -49,6 +50,7 @@ def _told_now(headers: Mapping[str, str], now: float) -> float:
     return now if told is None else told
 
 
+@lru_cache(maxsize=16)  # the replies of one second say the same
 def _date(value: str) -> float | None:
     try:
         at = parsedate_to_datetime(value)

@@ -69,12 +69,13 @@ class DayFiles:
             self._keys[part.path] = array("q", map(hash, keys))
             for name in part.days:
                 self._holding[date.fromisoformat(name)].append(part)
-            if self._unread is None or part.window is None:
+            window = part.window
+            if self._unread is None or window is None:
                 return
-            self._unread = [rest for each in self._unread for rest in each.without(part.window)]
+            self._unread = [rest for each in self._unread for rest in each.without(window)]
             for day in self._holding.keys() - self._making.keys() - self._merged:
                 whole = _window_of(day)
-                if whole.meets(part.window) and not any(each.meets(whole) for each in self._unread):
+                if whole.meets(window) and not any(each.meets(whole) for each in self._unread):
                     self._begin(day, self._holding[day])
 
     def made(self, parts: Sequence[FinishedPart]) -> dict[date, FilesOfDay]:

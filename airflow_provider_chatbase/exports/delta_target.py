@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +71,19 @@ def as_tables(kinds: Sequence[TableKind], objects: Sequence[Rows]) -> dict[str, 
 
 
 def by_day(kinds: Sequence[TableKind], tables: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Cut rows of some objects by the days of these; a table without rows of a day is not there."""
-    for day in pc.unique(tables[kinds[0].table.name][kinds[0].day]):
-        found = {
-            kind.table.name: only(rows, pc.equal(rows[kind.day], day))
-            for kind in kinds
-            if (rows := tables[kind.table.name]).num_rows
-        }
-        yield day.as_py().isoformat(), {name: rows for name, rows in found.items() if rows.num_rows}
+    """Cut rows of some objects where the day of these changes; a table without rows of a day is not there."""
+    days = tables[kinds[0].table.name][kinds[0].day].to_pylist()
+    owners = {kind.table.name: tables[kind.table.name][READ].to_pylist() for kind in kinds}
+    starts = dict.fromkeys(owners, 0)
+    end = 0
+    for day, of_day in groupby(days):
+        end += len(list(of_day))
+        found = {}
+        for name, of_rows in owners.items():
+            start, starts[name] = starts[name], bisect_left(of_rows, end)
+            if rows := starts[name] - start:
+                found[name] = tables[name].slice(start, rows)
+        yield day.isoformat(), found
 
 
 class Chunks:

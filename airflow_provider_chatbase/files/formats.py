@@ -219,8 +219,8 @@ _ESCAPED = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u202
 def json_line(value: Any) -> bytes:
     """Write a JSON value as one line of UTF-8, with its line end."""
     line = _json(value)
-    for character, escape in _ESCAPED.items():
-        if character in line:
+    if not line.isascii():
+        for character, escape in _ESCAPED.items():
             line = line.replace(character, escape)
     return line + b"\n"
 
