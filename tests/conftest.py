@@ -15,6 +15,7 @@ from airflow_provider_chatbase.client import rate_limiter
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
+    from xdist.workermanage import WorkerController
 
     from airflow_provider_chatbase.simulator import Simulator
 
@@ -26,15 +27,19 @@ LEFT_OUT = pytest.StashKey[int]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run what is marked as long, as CI does")
+    parser.addoption("--also", action="append", default=[], metavar="PATH", help="of that, run what is there")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes long by nature, unless it is asked for: by ``--all``, its path or its name."""
+    """Leave out what takes long, unless it is asked for: by ``--all``, its path or its name."""
+    items.sort(key=_turn)
     if config.option.all or _chosen(config):
         return
-    left_out = [item for item in items if item.get_closest_marker("long")]
-    items[:] = [item for item in items if not item.get_closest_marker("long")]
+    also = tuple(config.option.also)
+    long = {item for item in items if item.get_closest_marker("long")}
+    left_out = [item for item in items if item in long and not item.nodeid.startswith(also)]
+    items[:] = [item for item in items if item not in long or item.nodeid.startswith(also)]
     config.hook.pytest_deselected(items=left_out)
     config.stash[LEFT_OUT] = len(left_out)
     if hasattr(config, "workeroutput"):
@@ -50,11 +55,17 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if left_out := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(
-            f"NOT RUN: {left_out} tests that take long by nature (browsers, processes killed in a real "
-            "Airflow, memory, most seeds of the campaign). scripts/test --all runs them too, as CI does.",
+            f"NOT RUN: {left_out} tests that take long (an Airflow of its own, browsers, most seeds "
+            "of the campaign and more, see CONTRIBUTING.md). scripts/test --all runs them too, as CI does.",
             yellow=True,
             bold=True,
         )
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return when it begins: what many tests wait for first, then what is slow."""
+    first = (*TOGETHER, SLOW)
+    return next((turn for turn, names in enumerate(first) if item.nodeid.startswith(names)), len(first))
 
 
 def _chosen(config: pytest.Config) -> bool:
@@ -70,6 +81,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # not by size: see _turn
     return OneByOne(config, log)
 
 
@@ -90,12 +102,33 @@ TOGETHER = (
 )
 """What shares something slow to start: an Airflow, a browser, a server, a parsing of all examples."""
 
+SLOW = (
+    "tests/batch/test_batch.py::test_an_outage_ends",
+    "tests/campaign/",
+    "tests/batch/test_task_timeout.py",
+    "tests/batch/test_kill.py",
+    "tests/triggers/test_conversations.py",
+    "tests/example_dags/",
+)
+"""What a process may be at alone for long: it begins early, so that none of it is the last to end."""
+
+QUICK = ("tests/client/", "tests/hooks/", "tests/test_structure.py")
+"""Where a test takes hardly longer than to hand it out."""
+
 
 class OneByOne(LoadScopeScheduling):
     """Hands out test by test, as some take long; but first what belongs together, each to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((group[0] for group in TOGETHER if nodeid.startswith(group)), nodeid)
+        alone = nodeid.partition("[")[0] if nodeid.startswith(QUICK) else nodeid
+        return next((group[0] for group in TOGETHER if nodeid.startswith(group)), alone)
+
+    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
+        """Forget what is done, too: all that a process was given is counted with each test that it ends."""
+        super().mark_test_complete(node, item_index, duration)
+        scope = self._split_scope(self.registered_collections[node][item_index])
+        if all(self.assigned_work[node][scope].values()):
+            del self.assigned_work[node][scope]
 
 
 @pytest.fixture(autouse=True)

@@ -75,7 +75,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/campaign", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many (default: %(default)s)")
     parser.add_argument("--first", type=int, default=1, help="the first of them (default: %(default)s)")
-    parser.add_argument("--what", choices=CASES, action="append", help="which cases; all without it")
+    parser.add_argument(
+        "--what",
+        type=_case_and_seeds,
+        action="append",
+        metavar="CASE[=SEEDS]",
+        help=f"which cases ({', '.join(CASES)}), each with a number of seeds or --seeds; all without it",
+    )
     parser.add_argument("--most-failures", type=int, default=1, help="stop after so many (default: 1)")
     parser.add_argument("--verbose", action="store_true", help="show the history of every seed, and the log")
     parser.add_argument(
@@ -88,9 +94,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.verbose:
         sys.unraisablehook = lambda _: None  # what is left of the killed
         warnings.simplefilter("ignore")
-    failures, covered, seconds = 0, {what: Counter[str]() for what in options.what or CASES}, 0.0
-    for seed in range(options.first, options.first + options.seeds):
+    seeds_of = {what: seeds or options.seeds for what, seeds in options.what or [(what, 0) for what in CASES]}
+    failures, covered, seconds = 0, {what: Counter[str]() for what in seeds_of}, 0.0
+    for seed in range(options.first, options.first + max(seeds_of.values())):
         for what, counts in covered.items():
+            if seed >= options.first + seeds_of[what]:
+                continue
             _known.clear()
             try:
                 clockwork = run(what, seed)
@@ -112,6 +121,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{what}: {told}")
     print(f"{seconds / 3600:.1f} simulated hours in {took:.1f} s; {failures} failures")
     return 1 if failures else 0
+
+
+def _case_and_seeds(said: str) -> tuple[str, int]:
+    """Read "export" or "export=40"."""
+    what, _, seeds = said.partition("=")
+    if what not in CASES:
+        raise argparse.ArgumentTypeError(f"there is no case {what!r}")
+    return what, int(seeds or 0)
 
 
 def _tell(what: str, seed: int, error: Exception) -> None:

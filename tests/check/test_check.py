@@ -280,8 +280,8 @@ def test_where_no_report_can_be_written_nothing_is_sent(simulator, connect, caps
     ("number", "operation", "latency"),
     [
         (signal.SIGINT, "chatWithAgent", 60.0),
-        (signal.SIGTERM, "chatWithAgent", 60.0),
-        (signal.SIGINT, "createAgent", 2.0),
+        pytest.param(signal.SIGTERM, "chatWithAgent", 60.0, marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, "createAgent", 2.0, marks=pytest.mark.long),
         (signal.SIGTERM, "deleteAgent", 2.0),
     ],
 )

@@ -14,7 +14,7 @@ from quickstart_demo.airflow_instance import AirflowInstance
 
 from airflow_provider_chatbase.simulator import agents
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.system, pytest.mark.timeout(900)]
 
 FAILING = "sim:fail-training"
 IN_TRIGGERER = "*.trigger.*.log"

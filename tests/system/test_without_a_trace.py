@@ -7,7 +7,7 @@ import os
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.system, pytest.mark.timeout(900)]
 
 
 def test_nothing_is_left_running_and_the_key_is_nowhere(airflow, processes, simulator, folder):
