@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import posixpath
 import shutil
@@ -36,6 +37,9 @@ TEMPORARY = ".tmp-"
 """What the names begin with under which files are written before they take their place."""
 
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss", "ocifs", "memory"})
+_AZURE = frozenset({"abfs", "abfss", "adl"})
+_AZURE_LOG = "azure.core.pipeline.policies.http_logging_policy"
+"""It has thirty lines for each request, a thousand for an export. Airflow's own hook keeps it quiet, too."""
 _CHUNK = 1 << 20
 _TRIES = 10
 """How often a folder is made: another process may remove its parent, as long as that is empty."""
@@ -309,6 +313,8 @@ def open_directory(path: str, conn_id: str | None = None, *, argument: str = "ou
     try:
         # Airflow 3.0 takes a conn_id of None for an answer, and then does not look into the URL.
         found = ObjectStoragePath(url, conn_id=conn_id) if conn_id else ObjectStoragePath(url)
+        if scheme in _AZURE:
+            logging.getLogger(_AZURE_LOG).setLevel(logging.WARNING)
         return Directory(found.fs, found.path, url)
     except (ImportError, ValueError, OSError) as error:
         raise ChatbaseOutputError(
