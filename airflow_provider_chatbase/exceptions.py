@@ -166,25 +166,25 @@ def fail_at_once() -> Iterator[None]:
 
     :raises ChatbasePermanentError: in place of such an error.
     """
-    try:
-        with alarm_kept():
+    with alarm_kept():
+        try:
             yield
-    except AirflowNotFoundException as missing:
-        # A retry may find it: a secrets backend that is away looks alike.
-        log.error(  # noqa: TRY400
-            "%s",
-            wrap(
-                f"{str(missing).rstrip('.')}. Check the name of the connection that the task is given, or "
-                "add it: Admin, Connections. Nothing was sent."
-            ),
-        )
-        raise missing.with_traceback(None) from None
-    except ChatbaseError as error:
-        log.error("%s", wrap(str(error)))  # noqa: TRY400 - Airflow logs the traceback
-        log.debug("Where it comes from:", exc_info=True)
-        lasting = error.permanent and not isinstance(error, AirflowFailException)
-        # Its way through the client, and what it was made of, tell a user nothing and hide the words.
-        raise (ChatbasePermanentError(error) if lasting else error.with_traceback(None)) from None
+        except AirflowNotFoundException as missing:
+            # A retry may find it: a secrets backend that is away looks alike.
+            log.error(  # noqa: TRY400
+                "%s",
+                wrap(
+                    f"{str(missing).rstrip('.')}. Check the name of the connection that the task is given, "
+                    "or add it: Admin, Connections. Nothing was sent."
+                ),
+            )
+            raise missing.with_traceback(None) from None
+        except ChatbaseError as error:
+            log.error("%s", wrap(str(error)))  # noqa: TRY400 - Airflow logs the traceback
+            log.debug("Where it comes from:", exc_info=True)
+            lasting = error.permanent and not isinstance(error, AirflowFailException)
+            # Its way through the client, and what it was made of, tell a user nothing and hide the words.
+            raise (ChatbasePermanentError(error) if lasting else error.with_traceback(None)) from None
 
 
 def wrap(text: str) -> str:

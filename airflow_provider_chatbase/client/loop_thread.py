@@ -14,8 +14,6 @@ from collections.abc import Coroutine
 from functools import cache
 from typing import Any, Self, TypeVar
 
-from airflow_provider_chatbase.client.alarm import raise_lost_alarm
-
 Result = TypeVar("Result")
 
 CLEARING_UP = 60.0
@@ -54,11 +52,10 @@ class LoopThread:
                 ended.release()
 
         try:
-            raise_lost_alarm()
             self._loop.call_soon_threadsafe(begin)
             # A signal that comes just before the wait begins does not end it, and would be seen after it.
             while not ended.acquire(timeout=LOOK_UP):
-                raise_lost_alarm()
+                pass
         except BaseException:
             self._loop.call_soon_threadsafe(cancel)
             if not (tasks and tasks[0].done()):  # else the lock may be ours already, and is released no more

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
+from airflow_provider_chatbase.client.alarm import alarm_kept
 from airflow_provider_chatbase.decorators.chat import FunctionTask
 from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 
@@ -33,8 +34,9 @@ class _ChatbaseDecoratedBatchOperator(FunctionTask, ChatbaseBatchPromptOperator)
         :param context: the task's context.
         :return: the manifest and where it is.
         """
-        self.prompts = self.returned(context)
-        return ChatbaseBatchPromptOperator.execute(self, context)
+        with alarm_kept():
+            self.prompts = self.returned(context)
+            return ChatbaseBatchPromptOperator.execute(self, context)
 
 
 def chatbase_batch_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
+from airflow_provider_chatbase.client.alarm import alarm_kept
 from airflow_provider_chatbase.exceptions import ChatbaseInputError, fail_at_once
 from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
 
@@ -65,10 +66,11 @@ class _ChatbaseDecoratedOperator(FunctionTask, ChatbaseSendMessageOperator):
         :param context: the task's context.
         :return: the answer.
         """
-        for name, value in _arguments(self.returned(context)).items():
-            # As it is: in a text that others wrote, braces must not read connections and variables.
-            setattr(self, name, value)
-        return ChatbaseSendMessageOperator.execute(self, context)
+        with alarm_kept():
+            for name, value in _arguments(self.returned(context)).items():
+                # As it is: in a text that others wrote, braces must not read connections and variables.
+                setattr(self, name, value)
+            return ChatbaseSendMessageOperator.execute(self, context)
 
 
 def _arguments(returned: Any) -> dict[str, Any]:

@@ -62,9 +62,9 @@ def time_to_run(task: Any, context: Context) -> float:
     return float(task.execution_timeout.total_seconds() - (time.time() - began.timestamp()))
 
 
-def require_time_to_run(task: Any, context: Context, seen: str) -> None:
-    """Raise what Airflow raises when a task's ``execution_timeout`` is over, if it is."""
-    if time_to_run(task, context) <= 0:
+def require_time_to_run(task: Any, time_was_over: bool, seen: str) -> None:
+    """Raise what Airflow raises when a task's ``execution_timeout`` is over, if a deferred wait ended so."""
+    if time_was_over:
         raise AirflowTaskTimeout(
             f"The task's execution_timeout of {task.execution_timeout} is over. Last seen: {seen}"
         )
@@ -283,23 +283,30 @@ class TrainingTask(ChatbaseOperator):
             time.sleep(min(self.poll_interval, wait.left(time.time())))
 
     def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, **_: Any
+        self,
+        context: Context,
+        event: dict[str, Any] | None = None,
+        time_was_over: bool = False,
+        **_: Any,
     ) -> dict[str, Any]:
         """
         Go by what the trigger found.
 
         :param context: the task's context.
         :param event: the trigger's event.
+        :param time_was_over: whether a wait that ended without a result ended by ``execution_timeout``.
         :return: the task's result, from before the wait.
         :raises ChatbaseTrainingError: when training failed.
         """
-        from airflow_provider_chatbase.training import Verdict
-
-        carried = event.get("carry") if isinstance(event, dict) else None
-        verdict = Verdict.from_event(event if isinstance(carried, dict) else None)
-        self.log.info(verdict.reason)
-        self.linked_agent_id = (carried or {}).get("agent_id")
         with fail_at_once():
+            from airflow_provider_chatbase.training import TrainingOutcome, Verdict
+
+            carried = event.get("carry") if isinstance(event, dict) else None
+            verdict = Verdict.from_event(event if isinstance(carried, dict) else None)
+            self.log.info(verdict.reason)
+            self.linked_agent_id = (carried or {}).get("agent_id")
+            if verdict.outcome is TrainingOutcome.TIMEOUT:
+                require_time_to_run(self, time_was_over, f"{verdict.reason} Everything is written.")
             return self._end_wait(verdict, carried or {})
 
     def _end_wait(self, verdict: Verdict, result: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +345,10 @@ def wait_in_triggerer(
     """Defer a task with a connection and ``max_poll_failures`` until its trigger knows how training went."""
     from airflow_provider_chatbase.triggers.training import ChatbaseTrainingTrigger
 
-    deadline = min(deadline, time.time() + time_to_run(task, context or current_context()))
+    time_is_over = time.time() + time_to_run(task, context or current_context())
+    # Airflow before 3.1 forgets at the end of the wait when the task began.
+    kwargs = {"time_was_over": True} if time_is_over < deadline else None
+    deadline = min(deadline, time_is_over)
     trigger = ChatbaseTrainingTrigger(
         chatbase_conn_id=task.chatbase_conn_id,
         agent_id=agent_id or None,
@@ -348,5 +358,5 @@ def wait_in_triggerer(
         **arguments,
     )
     timeout = timedelta(seconds=max(deadline - time.time(), 0.0)) + SLACK
-    task.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
+    task.defer(trigger=trigger, method_name="execute_complete", kwargs=kwargs, timeout=timeout)
     raise AssertionError("defer() raises")

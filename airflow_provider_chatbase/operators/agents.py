@@ -83,9 +83,9 @@ class ChatbaseCreateAgentOperator(TrainingTask):
         :param context: the task's context.
         :return: the agent's id and what was done.
         """
-        from airflow_provider_chatbase.sync.agents import NewAgent, find_or_create_agent
-
         with self.hook() as hook:
+            from airflow_provider_chatbase.sync.agents import NewAgent, find_or_create_agent
+
             settings = _declared_settings(self.settings, self.settings_path, self.storage_conn_id)
             wanted = NewAgent(
                 name=self.name or settings.pop("name", ""),
@@ -179,10 +179,10 @@ class ChatbaseUpdateAgentOperator(TrainingTask):
         :return: what changed.
         :raises ChatbaseDriftError: when a check finds other settings than declared.
         """
-        from airflow_provider_chatbase.client.errors import ChatbaseInputError
-        from airflow_provider_chatbase.sync.agents import change, compare
-
         with self.hook() as hook:
+            from airflow_provider_chatbase.client.errors import ChatbaseInputError
+            from airflow_provider_chatbase.sync.agents import change, compare
+
             if self.mode not in ("apply", "check") or self.on_drift not in ("fail", "report"):
                 raise ChatbaseInputError("mode must be apply or check, and on_drift fail or report.")
             if self.settings is None and not self.settings_path and not self.source_text:
@@ -268,9 +268,9 @@ class ChatbaseCloneAgentOperator(TrainingTask):
         :param context: the task's context.
         :return: the copy's id.
         """
-        from airflow_provider_chatbase.sync.agents import find_or_clone_agent
-
         with self.hook() as hook:
+            from airflow_provider_chatbase.sync.agents import find_or_clone_agent
+
             agent_id = hook.agent_or_default(self.agent_id)
             steps = find_or_clone_agent(
                 hook.client.api, agent_id, self.name or None, earlier_try_began(context)
@@ -309,9 +309,9 @@ class ChatbaseDeleteAgentOperator(ChatbaseOperator):
         :param context: the task's context.
         :return: what was deleted.
         """
-        from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseNotFoundError
-
         with self.hook() as hook:
+            from airflow_provider_chatbase.client.errors import ChatbaseInputError, ChatbaseNotFoundError
+
             if not self.agent_id or self.confirm != self.agent_id:
                 raise ChatbaseInputError(
                     f"confirm is {self.confirm!r} and agent_id {self.agent_id!r}: deleting an agent is for "

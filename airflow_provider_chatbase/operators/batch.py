@@ -119,9 +119,9 @@ class BatchTask(ChatbaseOperator):
         :raises ChatbaseExpectationsError: when too many answers are not as expected.
         :raises ChatbaseCreditsError: when the message credits are used up.
         """
-        from airflow_provider_chatbase.files.directory import MANIFEST
-
         with self.hook() as hook:
+            from airflow_provider_chatbase.files.directory import MANIFEST
+
             self._batch = self._new_batch(hook, context)
             if self.plan_only:
                 plan = self._batch.plan(self._given())

@@ -112,10 +112,10 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         :raises ChatbaseAnswerError: when the agent failed or said nothing.
         :raises ChatbaseUnansweredError: when the message arrived and stays without an answer.
         """
-        from airflow_provider_chatbase.client.asking import ask
-        from airflow_provider_chatbase.client.errors import ChatbaseAnswerError
-
         with self.hook() as hook:
+            from airflow_provider_chatbase.client.asking import ask
+            from airflow_provider_chatbase.client.errors import ChatbaseAnswerError
+
             question = self._question(hook, context)
             try:
                 answer = hook.client.run(ask(hook.client.api, question, self._rules()))

@@ -89,19 +89,19 @@ class ChatbaseSyncContactsOperator(ChatbaseOperator):
         :return: counts.
         :raises ChatbaseSyncError: when some contacts could not be written.
         """
-        from airflow_provider_chatbase.sync.contacts import (
-            ContactReport,
-            apply_plan,
-            attributes_of,
-            contacts_of,
-            create_attributes,
-            make_plan,
-            missing_attributes,
-            read_contacts,
-        )
-        from airflow_provider_chatbase.sync.report import require_max_deletes
-
         with self.hook() as hook:
+            from airflow_provider_chatbase.sync.contacts import (
+                ContactReport,
+                apply_plan,
+                attributes_of,
+                contacts_of,
+                create_attributes,
+                make_plan,
+                missing_attributes,
+                read_contacts,
+            )
+            from airflow_provider_chatbase.sync.report import require_max_deletes
+
             require_max_deletes(self.max_deletes)
             agent_id, only_report = (
                 hook.agent_or_default(self.agent_id),

@@ -153,9 +153,9 @@ class ExportOperator(ChatbaseOperator):
         :raises ChatbaseIncompleteExportError: when fewer objects arrive than the API counts.
         :raises AirflowSkipException: when earlier runs have exported everything until now.
         """
-        from airflow_provider_chatbase.exports.export import export
-
         with self.hook() as hook:
+            from airflow_provider_chatbase.exports.export import export
+
             self._check()
             agent_id = hook.agent_or_default(self.agent_id)
             output = self._open(output_url(self.output_path, agent_id, context))

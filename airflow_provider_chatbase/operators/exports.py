@@ -337,10 +337,10 @@ class ChatbaseEraseConversationsOperator(ChatbaseOperator):
         :param context: the task's context.
         :return: the report.
         """
-        from airflow_provider_chatbase.exports.erasure import AtSource, erase
-        from airflow_provider_chatbase.files.directory import open_directory
-
         with self.hook() as hook:
+            from airflow_provider_chatbase.exports.erasure import AtSource, erase
+            from airflow_provider_chatbase.files.directory import open_directory
+
             dry_run = read_flag("dry_run", self.only_report)
             whom = _names(self.user_ids), _names(self.conversation_ids), read_salt(self, context)
             at_source = AtSource(hook.client, int(self.max_deletes)) if self.at_source else None

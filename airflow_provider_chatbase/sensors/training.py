@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
 from airflow.sdk import BaseSensorOperator
 
+from airflow_provider_chatbase.client.alarm import alarm_kept
 from airflow_provider_chatbase.exceptions import ChatbaseError, ChatbaseTrainingError, fail_at_once, wrap
 from airflow_provider_chatbase.links import ChatbaseAgentLink
 from airflow_provider_chatbase.operators._task import (
@@ -81,19 +82,20 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
         :param context: the task's context.
         :raises ChatbaseTrainingError: when training failed.
         """
-        if not defers(self.deferrable):
-            return self._wait_here(context)
-        deadline = time.time() + self.timeout
-        if self._poke_once(context):
-            return None
-        return wait_in_triggerer(
-            self,
-            self.agent_id,
-            self._source_ids(),
-            deadline=deadline,
-            context=context,
-            poll_interval=float(self.poke_interval),
-        )
+        with alarm_kept():
+            if not defers(self.deferrable):
+                return self._wait_here(context)
+            deadline = time.time() + self.timeout
+            if self._poke_once(context):
+                return None
+            return wait_in_triggerer(
+                self,
+                self.agent_id,
+                self._source_ids(),
+                deadline=deadline,
+                context=context,
+                poll_interval=float(self.poke_interval),
+            )
 
     def _poke_once(self, context: Context) -> bool:
         """Poke as Airflow does it in the other modes, where it knows soft_fail."""
@@ -134,22 +136,30 @@ class ChatbaseTrainingSensor(BaseSensorOperator):
                 verdict = poll_once(self._wait, client, agent_id, self._source_ids(), self.log)
         return verdict.outcome is not TrainingOutcome.WAITING and self._conclude(verdict)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **_: Any) -> None:
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any] | None = None,
+        time_was_over: bool = False,
+        **_: Any,
+    ) -> None:
         """
         Go by what the trigger found.
 
         :param context: the task's context.
         :param event: the trigger's event.
+        :param time_was_over: whether a wait that ended without a result ended by ``execution_timeout``.
         :raises ChatbaseTrainingError: when training failed.
         """
-        from airflow_provider_chatbase.training import TrainingOutcome, Verdict
+        with alarm_kept():
+            from airflow_provider_chatbase.training import TrainingOutcome, Verdict
 
-        verdict = Verdict.from_event(event)
-        if verdict.outcome is TrainingOutcome.TIMEOUT:
-            require_time_to_run(self, context, verdict.reason)
-            raise self._too_late(verdict)
-        self._conclude(verdict)
-        self.log.info(verdict.reason)
+            verdict = Verdict.from_event(event)
+            if verdict.outcome is TrainingOutcome.TIMEOUT:
+                require_time_to_run(self, time_was_over, verdict.reason)
+                raise self._too_late(verdict)
+            self._conclude(verdict)
+            self.log.info(verdict.reason)
 
     def _conclude(self, verdict: Verdict) -> bool:
         from airflow_provider_chatbase.training import TrainingOutcome

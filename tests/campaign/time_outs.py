@@ -22,11 +22,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowTaskTimeout
-from airflow.sdk.execution_time.timeout import TimeoutPosix
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, timeout
 
 from airflow_provider_chatbase.client import question
 from airflow_provider_chatbase.client.asking import Rules
+from airflow_provider_chatbase.decorators.chat import _ChatbaseDecoratedOperator
 from airflow_provider_chatbase.operators.batch import ChatbaseBatchPromptOperator
 from airflow_provider_chatbase.operators.chat import ChatbaseSendMessageOperator
 from airflow_provider_chatbase.operators.exports import ChatbaseExportConversationsOperator
@@ -47,6 +47,10 @@ class QuickSend(ChatbaseSendMessageOperator):
 
     def _rules(self) -> Rules:
         return dataclasses.replace(super()._rules(), **PATIENCE)
+
+
+class QuickFunction(_ChatbaseDecoratedOperator, QuickSend):
+    """``@task.chatbase``, which looks as long."""
 
 
 class QuickBatch(ChatbaseBatchPromptOperator):
@@ -113,7 +117,7 @@ class Strikes:
         return how, took
 
 
-class _Timeout(TimeoutPosix):
+class _Timeout(timeout):
     """Airflow's own, which keeps where it struck."""
 
     where = ""
@@ -128,12 +132,12 @@ def _told(work: Callable[[], Any], seconds: float) -> tuple[str, float, list[str
     lost: list[str] = []
     sys.unraisablehook = lambda what: lost.append(f"{what.exc_value!r} in {what.object!r}"[:200])
     faulthandler.dump_traceback_later(HANGS + 30, exit=True)
-    start, how, timeout = time.monotonic(), "through", _Timeout(seconds)
+    start, how, limit = time.monotonic(), "through", _Timeout(seconds)
     try:
-        with timeout:
+        with limit:
             work()
-        if timeout.where:
-            how = f"swallowed in {timeout.where}"
+        if limit.where:
+            how = f"swallowed in {limit.where}"
     except AirflowTaskTimeout:
         how = "struck"
     except BaseException as error:  # noqa: BLE001 - told
@@ -150,8 +154,11 @@ def send(strikes: Strikes, number: int, _folder: Path) -> None:
     """A message is paid once."""
     before = strikes.simulator.prompts_charged
     text = f"[sim:answer] Message {number}"
-    stream = strikes.random.random() < 0.3
-    strikes.run("send", number, lambda: QuickSend(task_id="task", message=text, stream=stream))
+    how = {"task_id": "task", "stream": strikes.random.random() < 0.3}
+    if strikes.random.random() < 0.3:
+        strikes.run("send", number, lambda: QuickFunction(python_callable=lambda: text, **how))
+    else:
+        strikes.run("send", number, lambda: QuickSend(message=text, **how))
     assert strikes.simulator.prompts_charged - before == 1, f"message {number} is not paid once"
 
 

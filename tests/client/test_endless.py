@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import signal
 import socket
+import sys
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from importlib import import_module
 
 import pytest
 
@@ -222,21 +224,6 @@ def test_a_signal_that_does_not_end_the_wait_is_seen_soon(alarm):
     assert time.monotonic() - began < 30
 
 
-@pytest.fixture
-def overdue(alarm, monkeypatch) -> Callable[[], None]:
-    """Set an alarm that never comes by itself, and return a function by which it is over."""
-    alarm(1_000)
-
-    def over() -> None:
-        alarm(0)
-        monkeypatch.setattr(
-            "airflow_provider_chatbase.client.alarm.time",
-            SimpleNamespace(monotonic=lambda: time.monotonic() + 2_000),
-        )
-
-    return over
-
-
 class Finalized:
     """Is struck in its finalizer."""
 
@@ -244,18 +231,40 @@ class Finalized:
         signal.raise_signal(signal.SIGALRM)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_alarm_that_python_told_nobody_of_strikes_in_the_next_wait(overdue):
-    with LoopThread() as loop, alarm_kept():
-        Finalized()
-        assert loop.run(asyncio.sleep(0, "in its time")) == "in its time"
-        overdue()
-        with pytest.raises(TaskTimeoutError):
-            loop.run(asyncio.sleep(60))
+def act_until_struck(act: Callable[[], object]) -> None:
+    act()
+    time.sleep(60)
+
+
+@pytest.fixture
+def unraisable(monkeypatch) -> None:
+    """Let nobody hold what could be raised to nobody; pytest does, to tell of it."""
+    monkeypatch.setattr("sys.unraisablehook", lambda _: None)
+
+
+def test_an_alarm_that_python_told_nobody_of_strikes_again(unraisable, alarm):
+    alarm(1_000)
+    with pytest.raises(TaskTimeoutError), alarm_kept():
+        act_until_struck(Finalized)
+
+
+def test_an_alarm_that_was_swallowed_and_lives_on_strikes_again(alarm):
+    kept: list[BaseException] = []
+
+    def swallow() -> None:
+        try:
+            signal.raise_signal(signal.SIGALRM)
+        except TaskTimeoutError as error:
+            kept.append(error)
+
+    alarm(1_000)
+    with pytest.raises(TaskTimeoutError) as raised, alarm_kept():
+        act_until_struck(swallow)
+    assert raised.value not in kept
 
 
 @pytest.mark.parametrize("waiting", [True, False])
-def test_what_puts_things_in_order_after_an_alarm_is_not_struck_again(overdue, waiting):
+def test_what_puts_things_in_order_after_an_alarm_is_not_struck_again(alarm, waiting):
     in_order, main = [], threading.get_ident()
 
     async def struck() -> None:
@@ -266,20 +275,85 @@ def test_what_puts_things_in_order_after_an_alarm_is_not_struck_again(overdue, w
         try:
             loop.run(struck()) if waiting else signal.raise_signal(signal.SIGALRM)
         finally:
-            overdue()
-            in_order.append(loop.run(asyncio.sleep(1.2, "done")))
+            in_order.append(loop.run(asyncio.sleep(1.5, "done")))
 
+    alarm(1_000)
     with LoopThread() as loop, pytest.raises(TaskTimeoutError), alarm_kept():
         work(loop)
+    time.sleep(0.2)  # nor is what comes after the task
     assert in_order == ["done"]
 
 
-def test_an_alarm_that_was_called_off_in_time_never_strikes(overdue):
+def test_an_alarm_that_was_called_off_in_time_never_strikes(alarm):
     with LoopThread() as loop:
         with alarm_kept():
-            loop.run(asyncio.sleep(0))
-        overdue()
-        assert loop.run(asyncio.sleep(1.2, "done")) == "done"
+            alarm(0.3)
+            alarm(0)
+        assert loop.run(asyncio.sleep(0.5, "done")) == "done"
+
+
+def test_an_import_comes_to_its_end_before_the_alarm_strikes(alarm, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "struck_module.py"
+    module.write_text("import signal\nsignal.raise_signal(signal.SIGALRM)\nwhole = True\n")
+    alarm(1_000)
+    with pytest.raises(TaskTimeoutError), alarm_kept():
+        act_until_struck(lambda: import_module("struck_module"))
+    assert sys.modules.pop("struck_module").whole
+
+
+class CommsDecoder:
+    """Named as what Airflow's tasks speak to their supervisor by."""
+
+    answered = False
+
+    def send(self) -> None:
+        signal.raise_signal(signal.SIGALRM)
+        self.answered = True
+
+
+class Log(logging.Handler):
+    """Is struck while it has the lock for which the next line, also of another thread, waits."""
+
+    told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        signal.raise_signal(signal.SIGALRM)
+        self.told = True
+
+
+def test_what_the_whole_process_needs_is_not_left_half_done(alarm):
+    decoder, log = CommsDecoder(), Log()
+    for act in (decoder.send, lambda: log.handle(logging.makeLogRecord({"msg": "told"}))):
+        alarm(1_000)
+        with pytest.raises(TaskTimeoutError), alarm_kept():
+            act_until_struck(act)
+    assert decoder.answered
+    assert log.told
+
+
+def test_an_import_that_never_ends_is_struck_at_last(alarm, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("airflow_provider_chatbase.client.alarm.LONGEST_WAIT", 0.2)
+    (tmp_path / "endless_module.py").write_text("import time\nwhile True:\n    time.sleep(0.01)\n")
+    alarm(0.01)
+    with pytest.raises(TaskTimeoutError), alarm_kept():
+        import_module("endless_module")
+
+
+def test_an_error_that_came_of_the_alarm_is_told_as_the_alarm(alarm):
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGALRM)
+        except TaskTimeoutError as struck:
+            raise RuntimeError("Error calling __set_name__") from struck
+
+    alarm(1_000)
+    with pytest.raises(TaskTimeoutError), alarm_kept():
+        work()
+    assert not signal.getitimer(signal.ITIMER_REAL)[0]
+    with pytest.raises(RuntimeError, match="no alarm"), alarm_kept():
+        raise RuntimeError("no alarm")
 
 
 def test_what_is_interrupted_before_it_began_never_begins(monkeypatch):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_chatbase.exceptions import (
     ChatbaseError,
@@ -221,6 +223,22 @@ def test_a_dag_syncs_and_waits(start, docs, run_dag, deferrable):
     assert len(run.xcoms["sync"]["source_ids"]) == 3
     now = simulator._world.clock.time()
     assert {source.status(now) for source in ours(simulator).values()} == {"trained"}
+
+
+def test_the_execution_timeout_holds_while_the_wait_is_deferred(start, docs, monkeypatch):
+    start(training_seconds=3600.0)
+    began = SimpleNamespace(start_date=datetime.now(tz=UTC))
+    monkeypatch.setattr("airflow_provider_chatbase.operators._task.current_context", lambda: {"ti": began})
+    arguments = {"task_id": "sync", "path": str(docs), "sync_id": "docs", "upload_interval": 0.0}
+    arguments |= {"wait_for_training": True, "deferrable": True, "poll_interval": 0.1}
+    operator = ChatbaseSyncSourcesOperator(execution_timeout=timedelta(seconds=1), **arguments)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context())
+    event = asyncio.run(anext(deferred.value.trigger.run())).payload
+    began.start_date = datetime.now(tz=UTC)  # as Airflow 3.0 does it
+    given = {**(deferred.value.kwargs or {}), "event": event}
+    with pytest.raises(AirflowTaskTimeout, match=r"0:00:01 is over\. Last seen: .* Everything is written"):
+        operator.resume_execution(deferred.value.method_name, given, context())
 
 
 def test_a_deferred_wait_fails_with_the_name_of_the_source(start, docs, run_dag):

@@ -86,7 +86,9 @@ def _run(arguments: dict) -> None:
         except TaskDeferred as deferred:
             event = fire(deferred.trigger)
             sensor = ChatbaseTrainingSensor(**arguments)
-            return sensor.resume_execution(deferred.method_name, {"event": event}, context)
+            context["ti"].start_date = datetime.now(tz=UTC)  # as Airflow 3.0 does it
+            given = {**(deferred.kwargs or {}), "event": event}
+            return sensor.resume_execution(deferred.method_name, given, context)
 
 
 def fire(trigger) -> object:
