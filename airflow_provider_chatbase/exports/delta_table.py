@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -47,7 +46,7 @@ except ImportError as error:
 
 __all__ = ["COVERED_FROM", "ERASED", "GONE", "READ", "WATERMARK", "CommitFailedError", "pa", "pc"]
 
-UPLOADS, UPLOAD_BYTES = 8, 1 << 20
+UPLOADS = 8
 """How many files are put into a table at the same time, and the buffer of each."""
 
 GONE = "_gone"
@@ -222,19 +221,13 @@ class CurrentTable:
             return
 
         def put(day: date, file: DataFile) -> AddAction:
-            kind = self.kind
-            name = f"{kind.day}={day}/part-00000-{uuid4()}-c000.{kind.compression.lower()}.parquet"
-            # Unbuffered, pyarrow hands on a buffer of its own, which deltalake does not take.
-            with (
-                file.path.open("rb") as local,
-                pa.BufferedOutputStream(store.open_output_stream(name), UPLOAD_BYTES) as stored,
-            ):
-                shutil.copyfileobj(local, stored)
-            at, size = int(time.time() * 1000), file.path.stat().st_size
-            return AddAction(name, size, {kind.day: day.isoformat()}, at, data_change=True, stats=file.stats)
+            name = f"{self.kind.day}={day}/part-00000-{uuid4()}-c000.{self.kind.compression.lower()}.parquet"
+            upload(file.path, name)
+            at, size, where = int(time.time() * 1000), file.path.stat().st_size, {self.kind.day: str(day)}
+            return AddAction(name, size, where, at, data_change=True, stats=file.stats)
 
         with delta_errors(self._storage), ThreadPoolExecutor(UPLOADS) as pool:
-            store = DeltaStorageHandler(self._storage.uri, self._storage.options())
+            upload = self._storage.uploader()
             self._add([*pool.map(put, files, files.values())], files, transactions)
 
     def touch(self, days: Collection[date] | None, transactions: Mapping[str, int]) -> None:

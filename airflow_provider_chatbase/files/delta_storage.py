@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ Options = dict[str, str]
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 AZURE_HOST = ".dfs.core.windows.net"
 PROBE = "_chatbase_put_if_absent"
+UPLOAD_BYTES = 1 << 20
 PATIENCE = {"timeout": "120s", "connect_timeout": "20s"}
 
 
@@ -43,6 +45,30 @@ class DeltaStorage:
         """Make the directory, where directories are things of their own."""
         if "://" not in self.uri:
             Path(self.uri).mkdir(parents=True, exist_ok=True)
+
+    def uploader(self) -> Callable[[Path, str], object]:
+        """Return what copies a file of this machine to a name in the directory, many at once."""
+        if "://" not in self.uri:
+            return self._copy
+        import pyarrow as pa
+        from deltalake.fs import DeltaStorageHandler
+
+        store = DeltaStorageHandler(self.uri, self.options())
+
+        def upload(file: Path, name: str) -> None:
+            # Unbuffered, pyarrow hands on a buffer of its own, which deltalake does not take.
+            with (
+                file.open("rb") as local,
+                pa.BufferedOutputStream(store.open_output_stream(name), UPLOAD_BYTES) as stored,
+            ):
+                shutil.copyfileobj(local, stored)
+
+        return upload
+
+    def _copy(self, file: Path, name: str) -> None:
+        to = Path(self.uri, name)
+        to.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, to)
 
     def without_secrets(self, text: str) -> str:
         """Take out of a text what only the connection may know."""
