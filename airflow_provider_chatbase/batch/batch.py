@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, ClassVar, Generic
 
-from airflow_provider_chatbase.batch.checkpoint import AnswerCache, Checkpoint, Line, SegmentLog, Sent, encode
+from airflow_provider_chatbase.batch.checkpoint import AnswerCache, Checkpoint, SegmentLog, Sent
 from airflow_provider_chatbase.batch.dispatch import Dispatcher
 from airflow_provider_chatbase.batch.expectations import AnswerSchema
 from airflow_provider_chatbase.batch.intake import Intake, OutgoingT
@@ -145,6 +145,7 @@ class Batch(ABC, Generic[OutgoingT]):
                 report_other_run(self.output, self.run)
                 unseen = self._unseen(folder)
                 segments = self._begin(folder, unseen=unseen is not None)
+                lock.require_held()  # else another may have claimed the same number
                 intake = intake or self._intake(given, held)
                 dispatcher = Dispatcher(
                     intake,
@@ -272,8 +273,7 @@ class Batch(ABC, Generic[OutgoingT]):
                 log.info("The checkpoint of an unfinished run (%s) is kept in %s.", found.get("run"), other)
         self._describe(folder, complete=False, unseen=unseen)
         segments = SegmentLog(self.output, folder)
-        if segments.is_new:
-            segments.append(encode(Line("")))  # so that a log that is lost differs from one of a quick end
+        segments.claim()  # also so that a log that is lost differs from one of a quick end
         return segments
 
     def _described(self, folder: str) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ class SegmentLog:
     An append-only log on any storage, as a row of segments.
 
     On a local disk a segment is a file that is appended to. Elsewhere it is a row of small parts, which
-    become one object when it is full. Each process begins a segment of its own, never after a torn end.
+    become one object when it is full. Each process claims a segment of its own, never after a torn end.
     The number of the newest one is written beside them, so that one that is lost is missed.
     """
 
@@ -73,10 +73,9 @@ class SegmentLog:
         self._parts: list[bytes] = []
         self._size = 0
 
-    @property
-    def is_new(self) -> bool:
-        """Whether no earlier process wrote to it."""
-        return not self._found
+    def claim(self) -> None:
+        """Write a first line that says nothing: only it may be overwritten by who listed segments before."""
+        self.append(encode(Line("")))
 
     def append(self, data: bytes) -> None:
         """Append lines; when this returns they are durable."""
@@ -207,7 +206,7 @@ class Checkpoint:
         self._attempts: dict[int, int] = {}
         self._sent_earlier: set[str] = set()  # keys of prompts that are not asked any more
         self.spent = Decimal(0)
-        self.priced = 0
+        self.priced = self._answers_unpriced = 0
         self.failed = 0
         for line in self._read(segments):
             if not keeps_refused and line.item is not None and line.item.outcome is Outcome.FAILED:
@@ -219,6 +218,7 @@ class Checkpoint:
                 self._sent_earlier.add(line.key)
                 self._note_cost(line.item)
         self.resumed = sum(1 for state in self._states if state & _FINAL)
+        intake.let_stand(lambda index: bool(self._states[index]))
 
     def is_known(self, index: int) -> bool:
         """Say whether it is written down what became of a prompt."""
@@ -251,6 +251,11 @@ class Checkpoint:
         return sum(
             1 for index in range(len(self._states)) if not self.is_final(index) and self.in_flight(index)
         )
+
+    @property
+    def unpriced(self) -> int:
+        """How many may have cost something of which nobody knows how much."""
+        return self._answers_unpriced + len(self._sent)
 
     def record(self, index: int) -> PromptRecord:
         """Return what is known of a prompt."""
@@ -306,6 +311,8 @@ class Checkpoint:
         if record is not None and record.credits:
             self.spent += Decimal(str(record.credits))
             self.priced += 1
+        elif record is not None and record.final and record.may_be_charged:
+            self._answers_unpriced += 1
 
     def _forget(self, index: int) -> None:
         self._sent.pop(index, None)

@@ -83,7 +83,7 @@ class Dispatcher:
         self._hurried = asyncio.Event()
         self._changed = asyncio.Event()
         limits = settings.max_items, settings.max_credits
-        self.budget = Budget(*limits, known.sent_count(), known.spent, known.priced)
+        self.budget = Budget(*limits, known.sent_count(), known.spent, known.priced, known.unpriced)
         total = intake.count - (intake.duplicates if settings.dedupe else 0)
         self.progress = Progress(total, known.resumed, known.failed)
         self.stopped: StopReason | None = None
@@ -251,7 +251,8 @@ class Dispatcher:
     async def _send_once(
         self, prompt: Outgoing, queue: PromptQueue | None, sent_before: Sent | None, *, again: bool
     ) -> PromptRecord:
-        await self._admitted(again=again)
+        doubted = sent_before is not None and sent_before.is_told
+        await self._admitted(again=again, doubted=doubted)
         now = self._sender.client.server_now()
         first = sent_before or Sent(now, now, None if queue is None else queue.last_message)
         try:
@@ -261,7 +262,7 @@ class Dispatcher:
         except NotSentError as end:
             if sent_before is None:
                 self._journal.add(prompt.index, Line(prompt.key, unsent=True))
-            self.budget.withdraw(again=again)
+            self.budget.withdraw(again=again, doubted=doubted)
             self._changed.set()
             if isinstance(end, StopSendingError):
                 self.stop(end.reason, end.error)
@@ -270,11 +271,11 @@ class Dispatcher:
         self._changed.set()
         return record
 
-    async def _admitted(self, *, again: bool) -> None:
+    async def _admitted(self, *, again: bool, doubted: bool) -> None:
         while self.stopped is None:
-            admission = self.budget.admit(again=again)
+            admission = self.budget.admit(again=again, doubted=doubted)
             if admission is Admission.GO:
-                self.budget.begin(again=again)
+                self.budget.begin(again=again, doubted=doubted)
                 return
             if admission is Admission.STOP:
                 self.stop(self.budget.stop_reason())

@@ -136,6 +136,13 @@ class Intake(Generic[OutgoingT]):
         found = self._execute("SELECT at, id FROM questions WHERE key = ?", _digest(question)).fetchone()
         return int(found[0]), str(found[1])
 
+    def let_stand(self, began: Callable[[int], bool]) -> None:
+        """Let one that was begun stand for all of its question, wherever the input has it now."""
+        for outgoing in self if self.duplicates else ():
+            if outgoing.question is not None and began(outgoing.index):
+                row = (outgoing.index, outgoing.id, _digest(outgoing.question))
+                self._execute("UPDATE questions SET at = ?, id = ? WHERE key = ?", *row)
+
     def shares_queue(self, outgoing: Outgoing) -> bool:
         """Say whether others must not be on their way at the same time as this one."""
         if (queue := outgoing.queue) is None:

@@ -138,13 +138,14 @@ class Budget:
         items: int = 0,
         spent: Decimal = Decimal(0),
         priced: int = 0,
+        unpriced: int = 0,
     ) -> None:
         self._max_items = max_items
         self._max_credits = max_credits
         self._items = items
         self._on_way = 0
         self._priced = priced
-        self._unpriced = 0
+        self._unpriced = unpriced
         self.spent = spent
 
     @property
@@ -157,17 +158,18 @@ class Budget:
         """What is spent, with the average for what is not known."""
         return self.spent + self._unpriced * (self.average or Decimal(1))
 
-    def admit(self, *, again: bool = False) -> Admission:
-        """Say whether a prompt may go."""
+    def admit(self, *, again: bool = False, doubted: bool = False) -> Admission:
+        """Say whether a prompt may go; one that is doubted may have cost something, and counts already."""
         if not again and self._max_items is not None and self._items >= self._max_items:
             return Admission.STOP
         if self._max_credits is None:
             return Admission.GO
-        if self.estimate >= self._max_credits:
+        estimate = self.estimate - doubted * (self.average or Decimal(1))
+        if estimate >= self._max_credits:
             return Admission.STOP
         if self.average is None:  # the first answer tells what one costs
             return Admission.WAIT if self._on_way else Admission.GO
-        if self.estimate + (self._on_way + 1) * self.average <= self._max_credits:
+        if estimate + (self._on_way + 1) * self.average <= self._max_credits:
             return Admission.GO
         return Admission.WAIT if self._on_way else Admission.STOP
 
@@ -176,10 +178,11 @@ class Budget:
         reached = self._max_items is not None and self._items >= self._max_items
         return StopReason.MAX_ITEMS if reached else StopReason.MAX_CREDITS
 
-    def begin(self, *, again: bool = False) -> None:
+    def begin(self, *, again: bool = False, doubted: bool = False) -> None:
         """Take note of a prompt that goes."""
         self._items += not again
         self._on_way += 1
+        self._unpriced -= doubted
 
     def end(self, cost: float | None, *, charged: bool) -> None:
         """Take note of how it ended."""
@@ -190,10 +193,11 @@ class Budget:
         elif charged:
             self._unpriced += 1
 
-    def withdraw(self, *, again: bool = False) -> None:
+    def withdraw(self, *, again: bool = False, doubted: bool = False) -> None:
         """Take note that a prompt did not go after all."""
         self._on_way -= 1
         self._items -= not again
+        self._unpriced += doubted
 
 
 @dataclass(slots=True)

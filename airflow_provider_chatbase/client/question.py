@@ -201,10 +201,11 @@ def look_until_sure(
 ) -> Steps[Found]:
     """Look until the message is answered, or it is sure enough that it never arrived."""
     began, pause, looks = time.monotonic(), FIRST_PAUSE, 0
+    found: Found = None
     longest = min(answer_patience, ANSWER_PATIENCE)
     while True:
         looked = time.monotonic() - began  # what is seen is of then, even where the machine sleeps over it
-        found = yield from look(question)
+        found = (yield from look(question)) or found  # what was there once has arrived; a page may lack it
         looks += 1
         if isinstance(found, Answer):
             return found

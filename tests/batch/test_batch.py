@@ -749,3 +749,15 @@ def test_a_damaged_manifest_is_neither_used_nor_replaced(
         new_batch(simulator, output).ask_all(["x"])
     assert output.read("_manifest.json") == content
     assert simulator.requests_for("chatWithAgent") == []
+
+
+def test_of_those_that_are_alike_the_one_that_was_asked_stands_for_all_in_any_order(
+    simulator: Simulator, output: Directory
+):
+    prompts = [
+        {"id": name, "message": said} for name, said in (("a", "Same?"), ("b", "Same?"), ("c", "Else?"))
+    ]
+    new_batch(simulator, output, dedupe=True, max_items=1).ask_all(prompts)
+    new_batch(simulator, output, dedupe=True).ask_all(prompts[::-1])
+    assert simulator.prompts_charged == 2
+    assert [row["duplicate_of"] for row in rows_of(output)] == [None, "a", None]

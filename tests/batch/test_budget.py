@@ -70,3 +70,15 @@ def test_items_are_counted_once():
 def test_a_limit_of_nothing_sends_nothing():
     assert Budget(max_credits=Decimal(0)).admit() is Admission.STOP
     assert Budget(max_items=0).admit() is Admission.STOP
+
+
+def test_what_is_in_doubt_counts_and_may_be_looked_for():
+    budget = Budget(max_credits=Decimal(3), items=3, spent=Decimal(2), priced=2, unpriced=1)
+    assert budget.admit() is Admission.STOP
+    assert budget.admit(again=True, doubted=True) is Admission.GO
+    budget.begin(again=True, doubted=True)
+    budget.withdraw(again=True, doubted=True)
+    assert budget.estimate == 3
+    budget.begin(again=True, doubted=True)
+    budget.end(0.0, charged=False)  # it was refused
+    assert budget.admit() is Admission.GO

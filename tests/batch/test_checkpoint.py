@@ -13,6 +13,7 @@ from airflow_provider_chatbase.batch import checkpoint as checkpoint_module
 from airflow_provider_chatbase.batch.checkpoint import Checkpoint, Journal, Line, SegmentLog, Sent, encode
 from airflow_provider_chatbase.batch.outcome import Outcome, PromptRecord
 from airflow_provider_chatbase.batch.prompts import take_in
+from airflow_provider_chatbase.files import ChatbaseStorageError
 from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Simulator
 from tests.batch.conftest import new_batch, questions, rows_of, storage_of
@@ -64,6 +65,16 @@ def test_what_was_written_is_known_to_the_next_process(storage: Directory):
     assert later.record(2).outcome == Outcome.NOT_SENT
     assert (later.spent, later.priced) == (2.5, 1)
     assert (later.sent_count(), later.resumed) == (2, 1)
+
+
+def test_what_may_have_cost_something_is_counted(storage: Directory):
+    segments, _ = _opened(storage)
+    recovered = PromptRecord(Outcome.ANSWERED, text="zero", sent_at=5.0, recovered=True, final=True)
+    segments.append(encode(_line(0, sent=5.0, since=5.0)) + encode(_line(0, item=recovered)))
+    segments.append(encode(_line(1, sent=6.0, since=6.0)) + encode(_line(2, sent=7.0, since=7.0)))
+    segments.append(encode(_line(2, unsent=True)))
+    _, later = _opened(storage)
+    assert (later.spent, later.priced, later.unpriced) == (0, 0, 2)
 
 
 def test_a_full_segment_becomes_one_file(storage: Directory, monkeypatch: pytest.MonkeyPatch):
@@ -127,6 +138,25 @@ def test_on_an_object_store_a_batch_resumes(start: Callable[..., Simulator], mem
         assert ended.tally.outcomes["answered"] == 60
         assert simulator.prompts_charged == 60
         assert [row["id"] for row in rows_of(memory)] == [str(n) for n in range(60)]
+
+
+def test_nothing_is_written_over_by_who_listed_the_segments_long_ago(storage: Directory):
+    first = SegmentLog(storage, FOLDER)
+    first.claim()
+    first.append(encode(_line(0, sent=5.0, since=5.0)))
+    frozen, slow = SegmentLog(storage, FOLDER), SegmentLog(storage, FOLDER)
+    slow.claim()
+    second = SegmentLog(storage, FOLDER)
+    second.claim()
+    second.append(encode(_line(1, sent=6.0, since=6.0)))
+    slow.append(encode(_line(2, sent=7.0, since=7.0)))
+    if storage.local:
+        with pytest.raises(ChatbaseStorageError):
+            frozen.claim()
+    else:
+        frozen.claim()  # which its batch does before it looks whether the lock is still its own
+    _, later = _opened(storage)
+    assert [later.in_flight(n) is not None for n in range(4)] == [True, True, True, False]
 
 
 def test_many_wait_for_one_write(storage: Directory, monkeypatch: pytest.MonkeyPatch):

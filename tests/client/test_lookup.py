@@ -101,6 +101,21 @@ def test_the_wait_for_an_answer_ends(chatbase, client, monkeypatch, with_created
     assert time.monotonic() - began < 2
 
 
+def test_what_was_seen_once_has_arrived_though_later_pages_lack_it(chatbase, client, monkeypatch):
+    monkeypatch.setattr(lookup, "ANSWER_PATIENCE", 0.5)
+    monkeypatch.setattr(lookup, "LONGEST_PAUSE", 0.05)
+    chatbase.begin("tag", ("user", "Hello?"))
+    real = lookup.look
+
+    def look_and_lose(question):
+        seen = yield from real(question)
+        chatbase.conversations.clear()
+        return seen
+
+    monkeypatch.setattr(lookup, "look", look_and_lose)
+    assert told(found(client, sought(), patience=0)) == (Unanswered, None)
+
+
 def test_a_message_that_stayed_unanswered_for_long_is_not_waited_for(chatbase, client):
     chatbase.begin("tag", ("user", "Hello?"), age=HOUR)
     began = time.monotonic()
