@@ -37,6 +37,7 @@ class _Alarm:
 
     def __init__(self, handler: Callable[[int, FrameType | None], Any]) -> None:
         self.handler = handler
+        self._is_within = False
         self._due: float | None = None
         self._raised: Callable[[], BaseException | None] = lambda: None
         self._raised_at = 0.0
@@ -45,8 +46,10 @@ class _Alarm:
         """Tell the task that its time is over, unless it was told or cannot be told here; look again soon."""
         now = time.monotonic()
         self._due = now if self._due is None else self._due
-        signal.setitimer(signal.ITIMER_REAL, AGAIN)
-        if self._is_on_its_way(now) or (_breaks(frame) and now < self._due + LONGEST_WAIT):
+        waits = self._is_on_its_way(now) or (_breaks(frame) and now < self._due + LONGEST_WAIT)
+        if waits or self._is_within:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        if waits:
             return
         try:
             self.handler(number, frame)
@@ -56,13 +59,13 @@ class _Alarm:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def __enter__(self) -> None:
+        self._is_within = True
         signal.signal(signal.SIGALRM, self.strike)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if signal.getsignal(signal.SIGALRM) == self.strike:
-            signal.signal(signal.SIGALRM, self.handler)
+        self._is_within = False
         raised = self._raised()
         if raised is None or error is None or raised not in _causes(error):
             return
@@ -76,7 +79,11 @@ class _Alarm:
 
 
 def alarm_kept() -> AbstractContextManager[None]:
-    """See to it that the alarm which is set ends this block, once, and by nothing but what it raises."""
+    """
+    See to it that the alarm which is set ends this block, once, and by nothing but what it raises.
+
+    After the block too it waits for an import, a log or the supervisor.
+    """
     handler = signal.getsignal(signal.SIGALRM)
     is_main = threading.current_thread() is threading.main_thread()  # no signal strikes in others
     is_ours = isinstance(getattr(handler, "__self__", None), _Alarm)

@@ -328,6 +328,12 @@ def test_what_the_whole_process_needs_is_not_left_half_done(alarm):
         alarm(1_000)
         with pytest.raises(TaskTimeoutError), alarm_kept():
             act_until_struck(act)
+    alarm(1_000)
+    with alarm_kept():
+        pass
+    with pytest.raises(TaskTimeoutError):  # what a task tells at its end, and once
+        act_until_struck(lambda: log.handle(logging.makeLogRecord({"msg": "done"})))
+    assert not signal.getitimer(signal.ITIMER_REAL)[0]
     assert decoder.answered
     assert log.told
 
