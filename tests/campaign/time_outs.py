@@ -88,7 +88,7 @@ class Strikes:
             struck = tries <= MOST_STRIKES and name in self.lasting
             seconds = self.random.uniform(0.001, self.lasting.get(name, 0.0)) if struck else HANGS
             context = _context(f"{name}{number}", tries, began)
-            how, took = self._try(partial(_execute, make, context), seconds)
+            how, took = self._try(partial(_execute, make(), context), seconds)
             if how == "struck":
                 self.counts[f"{name} struck"] += 1
                 if took - seconds > LONGEST:
@@ -149,9 +149,9 @@ def _told(work: Callable[[], Any], seconds: float) -> tuple[str, float, list[str
     return how, time.monotonic() - start, lost[:3]
 
 
-def _execute(make: Callable[[], Any], context: dict[str, Any]) -> Any:
+def _execute(task: Any, context: dict[str, Any]) -> Any:
     """Execute a task as Airflow does: without it Airflow warns, and its own alarm in that log hangs."""
-    task, run = make(), contextvars.copy_context()
+    run = contextvars.copy_context()
     run.run(ExecutorSafeguard.tracker.set, task)
     return run.run(task.execute, context)
 
