@@ -99,8 +99,27 @@ TOGETHER = (
         "tests/files/test_directory.py::test_a_missing_bucket",
     ),
     ("tests/test_conventions.py",),
+    (
+        "tests/test_docs.py",
+        "tests/test_dags.py",
+        "tests/test_run_dag.py",
+        "tests/test_testing.py",
+        "tests/test_links.py",
+        "tests/batch/test_example_dags.py",
+    ),
+    (
+        "tests/operators/test_texts_of_others.py",
+        "tests/operators/test_example_dags.py",
+        "tests/operators/test_cleared.py",
+        "tests/operators/test_batch.py",
+        "tests/operators/test_send_message.py",
+        "tests/operators/test_whatsapp.py",
+        "tests/decorators/",
+        "tests/example_dags/",
+    ),
 )
-"""What shares something slow to start: an Airflow, a browser, a server, a parsing of all examples."""
+"""What shares something slow to start: an Airflow, a browser, a server, a parsing of all examples, the API of
+the task runner, which the first ``dag.test()`` of a process builds."""
 
 SLOW = (
     "tests/batch/test_batch.py::test_an_outage_ends",
@@ -108,7 +127,6 @@ SLOW = (
     "tests/batch/test_task_timeout.py",
     "tests/batch/test_kill.py",
     "tests/triggers/test_conversations.py",
-    "tests/example_dags/",
 )
 """What a process may be at alone for long: it begins early, so that none of it is the last to end."""
 

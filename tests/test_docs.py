@@ -92,10 +92,13 @@ def not_run(block: Block) -> bool:
     return "not-run" in block.said
 
 
+OF_COMMANDS = ("docs/testing.md", "docs/playground.md", "docs/check.md")
+"""Each of their commands starts an Airflow; .ci/run follows the first with the built wheel, too."""
+
+
 def followed(page: Path) -> Any:
     name = str(page.relative_to(CHECKOUT))
-    starts_an_airflow = name == "docs/testing.md"  # .ci/run follows it with the built wheel, too
-    return pytest.param(page, id=name, marks=pytest.mark.long if starts_an_airflow else ())
+    return pytest.param(page, id=name, marks=pytest.mark.long if name in OF_COMMANDS else ())
 
 
 @pytest.mark.parametrize("page", map(followed, pages()))

@@ -251,11 +251,12 @@ def test_what_is_in_doubt_fails_the_task_above_the_rate(simulator: Simulator, ou
 KILLS, RECIPIENTS, CONCURRENCY = 6, 240, 6
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "faults",
     [
-        pytest.param([], id="calm", marks=pytest.mark.long),
+        pytest.param([], id="calm"),
         pytest.param(["reset_after", "reset_before", "truncate"], id="storm"),
     ],
 )

@@ -89,9 +89,12 @@ def run(server: Server, *, requests: int, workers: int, latency: float, processe
     return clock.now - began
 
 
+THOUSANDS = pytest.param(1000, 1000, marks=pytest.mark.long)
+
+
 @pytest.mark.parametrize("latency", [0.01, 0.15, 2.0])
 @pytest.mark.parametrize("says_when", [True, False], ids=["with reset", "without reset"])
-@pytest.mark.parametrize(("limit", "workers"), [(100, 20), (100, 100), (1000, 100), (1000, 1000)])
+@pytest.mark.parametrize(("limit", "workers"), [(100, 20), (100, 100), (1000, 100), THOUSANDS])
 def test_alone_it_is_never_refused_and_close_to_the_limit(limit, workers, says_when, latency):
     windows = 6 if workers < 1000 else 3  # a thousand that wait take seconds of work to play
     server = Server(limit, window=10.0, says_when=says_when)

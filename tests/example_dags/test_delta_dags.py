@@ -89,6 +89,7 @@ def recipe() -> dict[str, Any]:
     return module
 
 
+@pytest.mark.long
 def test_the_recipe_brings_the_tables_into_postgresql(night, run_dag, postgres_port):  # noqa: F811
     hooks = pytest.importorskip("airflow.providers.postgres.hooks.postgres")
     warehouse = {

@@ -28,6 +28,7 @@ from delta_lake import (
     versions,
     watermark,
 )
+from matrix import matrix
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.exports import (
@@ -367,20 +368,12 @@ def damage(path: Path, how: str) -> None:
         last.write_text(json.dumps({"protocol": protocol}))
 
 
-@pytest.mark.parametrize("table", ["conversations", "tool_calls"])
+DAMAGES = ("cut", "empty", "not JSON", "another JSON", "a gap", "no log", "an empty log", "a newer protocol")
+
+
 @pytest.mark.parametrize(
-    "how",
-    [
-        "cut",
-        "empty",
-        "not JSON",
-        "another JSON",
-        "a gap",
-        "no log",
-        "an empty log",
-        "a newer protocol",
-        "a feature that we do not know",
-    ],
+    ("how", "table"),
+    matrix([*DAMAGES, "a feature that we do not know"], ["conversations", "tool_calls"]),
 )
 def test_a_damaged_table_is_refused_and_left_alone(place, how, table):
     for state in range(3):

@@ -59,6 +59,7 @@ def test_a_bucket_holds_what_a_disk_holds(bucket, tmp_path, caplog):
     assert SECRET.encode() not in content(bucket)
 
 
+@pytest.mark.long
 def test_writers_at_once_lose_nothing(bucket):
     place = find_storage(f"s3://{bucket[1]}/lake", "lake")
     states = [[conversation(n, s, messages=1 + (n + s) % 3) for n in range(10)] for s in range(3)]

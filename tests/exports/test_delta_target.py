@@ -11,6 +11,7 @@ from typing import Any
 import deltalake
 import pytest
 from delta_lake import conversation, rows, tables
+from matrix import matrix
 from s3 import s3_fs
 
 from airflow_provider_chatbase.exceptions import ChatbasePermanentError
@@ -215,6 +216,7 @@ def test_leads_and_contacts(lake):
     assert result["rows"] == len(rows(lake.place, "contacts")) > 0
 
 
+@pytest.mark.long
 def test_many_runs_at_once_and_an_erasure_between(lake, monkeypatch):
     monkeypatch.setattr(delta_target, "CHUNK_BYTES", 20_000)
     windows = [(60, 40), (45, 20), (30, 0), (60, 0)]
@@ -278,8 +280,9 @@ def test_constraints_that_somebody_gave_a_table_are_kept_to(lake):
     assert rows(lake.place, "messages") == before
 
 
-@pytest.mark.parametrize("table", ["tool_calls", "messages", "conversations"])
-@pytest.mark.parametrize("what", ["killed", "overtaken"])
+@pytest.mark.parametrize(
+    ("table", "what"), matrix(["tool_calls", "messages", "conversations"], ["killed", "overtaken"])
+)
 def test_a_first_load_that_is_killed_or_overtaken_before_a_commit(lake, monkeypatch, table, what):
     append, met = delta_table.CurrentTable.append, []
 

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from matrix import matrix
 
 from airflow_provider_chatbase.client import ChatbaseClient
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
@@ -29,8 +30,9 @@ def export(exports):
     return export
 
 
-@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
-@pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("file_format", "compression"), matrix(["jsonl", "csv", "parquet"], [None, "gzip", "zstd"])
+)
 def test_a_user_is_erased_and_other_files_stay(export, exports, file_format, compression):
     arguments = {"file_format": file_format, "compression": compression, "partition_by": "day"}
     export.run(WINDOW, **arguments)

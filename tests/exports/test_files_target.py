@@ -127,7 +127,7 @@ def broken(export, break_at: int | None = None, *, killed: bool = False):
     return replace(export, directory=replace(export.directory, fs=files)), files
 
 
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_failure_at_any_step_shows_a_whole_export_and_the_next_run_mends_it(exports, killed):
     simulator = exports(conversations=60, months=1).simulator
     whole = exports(simulator, "whole")

@@ -30,7 +30,7 @@ def beginnings(export) -> int:
     return len([each for each in export.simulator.requests if "cursor" not in each.query])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))])
 def test_bursts_are_exported_once_each_and_in_the_order_of_one_walk(exports, seed, caplog):
     export = exports(conversations=0, rate_limit=100_000)
     bursts(export, seed)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from matrix import matrix
 
 from airflow_provider_chatbase.client.errors import ChatbaseInputError
 from airflow_provider_chatbase.files.formats import (
@@ -114,8 +115,9 @@ def test_parquet_has_types(compression: str | None):
 CELLS: list[Row] = [(f"n{n}", n, n / 2, AT, n % 2 == 0, ["t"], "{}") for n in range(25_000)]
 
 
-@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
-@pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("file_format", "compression"), matrix(["jsonl", "csv", "parquet"], [None, "gzip", "zstd"])
+)
 def test_a_file_does_not_depend_on_how_its_rows_were_cut(file_format: str, compression: str | None):
     rows = CELLS if file_format != "jsonl" else [{"n": n} for n in range(25_000)]
     files = open_format(file_format, compression)

@@ -101,8 +101,17 @@ WAYS: dict[str, Callable[[Path], Any]] = {
 }
 
 
+RARE_WAYS = {"partial", "map", "zip", "concat", "decorator-kwargs", "prompts-expand"}
+
+
 @pytest.mark.parametrize(
-    ("way", "native"), [*((way, False) for way in WAYS), ("argument", True), ("prompts-nested", True)]
+    ("way", "native"),
+    [
+        *((way, False) for way in WAYS if way not in RARE_WAYS),
+        ("argument", True),
+        ("prompts-nested", True),
+        *(pytest.param(way, False, marks=pytest.mark.long) for way in sorted(RARE_WAYS)),
+    ],
 )
 def test_a_text_of_others_is_sent_as_it_is(
     run: Callable[..., Any], simulator: Simulator, tmp_path: Path, way: str, native: bool

@@ -148,6 +148,9 @@ def state(status: str, **fault) -> Fault:
     return Fault(kind="status", status=200, body=body, content_type="application/json", **fault)
 
 
+KNOWN_STATES = ("untrained", "updated")
+
+
 @pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])
 @pytest.mark.parametrize("mode", MODES)
 class TestEnd:
@@ -189,7 +192,9 @@ class TestEnd:
                 f"Last seen: Waiting for 1 of 1 source: 'Hours' ({source}) is untrained."
             )
 
-    @pytest.mark.parametrize("status", ["brand_new", "untrained", "updated"])
+    @pytest.mark.parametrize(
+        "status", ["brand_new", *(pytest.param(known, marks=pytest.mark.long) for known in KNOWN_STATES)]
+    )
     def test_any_other_state_is_waited_for(self, chatbase, mode, soft_fail, status):
         chatbase(state(status))
         end, error = live(mode, soft_fail=soft_fail, timeout=1.0)

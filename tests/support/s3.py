@@ -15,8 +15,13 @@ from typing import Any
 import pytest
 
 SERVER = """
+import functools
 import threading
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
+# It looks through its own folders with each request, which costs as much as the request.
+found = functools.cache(DomainDispatcherApplication.get_backend_for_host)
+DomainDispatcherApplication.get_backend_for_host = found
 server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)

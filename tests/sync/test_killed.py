@@ -42,7 +42,8 @@ def kill_after(desk, process, writes):
     return gone.is_set()
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 1])
 def test_kills_at_random_moments_leave_no_duplicate_and_no_leftover(desk, seed):
     desk = desk(training_seconds=0.05, latency={"*": 0.002})
     chance = random.Random(seed)

@@ -231,6 +231,7 @@ def longest_hold_of_the_event_loop(agents):
     return max(gaps)
 
 
+@pytest.mark.long
 def test_the_event_loop_is_never_held_up_for_long(start):
     simulator = start()
     # What holds the loop up does so every time; a processor that others slow down does not.
