@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_chatbase.client import ChatbaseClient, RetryPolicy, Steps
 from airflow_provider_chatbase.client.api import Api
-from airflow_provider_chatbase.client.errors import ChatbaseError
+from airflow_provider_chatbase.client.errors import ChatbaseError, counted
 from airflow_provider_chatbase.client.replies import all_items
 from airflow_provider_chatbase.client.request import ApiVersion, JsonObject
 from airflow_provider_chatbase.client.v2.sources import get_source, list_sources
@@ -204,4 +204,4 @@ def _state(status: Any) -> str:
 
 
 def _count(sources: Sequence[JsonObject]) -> str:
-    return "1 source" if len(sources) == 1 else f"{len(sources)} sources"
+    return counted(len(sources), "source")

@@ -33,7 +33,7 @@ from airflow_provider_chatbase.batch.outcome import (
     Words,
 )
 from airflow_provider_chatbase.batch.settings import BatchSettings
-from airflow_provider_chatbase.client.errors import quoted
+from airflow_provider_chatbase.client.errors import counted, quoted
 from airflow_provider_chatbase.files import ChatbaseOutputError
 from airflow_provider_chatbase.files.directory import MANIFEST, Directory
 from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Column, ColumnType, Format, Table
@@ -299,7 +299,7 @@ def _cost(tally: Tally) -> str:
     if Outcome.ANSWERED not in tally.possible:
         return ""
     unknown = f", and {tally.credits_unknown:,} whose cost is unknown" if tally.credits_unknown else ""
-    return f", for {float(tally.credits):,.10g} credits{unknown}"
+    return f", for {counted(tally.credits, 'credit')}{unknown}"
 
 
 def verdict(tally: Tally, stopped: StopReason | None, settings: BatchSettings) -> None:

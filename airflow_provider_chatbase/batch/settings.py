@@ -19,7 +19,7 @@ from airflow_provider_chatbase.client.asking import (
     OnAmbiguous,
 )
 from airflow_provider_chatbase.client.decoding import decode_json
-from airflow_provider_chatbase.client.errors import ChatbaseInputError
+from airflow_provider_chatbase.client.errors import ChatbaseInputError, counted
 from airflow_provider_chatbase.files.formats import FORMATS, SUFFIX, Compression, FileFormat
 from airflow_provider_chatbase.files.lock import LockTimes
 
@@ -223,18 +223,14 @@ class Progress:
         rate = self._rate()
         left = f"about {_duration((self.total - self.done) / rate)} left" if rate else "time left unknown"
         return (
-            f"{self.done:,} of {self.total:,} prompts done, {self.failed:,} failed, {self.repeats:,} "
-            f"repeats; {rate:.1f} a second, {_plain(self.credits)} credits, {left}."
+            f"{self.done:,} of {counted(self.total, 'prompt')} done, {self.failed:,} failed, "
+            f"{counted(self.repeats, 'repeat')}; {rate:.1f} a second, "
+            f"{counted(round(self.credits, 2), 'credit')}, {left}."
         )
 
     def _rate(self) -> float:
         seconds = self.clock() - self._began
         return (self.done - self._done_before) / seconds if seconds > 0 else 0.0
-
-
-def _plain(credits_: Decimal) -> str:
-    text = f"{credits_:,.2f}"
-    return text.rstrip("0").rstrip(".")
 
 
 def _duration(seconds: float) -> str:

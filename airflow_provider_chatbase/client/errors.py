@@ -38,6 +38,7 @@ and ``permanent`` (somebody has to change something first, so a retry of the tas
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -67,6 +68,11 @@ def quoted(text: object, longest: int = 500) -> str:
 
 SHORTEST_SECRET = 5
 """What is shorter is no secret, and would make holes into words."""
+
+
+def counted(number: float | Decimal, one: str) -> str:
+    """Return a number with the word for what is counted, in the singular where there is one of it."""
+    return f"{float(number):,.10g} {one if number == 1 else one + 's'}"
 
 
 class ChatbaseError(Exception):

@@ -372,7 +372,7 @@ def erase(
     if at_source is not None:
         wanted |= at_source.find(selection["agent_id"], user_ids)
         report.deleted_at_source = at_source.delete(selection["agent_id"], wanted, dry_run=dry_run)
-    report.files_checked = sum(table.files for table in opened.values())
+    report.files_checked = sum(len(table.files) for table in opened.values())
     report.rows = {name: _rows_of(table, wanted).num_rows for name, table in opened.items()}
     if not dry_run:
         _erase(storage, [table.kind for table in opened.values()], users, wanted, report)
@@ -409,19 +409,22 @@ def _note_erasure(storage: DeltaStorage, kind: TableKind, number: int) -> None:
 
 
 def _erase_rows(storage: DeltaStorage, kind: TableKind, wanted: set[str]) -> tuple[int, int]:
-    """Return how many rows were taken out, and how many files were removed."""
-    erased = 0
+    """Return how many rows were taken out, and of how many files."""
+    erased = changed = 0
 
     def attempt() -> None:
-        nonlocal erased
+        nonlocal erased, changed
         table = _opened(storage, kind)
+        held = table.files
         gone = _rows_of(table, wanted)
         nothing = kind.schema.append(pa.field(GONE, pa.bool_())).empty_table()
         table.change(together(kind, nothing, gone), {})
         erased += gone.num_rows
+        changed += len(held - table.files)
 
     persist(storage, kind, attempt)
-    return erased, _opened(storage, kind).vacuum(0)
+    _opened(storage, kind).vacuum(0)
+    return erased, changed
 
 
 def _opened(storage: DeltaStorage, kind: TableKind) -> CurrentTable:

@@ -152,9 +152,9 @@ class CurrentTable:
         return Window(start, end) if start is not None and end is not None else None
 
     @property
-    def files(self) -> int:
-        """How many files its rows lie in."""
-        return len(self._delta.file_uris())
+    def files(self) -> set[str]:
+        """The files that its rows lie in."""
+        return set(self._delta.file_uris())
 
     @property
     def days(self) -> Counter[date]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -25,6 +26,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbasePermissionError,
     ChatbasePlanError,
     ChatbaseUnsupportedError,
+    counted,
 )
 from airflow_provider_chatbase.client.replies import all_items
 from airflow_provider_chatbase.client.v2.conversations import delete_conversation, search_conversations
@@ -57,7 +59,7 @@ MOST_SECONDS_OF_PUBLISHING, PAUSE = 60.0, 0.5
 """How long an export is waited for that is just naming its files in its manifests."""
 
 _OURS = re.compile(r"[0-9a-f]{12}\.")
-_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, EOFError, csv.Error, zlib.error)
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, csv.Error, zlib.error)
 """What reading a file that was cut or changed by others raises."""
 
 Row = tuple[str, str | None, Any]
@@ -124,9 +126,9 @@ class AtSource:
         """Delete conversations for good; return how many there were, or how many it would be."""
         if len(conversation_ids) > self.max_deletes:
             raise ChatbaseInputError(
-                f"{len(conversation_ids)} conversations would be deleted at Chatbase for good, and "
-                f"max_deletes is {self.max_deletes}. Check who is named, with dry_run=True, and raise it. "
-                "Nothing was erased."
+                f"{counted(len(conversation_ids), 'conversation')} would be deleted at Chatbase for good, "
+                f"and max_deletes is {self.max_deletes}. Check who is named, with dry_run=True, and raise "
+                "it. Nothing was erased."
             )
         if dry_run:
             return len(conversation_ids)
@@ -301,6 +303,9 @@ class _Erasure:
         rows, read = 0, _READERS[self._file_format]
         try:
             with self._directory.open(file.path) as stream:
+                if stream.seek(0, os.SEEK_END) != file.size:
+                    raise self._directory.damaged(file.path, f"it has another size than {file.size} bytes")
+                stream.seek(0)
                 for row in read(stream, self._tables[file.table], self._compression):
                     rows += 1
                     yield row

@@ -12,7 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
-from airflow_provider_chatbase.client.errors import ChatbaseError, ChatbaseNotFoundError, ChatbasePagingError
+from airflow_provider_chatbase.client.errors import (
+    ChatbaseError,
+    ChatbaseNotFoundError,
+    ChatbasePagingError,
+    counted,
+)
 from airflow_provider_chatbase.client.loop_thread import run_in_thread
 from airflow_provider_chatbase.client.rate_limiter import shared_limiter
 from airflow_provider_chatbase.client.request import JsonObject
@@ -167,7 +172,7 @@ class _ExportRun:
         there = self._target.begin(self._settings, plan)
         self._finished = {part.key: part for part in _without_overlap(there)}
         if self._finished:
-            log.info("Going on after %d parts that an earlier attempt read.", len(self._finished))
+            log.info("Going on after %s that an earlier attempt read.", counted(len(self._finished), "part"))
 
     def _until(self) -> datetime | None:
         """Return until when everything was exported: not what lies in the future, or may not show yet."""
@@ -216,7 +221,8 @@ class _ExportRun:
             read = await all_of(one(each) for each in ids)
             items = [item for items in read for item in items]
             if len(items) < len(ids):
-                log.info("%d conversations were deleted after they were found.", len(ids) - len(items))
+                gone = counted(len(ids) - len(items), "conversation")
+                log.info("Deleted between search and reading: %s.", gone)
             await self._finish(key, PartRows(newest_first(items), len(items)))
 
         batches = [found[start : start + IDS_IN_PART] for start in range(0, len(found), IDS_IN_PART)]

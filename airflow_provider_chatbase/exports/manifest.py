@@ -33,6 +33,8 @@ DELTA_LOG = "_delta_log"
 CREATED, UPDATED, ONE = "created", "updated", "conversation"
 """What a window speaks of: when conversations were created, when they last changed; or it is just one."""
 
+LONGEST_NAME = 128
+
 Write = Callable[[str, bytes], None]
 
 DAY_COLUMN = {
@@ -91,7 +93,10 @@ def partitions_of(
 ) -> list[Partition]:
     """Return what an export of a window owns; the subject is the id of a single conversation."""
     if window is None:
-        return [Partition(f"conversation-{quote(str(subject), safe='')}", None)]
+        name = quote(str(subject), safe="")
+        if len(name) > LONGEST_NAME:  # of a file on a disk, with what stands around it
+            name = hashlib.sha256(name.encode()).hexdigest()
+        return [Partition(f"conversation-{name}", None)]
     if not days:
         return [Partition(window.name if by == CREATED else f"{by}-{window.name}", window)]
     found, start = [], window.start
@@ -208,7 +213,10 @@ def read_state(directory: Directory) -> OutputState | None:
             )
         return None
     contents, erasures = found.get("contents"), found.get("erasures")
-    if not isinstance(contents, dict) or not isinstance(erasures, int):
+    named = isinstance(contents, dict) and {"kind", "agent_id", "format", "compression", "tables"} <= set(
+        contents
+    )
+    if not named or not isinstance(erasures, int):
         raise directory.damaged(STATE, "what it holds is no state of an output")
     return OutputState(contents, erasures)
 

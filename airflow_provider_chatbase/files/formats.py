@@ -310,7 +310,10 @@ class _Frames(io.RawIOBase):
                 return 0
             if self._frame is None or self._frame.eof:
                 self._frame = self._decompressor().decompressobj()
-            self._content = memoryview(self._frame.decompress(self._packed))
+            try:
+                self._content = memoryview(self._frame.decompress(self._packed))
+            except _zstandard().ZstdError as error:
+                raise ValueError(str(error)) from error
             self._packed = self._frame.unused_data
         part = self._content[: len(buffer)]
         self._content = self._content[len(part) :]

@@ -22,6 +22,7 @@ from airflow_provider_chatbase.client.errors import (
     ChatbaseConfigurationError,
     ChatbaseError,
     ChatbaseInputError,
+    counted,
 )
 from airflow_provider_chatbase.client.replies import Page
 from airflow_provider_chatbase.client.request import JsonObject
@@ -311,7 +312,7 @@ def _try(client: ChatbaseClient, agent_id: str | None) -> str:
     page = client.send(client.api.list_agents(limit=1))
     name = client.send(client.api.get_agent(agent_id)).get("name") if agent_id else None
     agents = page.total if page.total is not None else len(page.items)
-    count = "1 agent" if agents == 1 else f"{agents} agents"
     default_agent = f" The default agent is {name!r}." if name else ""
     version = client.settings.api_version
-    return f"Connected to {client.settings.host} (API {version}): the key sees {count}.{default_agent}"
+    seen = f"the key sees {counted(agents, 'agent')}"
+    return f"Connected to {client.settings.host} (API {version}): {seen}.{default_agent}"

@@ -114,7 +114,7 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
         """
         with self.hook() as hook:
             from airflow_provider_chatbase.client.asking import ask
-            from airflow_provider_chatbase.client.errors import ChatbaseAnswerError
+            from airflow_provider_chatbase.client.errors import ChatbaseAnswerError, counted
 
             question = self._question(hook, context)
             try:
@@ -124,9 +124,9 @@ class ChatbaseSendMessageOperator(ChatbaseOperator):
                 raise
         self.linked_conversation_id = answer.conversation_id
         self.log.info(
-            "Answered with %d characters for %s credits, finish reason %s%s.\nConversation %s, message %s.",
-            len(answer.text),
-            "unknown" if answer.credits is None else f"{answer.credits:g}",
+            "Answered with %s for %s, finish reason %s%s.\nConversation %s, message %s.",
+            counted(len(answer.text), "character"),
+            "unknown credits" if answer.credits is None else counted(answer.credits, "credit"),
             answer.finish_reason or "unknown",
             ", found as an earlier attempt had left it" if answer.recovered else "",
             answer.conversation_id or "unknown",

@@ -277,9 +277,10 @@ class ExportOperator(ChatbaseOperator):
         until = export_until(context, now, margin, whole_days=by_day)
         window = choose_window(self.start, self.end, interval, until, watermark, self._first_start())
         if window is None:
+            done = in_utc(watermark) if watermark else None
             raise AirflowSkipException(
-                f"Earlier runs have exported everything until {watermark}, and this run is to export until "
-                f"{in_utc(until)}. To export a window again, give start and end."
+                f"Earlier runs have exported everything until {done}, and this run is to export until "
+                f"{in_utc(until.replace(microsecond=0))}. To export a window again, give start and end."
             )
         if self.end in (None, "") and not ends_now(self.start, self.end, interval):
             settle(window.end, now, margin)
@@ -331,21 +332,25 @@ class ExportOperator(ChatbaseOperator):
 
 def in_words(result: Mapping[str, Any]) -> str:
     """Say what an export did, and what it left out."""
+    from airflow_provider_chatbase.client.errors import counted
+
     window = result["window"]
     when = f" from {window['start']} to {window['end']}" if window else ""
-    said = [f"Exported {result['rows']} {result['kind']} of agent {result['agent_id']}{when}"]
+    what, more = ("day", " of analytics") if result["kind"] == "analytics" else (result["kind"][:-1], "")
+    said = [f"Exported {counted(result['rows'], what)}{more} of agent {result['agent_id']}{when}"]
     if result["api_total"] is None:
         said.append(", of which the API does not say how many there are")
     elif result["api_total"] != result["rows"]:
         said.append(f", of {result['api_total']} that the API counts")
     if result["excluded"]:
-        said.append(f"; {result['excluded']} were left out by exclude_user_prefix")
+        said.append(f"; exclude_user_prefix left out {result['excluded']}")
     place = result["output_path"]
     if result["format"] == "delta":
-        removed = f"{result['removed']} that Chatbase no longer lists were removed"
-        said.append(f". They are merged into the tables in {place}, and {removed}.")
+        removed = f"{counted(result['removed'], 'row')} that Chatbase no longer lists"
+        said.append(f": merged into the tables in {place}, from which the run removed {removed}.")
     else:
-        said.append(f": {result['bytes']} bytes in {result['file_count']} files in {place}.")
+        size = counted(result["bytes"], "byte")
+        said.append(f": {size} in {counted(result['file_count'], 'file')} in {place}.")
     if result["watermark"]:
         said.append(f" The next export without a window of its own begins at {result['watermark']}.")
     return "".join(said)

@@ -26,7 +26,7 @@ class ChatbaseExportConversationsOperator(ExportOperator):
 
     The window is half-open and in UTC: created at or after its start and before its end. It is the one that
     is given, else the run's data interval, else since the watermark that the last export left at
-    ``output_path``. Files come first and ``_manifest.json`` last; what it lists is whole. A rerun of a
+    ``output_path``. Files come first and their manifest last; what it lists is whole. A rerun of a
     window replaces its files and writes the same bytes; a retry goes on from the parts that were read. The
     task fails when fewer conversations arrive than the API counts; then what was there is still there.
 
@@ -338,6 +338,7 @@ class ChatbaseEraseConversationsOperator(ChatbaseOperator):
         :return: the report.
         """
         with self.hook() as hook:
+            from airflow_provider_chatbase.client.errors import counted
             from airflow_provider_chatbase.exports.erasure import AtSource, erase
             from airflow_provider_chatbase.files.directory import open_directory
 
@@ -352,13 +353,13 @@ class ChatbaseEraseConversationsOperator(ChatbaseOperator):
                 directory = open_directory(self.output_path, self.storage_conn_id)
                 report = asdict(erase(directory, *whom, dry_run, at_source))
         self.log.info(
-            "%s %d conversations: rows of %d of %d files in %s, what %d attempts have staged there, and %s.",
+            "%s %s: %s of the %s in %s, what %s had staged there, and %s.",
             "Would erase" if dry_run else "Erased",
-            report["conversations"],
-            report["files_changed"],
-            report["files_checked"],
+            counted(report["conversations"], "conversation"),
+            counted(sum(report["rows"].values()), "row"),
+            counted(report["files_checked"], "file"),
             without_connection(self.output_path),
-            report["staged_attempts"],
+            counted(report["staged_attempts"], "attempt"),
             f"{report['deleted_at_source']} at Chatbase"
             if self.at_source
             else "nothing at Chatbase: a later export brings back what is still there",

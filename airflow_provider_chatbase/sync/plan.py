@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from airflow_provider_chatbase.client.errors import counted
 from airflow_provider_chatbase.sync.declaration import Declaration, DeclaredInput, DeclaredSource, Problem
 from airflow_provider_chatbase.sync.inventory import ExistingSource, Inventory
 from airflow_provider_chatbase.sync.payloads import DIGEST_LENGTH, LinkPayload, key_in_name
@@ -228,7 +229,7 @@ def _what_may_be_a_mistake(
     )
     if others:
         return (
-            f"{len(others)} sources of sync_id {options.sync_id!r} were written by another task: "
+            f"Another task wrote {counted(len(others), 'source')} of sync_id {options.sync_id!r}: "
             f"{named(others)}. Give each task a sync_id of its own, or this one take_over=True once if it "
             "was renamed or moved"
         )
@@ -237,8 +238,8 @@ def _what_may_be_a_mistake(
         lost = [source for source in gone if may_own(source.kind, source.key)]
         if lost and not each.count:
             return (
-                f"{each.name} declares nothing at all, and {len(lost)} sources would be deleted. If that is "
-                "meant, say so with allow_empty=True"
+                f"{each.name} declares nothing at all, and {counted(len(lost), 'source')} would be deleted. "
+                "If that is meant, say so with allow_empty=True"
             )
     owned = [*draft.unchanged, *draft.undeclared, *(update.existing for update in draft.updates)]
     if isinstance(most, int):

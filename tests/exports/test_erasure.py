@@ -166,14 +166,37 @@ def test_an_export_that_publishes_is_waited_for(export, monkeypatch):
     assert erase(export.directory, ["subject"], []).conversations == 2
 
 
-@pytest.mark.parametrize("look", [{}, {"compression": "gzip"}, {"file_format": "csv"}], ids=str)
-def test_a_file_that_was_cut_is_refused_and_left_alone(export, look):
+@pytest.mark.parametrize(
+    "look", [{}, {"compression": "gzip"}, {"file_format": "csv"}, {"file_format": "parquet"}], ids=str
+)
+@pytest.mark.parametrize("cut", [20, -1])
+def test_a_file_that_was_cut_is_refused_and_left_alone(export, look, cut):
     export.run(WINDOW, **look)
     file = next((export.path / "conversations").rglob("*.*"))
-    file.write_bytes(file.read_bytes()[:20])
+    left = file.read_bytes()[:cut]
+    file.write_bytes(left)
     with pytest.raises(ChatbaseDamagedFileError, match=file.name):
         erase(export.directory, ["subject"], [])
-    assert file.stat().st_size == 20
+    assert file.read_bytes() == left
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+def test_a_file_of_another_content_is_refused(export, file_format, compression):
+    export.run(WINDOW, file_format=file_format, compression=compression)
+    file = next((export.path / "conversations").rglob("*.*"))
+    file.write_bytes(b"?" * file.stat().st_size)
+    with pytest.raises(ChatbaseDamagedFileError, match=file.name):
+        erase(export.directory, ["subject"], [])
+
+
+@pytest.mark.parametrize("contents", [{}, {"kind": "conversations"}])
+def test_a_state_that_says_too_little_is_refused(export, contents):
+    export.run(WINDOW)
+    (export.path / "_output.json").write_text(json.dumps({"version": 2, "erasures": 0, "contents": contents}))
+    for task in (lambda: erase(export.directory, ["subject"], []), lambda: export.run(WINDOW)):
+        with pytest.raises(ChatbaseDamagedFileError, match=r"_output\.json"):
+            task()
 
 
 def test_conversations_are_deleted_at_chatbase_first(export):

@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError
+from airflow_provider_chatbase.exports.manifest import partitions_of
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.simulator import Fault
 
@@ -174,6 +175,13 @@ def test_one_conversation_by_its_id(exports):
     before = export.everything()
     export.run(None, by="conversation", conversation_id=wanted.id)
     assert export.everything() == before
+
+
+def test_the_name_of_a_conversation_s_partition_fits_on_any_disk():
+    ids = ("a" * 300, "a" * 301, "é" * 100, "a")
+    names = {partitions_of(None, "conversations", "conversation", each, False)[0].name for each in ids}
+    assert len(names) == len(ids)
+    assert max(map(len, names)) < 150
 
 
 def test_a_conversation_that_is_not_there(exports, tmp_path):

@@ -171,7 +171,7 @@ def test_what_is_deleted_while_an_export_runs_is_gone_and_no_failure(run, simula
     )
     result = run(strategy="changed_since", start=TODAY - 300 * DAY, end=TODAY + DAY)
     assert result["rows"] == 58
-    assert "conversations were deleted after they were found" in caplog.text
+    assert "Deleted between search and reading: 2 conversations." in caplog.text
 
 
 def test_the_last_line_says_what_was_done_and_what_was_not(run, simulator):
@@ -180,8 +180,9 @@ def test_the_last_line_says_what_was_done_and_what_was_not(run, simulator):
     said = export_base.in_words(run(exclude_user_prefix="airflow-"))
     assert said.startswith(
         f"Exported 60 conversations of agent {simulator.agent_id} from {start} to {end}, of 62 that the API "
-        "counts; 2 were left out by exclude_user_prefix: "
+        "counts; exclude_user_prefix left out 2: "
     )
+    assert " bytes in 1 file in " in said
     assert said.endswith(f"/out. The next export without a window of its own begins at {end}.")
 
 

@@ -196,7 +196,7 @@ def test_progress_is_logged_without_what_is_said(acting, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     run(operator("my secret", stream=True))
     assert f"{len(TEXT)} characters of the answer so far" in caplog.text
-    assert f"Answered with {len(TEXT)} characters for 1 credits" in caplog.text
+    assert f"Answered with {len(TEXT)} characters for 1 credit" in caplog.text
     for content in ("my secret", TEXT, TEXT[:3], KEY):
         assert content not in caplog.text
 
