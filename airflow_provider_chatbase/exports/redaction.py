@@ -235,7 +235,7 @@ _NUMBER = re.compile(
     rf"|(?P<plus>[+\uFF0B]\(?\d(?:{_GAP}\d){{6,14}}(?!\d))"  # whatever follows one with a plus
     rf"|\(?\d(?:{_GAP}\d){{6,24}}(?:(?![\w{_HYPHENS}])|(?=(?:x|X|[Ee]xt)\.?\s?\d)))"
 )
-_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d\d(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,3})?(?!\w)")
+_IBAN = re.compile(r"(?<!\w)[A-Za-z]{2}[0-9]{2}(?: ?[0-9A-Za-z]{4}){2,7}(?: ?[0-9A-Za-z]{1,3})?(?!\w)")
 _DATE_WITHIN = re.compile(rf"(?<=\s){_DATE}")
 _PHONE_DIGITS = 15
 _SHORTEST_NUMBER, _LONGEST_NUMBER = 10**7, 10**19

@@ -48,7 +48,7 @@ from airflow_provider_chatbase.exports.staging import Staging
         ),
         ("{ann}@example.com", "{[email]"),
         ("4111 1111 1111 1111, 4111111111111111", "[card], [card]"),
-        ("DE89 3704 0044 0532 0130 00 OR GB29NWBK60161331926819", "[iban] OR [iban]"),
+        ("DE89 3704 0044 0532 0130 00 OR gb29nwbk60161331926819", "[iban] OR [iban]"),
         ("Call 030/1234567 4711 0815", "Call [phone]"),
     ],
 )
