@@ -213,10 +213,8 @@ def read_state(directory: Directory) -> OutputState | None:
             )
         return None
     contents, erasures = found.get("contents"), found.get("erasures")
-    named = isinstance(contents, dict) and {"kind", "agent_id", "format", "compression", "tables"} <= set(
-        contents
-    )
-    if not named or not isinstance(erasures, int):
+    least = {"kind", "agent_id", "format", "compression", "tables"}
+    if not (isinstance(contents, dict) and least <= contents.keys() and isinstance(erasures, int)):
         raise directory.damaged(STATE, "what it holds is no state of an output")
     return OutputState(contents, erasures)
 
