@@ -208,8 +208,9 @@ class FilesTarget:
         self._staging.withdraw()
         self._clear_up(manifests)
         self._publishing = []
-        if until is not None:
-            advance_watermark(self._directory, self._staging.write, settings.by, until)
+        if settings.window is not None and until is not None and until > settings.window.start:
+            covered = Window(settings.window.start, until)
+            advance_watermark(self._directory, self._staging.write, settings.by, covered)
         self._remove_other_attempts(settings.window)
         self._staging.remove()
         return Exported(

@@ -24,6 +24,7 @@ VERSION = 2
 MANIFESTS = "_manifests"
 STATE = "_output.json"
 WATERMARKS = "_watermark"
+AHEAD = "ahead-"
 OLD_MANIFEST = "_manifest.json"
 """The table of contents that versions before 2 kept for a whole output."""
 
@@ -235,19 +236,61 @@ def read_watermark(directory: Directory, by: str) -> datetime | None:
     return found
 
 
-def advance_watermark(directory: Directory, write: Write, by: str, to: datetime) -> None:
+def advance_watermark(directory: Directory, write: Write, by: str, covered: Window) -> None:
     """
-    Move the watermark forward, never back.
+    Move the watermark to the end of what was exported, never back and never over a gap.
 
     Each is a file named by its moment, and the latest counts: of runs that end at the same time none takes
-    back what another wrote.
+    back what another wrote. What lies beyond a gap is noted, and counts when another run has closed that.
     """
-    name, there = _watermark_name(by, to), _watermarks(directory, by)
-    if not there or name > there[-1]:
-        write(f"{WATERMARKS}/{name}", _json({"version": VERSION, "watermark": in_utc(to)}))
-    for each in [*there, name]:
-        if each < max([*there, name]):
-            directory.remove(f"{WATERMARKS}/{each}")
+    while True:
+        there, ahead = read_watermark(directory, by), _ahead(directory, by)
+        if (
+            there is not None
+            and covered.start > there
+            and not any(each.covers(covered) for each in ahead.values())
+        ):
+            _note_ahead(directory, write, by, covered, ahead)
+            continue  # somebody may have closed the gap just now
+        reached = covered.end if there is None else there
+        for each in [covered, *ahead.values()]:
+            reached = max(reached, each.end) if each.start <= reached else reached
+        name = _watermark_name(by, reached)
+        if name in (names := _watermarks(directory, by)):
+            break
+        write(f"{WATERMARKS}/{name}", _json({"version": VERSION, "watermark": in_utc(reached)}))
+    for old in [*names[:-1], *(old for old, window in ahead.items() if window.end <= reached)]:
+        directory.remove(f"{WATERMARKS}/{old}")
+
+
+def _note_ahead(
+    directory: Directory, write: Write, by: str, covered: Window, ahead: Mapping[str, Window]
+) -> None:
+    """Note what was exported beyond a gap, in one file with what it touches."""
+    touched = {
+        name: each for name, each in ahead.items() if each.start <= covered.end and covered.start <= each.end
+    }
+    whole = Window(
+        min(each.start for each in (covered, *touched.values())),
+        max(each.end for each in (covered, *touched.values())),
+    )
+    write(f"{WATERMARKS}/{AHEAD}{by}-{whole.name}.json", _json({"version": VERSION}))
+    for name in touched:
+        directory.remove(f"{WATERMARKS}/{name}")
+
+
+def _ahead(directory: Directory, by: str) -> dict[str, Window]:
+    """Return what was exported beyond a gap, the oldest first."""
+    found: dict[str, Window] = {}
+    for name in directory.names(WATERMARKS):
+        if name.startswith(f"{AHEAD}{by}-"):
+            bounds = name.removeprefix(f"{AHEAD}{by}-").removesuffix(".json").split("-")
+            try:
+                start, end = (datetime.strptime(each, "%Y%m%dT%H%M%S%z") for each in bounds)
+            except ValueError as error:
+                raise directory.damaged(f"{WATERMARKS}/{name}", "its name is no window's") from error
+            found[name] = Window(start, end)
+    return found
 
 
 def _watermark_name(by: str, at: datetime) -> str:

@@ -229,7 +229,7 @@ def _what_may_be_a_mistake(
     )
     if others:
         return (
-            f"Another task wrote {counted(len(others), 'source')} of sync_id {options.sync_id!r}: "
+            f"sync_id {options.sync_id!r} has {counted(len(others), 'source')} written by another task: "
             f"{named(others)}. Give each task a sync_id of its own, or this one take_over=True once if it "
             "was renamed or moved"
         )

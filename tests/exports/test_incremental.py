@@ -130,6 +130,18 @@ def test_the_watermark_only_moves_forward(exports):
     assert export.run(days(5, 4)).watermark == days(5, 4).end
 
 
+def test_the_watermark_moves_over_no_gap_until_it_is_closed(exports):
+    export = exports(conversations=50, months=1)
+    export.run(days(20, 15))
+    assert export.run(days(8, 7)).watermark == days(20, 15).end
+    assert export.run(days(7, 6)).watermark == days(20, 15).end
+    assert len(list((export.path / "_watermark").glob("ahead-*"))) == 1
+    assert export.run(days(12, 10)).watermark == days(20, 15).end
+    assert export.run(days(15, 12)).watermark == days(12, 10).end
+    assert export.run(days(10, 8)).watermark == days(7, 6).end
+    assert len(list((export.path / "_watermark").iterdir())) == 1
+
+
 def test_the_watermark_stays_out_of_the_future(exports):
     export = exports(conversations=5)
     before = datetime.now(tz=UTC).replace(microsecond=0)

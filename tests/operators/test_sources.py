@@ -357,7 +357,7 @@ def test_another_task_of_the_same_sync_id_is_told(start, docs):
     operator = ChatbaseSyncSourcesOperator(
         task_id="other", sources=[{"key": "a", "content": "x"}], sync_id="docs", prune=True, max_deletes=9
     )
-    with pytest.raises(ChatbasePermanentError, match="Another task wrote 2 sources of sync_id 'docs'"):
+    with pytest.raises(ChatbasePermanentError, match="sync_id 'docs' has 2 sources written by another task"):
         operator.execute(other)
     assert len(ours(simulator)) == 3
     operator.take_over, operator.allow_empty = "true", True

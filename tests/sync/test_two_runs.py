@@ -182,10 +182,10 @@ def test_two_tasks_of_one_sync_id_do_not_delete_each_other_s_sources(two_tasks):
     assert run("aaaa", "a", "b", "c", "d", "e", "f", "g").failures() == ""
     for _ in range(2):
         told = run("bbbb", "x", max_deletes=100, allow_empty=True).failures()
-        assert "Another task wrote 7 sources of sync_id 'docs': a.md" in told
+        assert "sync_id 'docs' has 7 sources written by another task: a.md" in told
         assert "take_over=True" in told
         assert (
-            "Another task wrote 1 source of sync_id 'docs'"
+            "sync_id 'docs' has 1 source written by another task"
             in run("aaaa", "a", "b", "c", "d", "e", "f", "g").failures()
         )
     assert len(desk.ours) == 8
@@ -203,7 +203,7 @@ def test_a_task_that_was_renamed_takes_over_once(two_tasks):
     desk, run = two_tasks
     run("aaaa", "a", "b", "c", "d")
     assert run("bbbb", "a", "b", "c", "d").failures() == "", "nothing is to be deleted"
-    assert "wrote 1 source of" in run("bbbb", "a", "b", "c").failures()
+    assert "has 1 source written" in run("bbbb", "a", "b", "c").failures()
     report = run("bbbb", "a", "b", "c", take_over=True)
     assert (report.failures(), report.summary()["deleted"], report.summary()["updated"]) == ("", 1, 3)
     assert run("bbbb", "a", "b").failures() == ""
