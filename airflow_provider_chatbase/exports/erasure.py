@@ -13,7 +13,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -51,9 +51,13 @@ from airflow_provider_chatbase.files.formats import (
     escape_formula,
     open_format,
 )
+from airflow_provider_chatbase.files.lock import Lock
 
 ATTEMPTS = 5
 """How often a partition is looked at again that a run replaced meanwhile."""
+
+LOCK = "_erasing/lock"
+"""Of two erasures at once, the later would put back what the other took out of the same manifest."""
 
 MOST_SECONDS_OF_PUBLISHING, PAUSE = 60.0, 0.5
 """How long an export is waited for that is just naming its files in its manifests."""
@@ -87,18 +91,20 @@ def erase(
     at_source: AtSource | None = None,
 ) -> ErasureReport:
     """Erase rows from all exports in an output. Files without such rows stay as they are, byte by byte."""
-    state = _state_of_conversations(directory, user_ids, conversation_ids)
-    users = users_as_stored(user_ids, state.contents, salt)
-    with tempfile.TemporaryDirectory(prefix="chatbase-erase-") as local, _long_cells():
-        erasure = _Erasure(directory, state, Path(local))
-        wanted = set(conversation_ids) | (erasure.conversations_of(users) if users else set())
-        if at_source is None:
-            return erasure.run(wanted, dry_run=dry_run)
-        wanted |= at_source.find(state.contents["agent_id"], user_ids)
-        deleted = at_source.delete(state.contents["agent_id"], wanted, dry_run=dry_run)
-        report = erasure.run(wanted, dry_run=dry_run)
-        report.deleted_at_source = deleted
-        return report
+    _state_of_conversations(directory, user_ids, conversation_ids)
+    with nullcontext() if dry_run else Lock(directory, LOCK, "erasing") as lock:
+        state = _state_of_conversations(directory, user_ids, conversation_ids)
+        users = users_as_stored(user_ids, state.contents, salt)
+        with tempfile.TemporaryDirectory(prefix="chatbase-erase-") as local, _long_cells():
+            erasure = _Erasure(directory, state, Path(local), lock)
+            wanted = set(conversation_ids) | (erasure.conversations_of(users) if users else set())
+            if at_source is None:
+                return erasure.run(wanted, dry_run=dry_run)
+            wanted |= at_source.find(state.contents["agent_id"], user_ids)
+            deleted = at_source.delete(state.contents["agent_id"], wanted, dry_run=dry_run)
+            report = erasure.run(wanted, dry_run=dry_run)
+            report.deleted_at_source = deleted
+            return report
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +166,9 @@ def _state_of_conversations(
 
 
 class _Erasure:
-    def __init__(self, directory: Directory, state: OutputState, local: Path) -> None:
+    def __init__(self, directory: Directory, state: OutputState, local: Path, lock: Lock | None) -> None:
         self._directory = directory
+        self._lock = lock
         self._state = state
         self._local = local
         contents = state.contents
@@ -279,6 +286,8 @@ class _Erasure:
         now = read_manifest(self._directory, name) or manifest
         there = now == manifest
         if there:
+            if self._lock is not None:
+                self._lock.require_held()
             self._directory.write(name, new.as_bytes())
         obsolete = hit if there else changed.values()  # of which another erasure may have made the same
         for path in {file.path for file in obsolete} - (new if there else now).paths:

@@ -189,8 +189,12 @@ class ExportOperator(ChatbaseOperator):
             raise ChatbaseInputError(
                 f"csv_null must be a text without quotes, commas and line ends, not {self.csv_null!r}."
             )
-        if self.file_format != "delta" and (self.remove_missing or self.vacuum_days is not None):
-            raise ChatbaseInputError("remove_missing and vacuum_days are for file_format='delta'.")
+        if self.file_format != "delta" and (
+            self.remove_missing or self.vacuum_days is not None or not self.optimize
+        ):
+            raise ChatbaseInputError("remove_missing, vacuum_days and optimize are for file_format='delta'.")
+        if self.file_format != "csv" and (self.csv_null or self.csv_bom or not self.escape_formulas):
+            raise ChatbaseInputError("csv_null, csv_bom and escape_formulas are for file_format='csv'.")
         if self.partition_by and self._by() != "created":
             raise ChatbaseInputError(
                 "partition_by='day' owns whole days, and this export brings what changed on any day, or one "

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from matrix import matrix
@@ -17,6 +21,7 @@ from airflow_provider_chatbase.exports.redaction import read_redaction
 from airflow_provider_chatbase.exports.window import Window, floor_day
 from airflow_provider_chatbase.files import ChatbaseDamagedFileError, ChatbaseOutputBusyError
 from airflow_provider_chatbase.files.formats import CsvStyle
+from airflow_provider_chatbase.files.lock import Lock, LockTimes
 
 TODAY = floor_day(datetime.now(tz=UTC))
 WINDOW = Window(TODAY - timedelta(days=40), TODAY + timedelta(days=1))
@@ -138,8 +143,9 @@ def test_what_is_left_beside_files_of_a_manifest_is_removed(export):
     assert not left.exists()
 
 
-def test_two_at_once_take_no_files_from_each_other(export, monkeypatch):
+def test_two_at_once_take_no_files_from_each_other_where_the_lock_was_lost(export, monkeypatch):
     export.run(WINDOW)
+    monkeypatch.setattr(erasure, "Lock", lambda *_: nullcontext())
     rewrite = erasure._Erasure._rewrite
 
     def meanwhile(self, *given):
@@ -197,6 +203,34 @@ def test_a_state_that_says_too_little_is_refused(export, contents):
     for task in (lambda: erase(export.directory, ["subject"], []), lambda: export.run(WINDOW)):
         with pytest.raises(ChatbaseDamagedFileError, match=r"_output\.json"):
             task()
+
+
+def test_of_two_erasures_at_once_one_is_told_to_wait(export, monkeypatch):
+    export.run(WINDOW)
+    first, second = export.objects()[:2]
+    monkeypatch.setattr(erasure, "Lock", partial(Lock, times=LockTimes(beat=0.1, stale=60)))
+    has_read, may_write = threading.Event(), threading.Event()
+    write_back = erasure._Erasure._replace
+
+    def slowly(*given):
+        has_read.set()
+        assert may_write.wait(60)
+        return write_back(*given)
+
+    monkeypatch.setattr(erasure._Erasure, "_replace", slowly)
+    with ThreadPoolExecutor() as pool:
+        earlier = pool.submit(erase, export.directory, [], [first["id"]])
+        assert has_read.wait(60)
+        try:
+            with pytest.raises(ChatbaseOutputBusyError, match="Another run works in"):
+                erase(export.directory, [], [second["id"]])
+        finally:
+            may_write.set()
+        assert earlier.result().conversations == 1
+    assert erase(export.directory, [], [second["id"]]).conversations == 1
+    left = {each["id"] for each in export.objects()}
+    assert left.isdisjoint({first["id"], second["id"]})
+    assert left
 
 
 def test_conversations_are_deleted_at_chatbase_first(export):

@@ -83,6 +83,23 @@ def test_flags_and_numbers_may_be_text(run, tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"csv_null": "NULL"},
+        {"csv_bom": True},
+        {"escape_formulas": False},
+        {"optimize": False},
+        {"file_format": "delta", "csv_null": "NULL"},
+    ],
+    ids=str,
+)
+def test_what_would_have_no_effect_is_refused(run, simulator, given):
+    with pytest.raises(Exception, match=r" are for file_format='(csv|delta)'\."):
+        run(**given)
+    assert not simulator.requests
+
+
 @pytest.mark.parametrize(("given", "erased"), [("False", 0), ("true", 1)])
 def test_the_flags_of_the_erasing_too(run, simulator, given, erased):
     run()
