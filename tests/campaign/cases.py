@@ -14,8 +14,6 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from airflow_provider_chatbase.batch.prompt_batch import PromptBatch
-from airflow_provider_chatbase.batch.settings import read_settings
 from airflow_provider_chatbase.client import AsyncChatbaseClient, ChatbaseClient
 from airflow_provider_chatbase.client.asking import Rules, ask
 from airflow_provider_chatbase.client.errors import ChatbaseError
@@ -27,14 +25,16 @@ from airflow_provider_chatbase.exports.delta_table import CurrentTable
 from airflow_provider_chatbase.exports.delta_target import DeltaSettings, DeltaTarget
 from airflow_provider_chatbase.exports.export import ExportSettings, export
 from airflow_provider_chatbase.exports.files_target import FileSettings, FilesTarget
-from airflow_provider_chatbase.exports.window import Window
+from airflow_provider_chatbase.exports.window import Window, compact
 from airflow_provider_chatbase.files.delta_storage import find_storage
 from airflow_provider_chatbase.simulator.agents import add_source
+from airflow_provider_chatbase.simulator.conversations import Conversation
 from airflow_provider_chatbase.simulator.exchange import ReceivedRequest
-from airflow_provider_chatbase.simulator.seed import create_conversations
+from airflow_provider_chatbase.simulator.seed import add_message, create_conversations
 from airflow_provider_chatbase.sync.declaration import read_records
 from airflow_provider_chatbase.sync.plan import SyncOptions
 from airflow_provider_chatbase.sync.sync import SourceSync
+from tests.campaign.batches import answers_by_question, batch, batch_v1, require_asked_once
 from tests.campaign.clockwork import EPOCH, Clockwork, Process, running, sleep
 from tests.campaign.customers import contacts, templates
 from tests.campaign.network import LATEST
@@ -42,63 +42,6 @@ from tests.campaign.scenario import Scenario
 from tests.campaign.storage import directory
 
 DAY = 86_400
-
-
-def batch(clockwork: Clockwork, seed: int) -> None:
-    """Prompts are paid once, whatever happens, and what was paid for is in the results."""
-    scenario = Scenario(seed, clockwork)
-    rng = scenario.random
-    prompts = [_prompt(scenario, number) for number in range(rng.randint(3, 12))]
-    settings = read_settings(concurrency=rng.choice([1, 3, 8]), max_failure_rate=1)
-    output = directory(scenario.store)
-
-    def work(process: Process) -> Any:
-        connection = scenario.connection(process)
-        whole = PromptBatch(
-            connection=connection, agent_id=scenario.agent.id, run="run", output=output, settings=settings
-        )
-        return whole.ask_all(prompts)
-
-    scenario.try_until_through(work)
-    scenario.require_sound()
-    paid = answers_by_question(scenario)
-    _require_paid_once(scenario, paid, [each["message"] for each in prompts])
-    rows = [json.loads(line) for line in scenario.store.objects["bucket/out/results.jsonl"][0].splitlines()]
-    assert [row["id"] for row in rows] == [each["id"] for each in prompts], "a row is missing, or twice"
-    for row in rows:
-        answers = paid.get(row["message"], [])
-        if answers:
-            assert (row["outcome"], row["text"]) == ("answered", answers[0]), f"a paid answer is lost: {row}"
-        else:
-            assert row["outcome"] in {"failed", "ambiguous", "unanswered"}, f"nobody answered: {row}"
-
-
-def _prompt(scenario: Scenario, number: int) -> dict[str, Any]:
-    rng = scenario.random
-    prompt = {"id": f"q{number}", "message": f"[sim:answer] Question {number}"}
-    if rng.random() < 0.2:
-        prompt["user_id"] = rng.choice(["anna", "bert"])
-    return prompt
-
-
-def answers_by_question(scenario: Scenario) -> dict[str, list[str]]:
-    """Return the answers that were made, by the text of the question."""
-    found: dict[str, list[str]] = {}
-    for conversation in scenario.world.store.conversations(scenario.agent.id):
-        question = None
-        for message in conversation.messages if conversation.recipe is None else ():
-            if message.role == "user":
-                question = message.text
-            elif question is not None:
-                found.setdefault(question, []).append(message.text)
-    return found
-
-
-def _require_paid_once(scenario: Scenario, paid: dict[str, list[str]], asked: list[str]) -> None:
-    twice = {question: len(answers) for question, answers in paid.items() if len(answers) > 1}
-    assert not twice, f"paid twice: {twice}"
-    assert set(paid) <= set(asked), "something else was asked"
-    assert scenario.world.ledger.prompts_charged == sum(map(len, paid.values())), "charged without an answer"
 
 
 def message(clockwork: Clockwork, seed: int) -> None:
@@ -113,6 +56,7 @@ def message(clockwork: Clockwork, seed: int) -> None:
             scenario.world, scenario.agent.id, message=text, user_id="anna", at=EPOCH - 3 * DAY
         )
         conversation_id = made[0].id
+        scenario.before_try = lambda number: _let_others_go_on(scenario, made[0])
     asked_before = answers_by_question(scenario)
 
     def work(process: Process) -> Any:
@@ -139,9 +83,20 @@ def message(clockwork: Clockwork, seed: int) -> None:
     answers = answers_by_question(scenario).get(text, [])
     before = len(asked_before.get(text, []))
     assert len(answers) - before <= 1, f"paid {len(answers) - before} times"
+    require_asked_once(scenario, Counter({text: 1 if conversation_id is None else 2}))
     if process is not None:
         assert len(answers) - before == 1, "success without an answer"
         assert process.result.text == answers[-1], "the answer is not its own"
+
+
+def _let_others_go_on(scenario: Scenario, conversation: Conversation) -> None:
+    """Let a conversation be continued by somebody else, between two tries."""
+    if scenario.random.random() < 0.3:
+        scenario.clockwork.let_pass(60.0)  # what is on its way arrives, and is answered
+        for role, text in (("user", "Something else?"), ("assistant", "Something else.")):
+            add_message(
+                scenario.world, scenario.agent, conversation, role, text, EPOCH + scenario.clockwork.now
+            )
 
 
 def _require_reason(scenario: Scenario) -> None:
@@ -164,10 +119,7 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     look = FileSettings(partition_by=rng.choice([None, "day"]))
     cut_small(rng)
     settings = ExportSettings(
-        kind="conversations",
-        agent_id=scenario.agent.id,
-        window=window,
-        attempt="attempt",
+        kind="conversations", agent_id=scenario.agent.id, window=window, attempt="attempt"
     )
     output = directory(scenario.store)
 
@@ -191,6 +143,19 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     assert set(ids) == set(truth), f"missing {set(truth) - set(ids)}, too many {set(ids) - set(truth)}"
     wrong = [each["id"] for each in seen if [m["id"] for m in each["messages"]] != truth[each["id"]]]
     assert not wrong, f"messages are missing in {wrong}"
+    manifests = process.result.manifests
+    _require_watermark(scenario, window)
+    if rng.random() < 0.2:
+        settings = replace(settings, window=Window(window.start - timedelta(days=2), window.start))
+        scenario.try_calmly(work)
+        _require_watermark(scenario, window)
+        assert exported_objects(scenario, manifests) == seen, "a backfill touched what was there"
+
+
+def _require_watermark(scenario: Scenario, window: Window) -> None:
+    """Let one watermark be there, at the end of the newest window."""
+    there = [name for name in scenario.store.objects if "/_watermark/" in name]
+    assert there == [f"bucket/out/_watermark/created-{compact(window.end)}.json"], there
 
 
 def cut_small(rng: random.Random) -> None:
@@ -229,6 +194,8 @@ def delta(clockwork: Clockwork, seed: int) -> None:
     settings = ExportSettings(
         kind="conversations", agent_id=scenario.agent.id, window=window, concurrency=4, attempt="attempt"
     )
+    look = DeltaSettings(remove_missing=scenario.random.random() < 0.4)
+    gone: dict[str, list[str]] = {}
 
     def work(process: Process) -> Any:
         connection = scenario.connection(process)
@@ -236,10 +203,14 @@ def delta(clockwork: Clockwork, seed: int) -> None:
         async def client() -> AsyncChatbaseClient:
             return AsyncChatbaseClient(connection)
 
-        return export(client, DeltaTarget(storage, settings, DeltaSettings()), settings)
+        return export(client, DeltaTarget(storage, settings, look), settings)
 
     with TemporaryDirectory() as folder:
         storage = find_storage(f"file://{folder}/lake")
+        if scenario.random.random() < 0.6:
+            scenario.try_calmly(work)
+            gone = _delete_some(scenario, window)
+            scenario.before_try = lambda number: _let_some_go_on(scenario, window)
         scenario.try_until_through(work)
         assert read_watermark(storage, "conversations") == window.end
         conversations, messages = (
@@ -247,10 +218,34 @@ def delta(clockwork: Clockwork, seed: int) -> None:
         )
     scenario.require_sound()
     truth = _truth(scenario, window)
+    if not look.remove_missing:
+        truth |= gone
     assert sorted(row["conversation_id"] for row in conversations) == sorted(truth)
     there = Counter((row["conversation_id"], row["message_id"]) for row in messages)
     wanted = Counter((name, each) for name, ids in truth.items() for each in ids)
     assert there == wanted, "messages are missing, or twice"
+
+
+def _delete_some(scenario: Scenario, window: Window) -> dict[str, list[str]]:
+    """Delete some conversations at Chatbase; return them."""
+    rng, truth = scenario.random, _truth(scenario, window)
+    gone = {name: truth[name] for name in rng.sample(sorted(truth), rng.randint(0, min(3, len(truth))))}
+    for each in scenario.world.store.conversations(scenario.agent.id):
+        if each.id in gone:
+            scenario.agent.conversations.remove(each)
+    return gone
+
+
+def _let_some_go_on(scenario: Scenario, window: Window) -> None:
+    """Let some conversations go on while tries come and go, and those before may still be at work."""
+    scenario.clockwork.let_pass(2.0)  # states are told apart by whole seconds
+    there = [
+        each
+        for each in scenario.world.store.conversations(scenario.agent.id)
+        if window.holds(each.created_at)
+    ]
+    for each in scenario.random.sample(there, min(2, len(there))):
+        add_message(scenario.world, scenario.agent, each, "user", "And?", EPOCH + scenario.clockwork.now)
 
 
 def pass_points_at_commits() -> None:
@@ -352,6 +347,7 @@ def _ours(scenario: Scenario) -> list[tuple[str, str]]:
 
 CASES: dict[str, Callable[[Clockwork, int], None]] = {
     "batch": batch,
+    "batch_v1": batch_v1,
     "message": message,
     "export": exported,
     "delta": delta,

@@ -56,6 +56,8 @@ class Process:
         self.pid = next(clockwork.pids)
         self.points = 0
         self.kill_at: int | None = None
+        self.writes = 0
+        self.kill_at_write: int | None = None
         self.freeze_at: int | None = None
         self.freeze_for = 0.0
         self.frozen_until = 0.0

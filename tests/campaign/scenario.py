@@ -35,6 +35,7 @@ class Scenario:
     wrong_pages: bool = False  # whether pages are often wrong
     most_skew: float = 86_400.0
     broken: list[str] = field(default_factory=list)  # what must not be so at any moment, and was
+    before_try: Callable[[int], None] = lambda number: None
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"scenario {self.seed}")
@@ -76,6 +77,7 @@ class Scenario:
         skew = {machine: max(-most, min(seconds, most)) for machine, seconds in skew.items()}
         for number in range(1, MOST_TRIES + 1):
             is_bad = number <= bad
+            self.before_try(number)
             self.network.weather = Weather.of(rng) if is_bad else CALM
             if is_bad and self.wrong_pages and rng.random() < 0.5:
                 self.network.weather.wrong_page = rng.uniform(0.1, 0.5)
@@ -83,7 +85,10 @@ class Scenario:
             machine = rng.choice(["one", "two"])
             process = Process(self.clockwork, f"try {number}", machine, skew[machine])
             if is_bad and rng.random() < 0.5:
-                process.kill_at = int(rng.expovariate(1 / 60)) + 1
+                if rng.random() < 0.7:
+                    process.kill_at = int(rng.expovariate(1 / 60)) + 1
+                else:
+                    process.kill_at_write = int(rng.expovariate(1 / 6)) + 1
             if is_bad and rng.random() < 0.25:
                 process.freeze_at, process.freeze_for = (
                     rng.randint(1, 80),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from airflow_provider_chatbase.files.directory import Directory
-from tests.campaign.clockwork import EPOCH, Clockwork, sleep
+from tests.campaign.clockwork import EPOCH, Clockwork, Killed, current_process, sleep
+
+LATEST_WRITE = 8.0  # seconds that a write may still be on its way when its process is dead
 
 
 class StoreError(Exception):
@@ -28,6 +31,7 @@ class StorageWeather:
     fails_after: float = 0.0  # chance that a write fails, and was done
     slowness: float = 0.02  # seconds that an operation takes, about
     slowest_put: float = 0.0  # chance that a write takes half a minute
+    late: float = 0.0  # chance that a write of a process that is killed meanwhile arrives after it
     is_os_error: bool = True
 
     @classmethod
@@ -40,6 +44,7 @@ class StorageWeather:
             slowness=rng.choice([0.005, 0.05, 0.3]),
             slowest_put=0.02 if rng.random() < 0.2 else 0.0,
             is_os_error=rng.random() < 0.5,
+            late=rng.choice([0.0, 0.8]),
         )
 
 
@@ -56,28 +61,28 @@ class ObjectStore(AbstractFileSystem):
         self.weather = StorageWeather()
         self.objects: dict[str, tuple[bytes, float]] = {}
         self.after_change: Callable[[str], None] = lambda path: None
+        self.before_put: Callable[[str, bytes], None] = lambda path, content: None
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         self._reads("read", path)
         return self._found(path)[0][start:end]
 
     def pipe_file(self, path: str, value: bytes, **_: Any) -> None:
-        with self._writes("write", path):
-            self.objects[path] = (bytes(value), EPOCH + self.clockwork.now)
+        self._write("write", path, lambda: self._put(path, bytes(value)))
 
     def put_file(self, lpath: str, rpath: str, **_: Any) -> None:
         content = Path(lpath).read_bytes()
-        with self._writes("write", rpath):
-            self.objects[rpath] = (content, EPOCH + self.clockwork.now)
+        self._write("write", rpath, lambda: self._put(rpath, content))
 
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
-        with self._writes("write", path2):
-            self.objects[path2] = (self._found(path1)[0], EPOCH + self.clockwork.now)
+        self._write("write", path2, lambda: self._put(path2, self._found(path1)[0]))
 
     def rm_file(self, path: str) -> None:
-        with self._writes("remove", path):
+        def remove() -> None:
             self._found(path)
             del self.objects[path]
+
+        self._write("remove", path, remove)
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         self._reads("list", path)
@@ -117,6 +122,10 @@ class ObjectStore(AbstractFileSystem):
     def invalidate_cache(self, path: str | None = None) -> None:
         """Have no cache."""
 
+    def _put(self, path: str, content: bytes) -> None:
+        self.before_put(path, content)
+        self.objects[path] = (content, EPOCH + self.clockwork.now)
+
     def _found(self, path: str) -> tuple[bytes, float]:
         if path not in self.objects:
             raise FileNotFoundError(path)
@@ -128,8 +137,37 @@ class ObjectStore(AbstractFileSystem):
         self.fails(self.weather.fails_before, f"{what} {path}")
         self.clockwork.point()
 
-    def _writes(self, what: str, path: str) -> _Write:
-        return _Write(self, f"{what} {path}")
+    def _write(self, what: str, path: str, change: Callable[[], None]) -> None:
+        """Change something: it may fail, and the process may die, before it was done or after."""
+        weather, what = self.weather, f"{what} {path}"
+        self.clockwork.point()
+        slow = weather.slowest_put and self.random.random() < weather.slowest_put
+        sleep(30.0 if slow else self.random.expovariate(1 / weather.slowness))
+        self.fails(weather.fails_before, what)
+        process = current_process()
+        process.writes += 1
+        if process.writes == process.kill_at_write:
+            process.kill_at = process.points + 1
+        try:
+            self.clockwork.point()
+        except Killed:
+            if self.random.random() < weather.late:
+                self._arrives_late(what, change)
+            raise
+        change()
+        self.after_change(what)
+        sleep(self.random.expovariate(1 / weather.slowness))
+        self.fails(weather.fails_after, f"{what}, though it was done")
+        self.clockwork.point()
+
+    def _arrives_late(self, what: str, change: Callable[[], None]) -> None:
+        def arrive() -> None:
+            with suppress(FileNotFoundError):
+                self.clockwork.note("late write", what)
+                change()
+                self.after_change(what)
+
+        self.clockwork.at(self.clockwork.now + self.random.uniform(0.05, LATEST_WRITE), arrive)
 
     def fails(self, chance: float, what: str) -> None:
         """Fail by chance."""
@@ -141,29 +179,6 @@ class ObjectStore(AbstractFileSystem):
                 TimeoutError("timed out"),
             ]
             raise self.random.choice(kinds) if self.weather.is_os_error else StoreError("503 Slow Down")
-
-
-class _Write:
-    """One write: it may fail before or after it was done, and the process may die on both sides of it."""
-
-    def __init__(self, store: ObjectStore, what: str) -> None:
-        self._store, self._what = store, what
-
-    def __enter__(self) -> None:
-        store, weather = self._store, self._store.weather
-        store.clockwork.point()
-        slow = weather.slowest_put and store.random.random() < weather.slowest_put
-        sleep(30.0 if slow else store.random.expovariate(1 / weather.slowness))
-        store.fails(weather.fails_before, self._what)
-        store.clockwork.point()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            store = self._store
-            store.after_change(self._what)
-            sleep(store.random.expovariate(1 / store.weather.slowness))
-            store.fails(store.weather.fails_after, f"{self._what}, though it was done")
-            store.clockwork.point()
 
 
 def directory(store: ObjectStore, name: str = "out") -> Directory:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-SEEDS = {"batch": 50, "message": 100, "export": 40, "delta": 10, "sync": 50, "mutated": 136}
+SEEDS = {"batch": 40, "batch_v1": 20, "message": 90, "export": 40, "delta": 8, "sync": 50, "mutated": 136}
 SEEDS |= {"templates": 50, "contacts": 50, "tickets": 5, "erasing": 30}
 SHARE = 5
 """One seed of so many is run where long tests are left out, in one process: its start takes longest."""
