@@ -29,7 +29,7 @@ def test_nothing_is_lost_paid_twice_or_left_waiting(what: str):
     ended = campaign("--what", f"{what}={SEEDS[what]}")
 
     assert ended.returncode == 0, ended.stdout[-6000:]
-    counts = dict(re.findall(r"(\d+) (kill|lost_after|storage fails)", ended.stdout))
+    counts = re.findall(r"(\d+) (kill|lost_after|storage fails)", ended.stdout)
     assert "0 failures" in ended.stdout
     assert len(counts) > 1 or what in ("mutated", "delta", "tickets"), ended.stdout
 
