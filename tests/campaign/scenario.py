@@ -85,9 +85,8 @@ class Scenario:
             machine = rng.choice(["one", "two"])
             process = Process(self.clockwork, f"try {number}", machine, skew[machine])
             if is_bad and rng.random() < 0.5:
-                if rng.random() < 0.7:
-                    process.kill_at = int(rng.expovariate(1 / 60)) + 1
-                else:
+                process.kill_at = int(rng.expovariate(1 / 60)) + 1
+                if rng.random() < 0.3:
                     process.kill_at_write = int(rng.expovariate(1 / 6)) + 1
             if is_bad and rng.random() < 0.25:
                 process.freeze_at, process.freeze_for = (
