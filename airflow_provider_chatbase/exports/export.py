@@ -7,8 +7,11 @@ import logging
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from airflow_provider_chatbase.client import AsyncChatbaseClient
@@ -293,12 +296,16 @@ class _ExportRun:
 
 
 async def _to_its_end(work: Callable[..., Result], *given: Any) -> Result:
-    """Do something in a thread, where nothing stops it: an interruption waits until it has ended."""
-    doing = asyncio.ensure_future(asyncio.to_thread(work, *given))
+    """Do something in a thread, where nothing stops it: interruptions wait until it has ended."""
+    in_context = partial(copy_context().run, work, *given)
+    # It is no task: an interruption that has waited for long ends its loop, which cancels all tasks.
+    doing = asyncio.get_running_loop().run_in_executor(None, in_context)
     try:
         return await asyncio.shield(doing)
     except asyncio.CancelledError:
-        await asyncio.wait((doing,))
+        while not doing.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((doing,))
         raise
 
 

@@ -230,7 +230,10 @@ def read_watermark(directory: Directory, by: str) -> datetime | None:
     if not names:
         return read_watermark(directory, CREATED) if by == UPDATED else None
     name = f"{WATERMARKS}/{names[-1]}"
-    found = read_moment((_read(directory, name) or {}).get("watermark"))
+    content = _read(directory, name)
+    if content is None and _watermarks(directory, by) != names:  # another run has moved it just now
+        return read_watermark(directory, by)
+    found = read_moment((content or {}).get("watermark"))
     if found is None or _watermark_name(by, found) != names[-1]:
         raise directory.damaged(name, "it is no watermark")
     return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from airflow_provider_chatbase.client.errors import ChatbaseError
 from airflow_provider_chatbase.exports import ChatbaseIncompleteExportError
+from airflow_provider_chatbase.exports.export import _to_its_end
 from airflow_provider_chatbase.exports.manifest import partitions_of
 from airflow_provider_chatbase.exports.window import Window
 from airflow_provider_chatbase.simulator import Fault
@@ -123,6 +126,25 @@ def test_a_failure_leaves_the_export_before(exports, year):
     with pytest.raises(ChatbaseError, match="AUTH_INVALID_API_KEY"):
         export.run(year)
     assert export.everything() == before
+
+
+def test_what_is_being_published_is_not_cleared_up_however_often_it_is_interrupted():
+    ended = threading.Event()
+
+    async def interrupt_it():
+        publishing = asyncio.create_task(_to_its_end(ended.wait, 60))
+        for number in range(20):
+            await asyncio.sleep(0)
+            if number in (5, 10):
+                for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                    task.cancel()
+        was_left = publishing.done()
+        ended.set()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+        return was_left
+
+    assert not asyncio.run(interrupt_it())
 
 
 def test_a_window_without_conversations_is_an_export(exports):

@@ -11,7 +11,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chatbase.client.errors import ChatbaseNotFoundError, ChatbaseUnsupportedError
 from airflow_provider_chatbase.exports import files_target
+from airflow_provider_chatbase.exports.manifest import CREATED, read_watermark
 from airflow_provider_chatbase.exports.window import Window, floor_day, look_back
+from airflow_provider_chatbase.files.directory import Directory
 from airflow_provider_chatbase.simulator import Fault
 
 DAY = timedelta(days=1)
@@ -140,6 +142,20 @@ def test_the_watermark_moves_over_no_gap_until_it_is_closed(exports):
     assert export.run(days(15, 12)).watermark == days(12, 10).end
     assert export.run(days(10, 8)).watermark == days(7, 6).end
     assert len(list((export.path / "_watermark").iterdir())) == 1
+
+
+def test_a_watermark_that_another_run_moves_just_now_is_read_anew(exports, monkeypatch):
+    export = exports(conversations=5)
+    export.run(days(5, 4))
+    read_json = Directory.read_json
+
+    def read_late(directory, name):
+        monkeypatch.setattr(Directory, "read_json", read_json)
+        export.run(days(4, 3))
+        return read_json(directory, name)
+
+    monkeypatch.setattr(Directory, "read_json", read_late)
+    assert read_watermark(export.directory, CREATED) == days(4, 3).end
 
 
 def test_the_watermark_stays_out_of_the_future(exports):
