@@ -123,18 +123,26 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     )
     output = directory(scenario.store)
 
-    def work(process: Process) -> Any:
-        connection = scenario.connection(process)
+    def exporting(this: Window) -> Callable[[Process], Any]:
+        def work(process: Process) -> Any:
+            connection = scenario.connection(process)
 
-        async def client() -> AsyncChatbaseClient:
-            return AsyncChatbaseClient(connection)
+            async def client() -> AsyncChatbaseClient:
+                return AsyncChatbaseClient(connection)
 
-        # Attempts that cut the window in other ways leave parts that overlap.
-        own = replace(settings, concurrency=random.Random(f"{seed} {process.name}").choice([1, 4, 16]))
-        return export(client, FilesTarget(output, own, look), own)
+            # Attempts that cut the window in other ways leave parts that overlap.
+            concurrency = random.Random(f"{seed} {process.name}").choice([1, 4, 16])
+            own = replace(settings, window=this, concurrency=concurrency)
+            return export(client, FilesTarget(output, own, look), own)
+
+        return work
 
     scenario.store.after_change = lambda what: _require_whole(scenario, what)
-    process = scenario.try_until_through(work, at_once=0.5)
+    is_beyond, day = rng.random() < 0.3, timedelta(days=1)
+    earlier, *gap = (Window(window.start - days * day, window.start - (days - 1) * day) for days in (3, 2, 1))
+    if is_beyond:
+        scenario.try_calmly(exporting(earlier))
+    process = scenario.try_until_through(exporting(window), at_once=0.5)
     scenario.require_sound()
     truth = _truth(scenario, window)
     seen = exported_objects(scenario, process.result.manifests)
@@ -144,18 +152,17 @@ def exported(clockwork: Clockwork, seed: int) -> None:
     wrong = [each["id"] for each in seen if [m["id"] for m in each["messages"]] != truth[each["id"]]]
     assert not wrong, f"messages are missing in {wrong}"
     manifests = process.result.manifests
-    _require_watermark(scenario, window)
-    if rng.random() < 0.2:
-        settings = replace(settings, window=Window(window.start - timedelta(days=2), window.start))
-        scenario.try_calmly(work)
-        _require_watermark(scenario, window)
+    _require_watermark(scenario, earlier.end if is_beyond else window.end)
+    if is_beyond or rng.random() < 0.2:
+        scenario.try_calmly(*map(exporting, gap))
+        _require_watermark(scenario, window.end)
         assert exported_objects(scenario, manifests) == seen, "a backfill touched what was there"
 
 
-def _require_watermark(scenario: Scenario, window: Window) -> None:
-    """Let one watermark be there, at the end of the newest window."""
-    there = [name for name in scenario.store.objects if "/_watermark/" in name]
-    assert there == [f"bucket/out/_watermark/created-{compact(window.end)}.json"], there
+def _require_watermark(scenario: Scenario, at: datetime) -> None:
+    """Let one watermark be there: where everything was exported until, without a gap."""
+    there = [name for name in scenario.store.objects if "/_watermark/created-" in name]
+    assert there == [f"bucket/out/_watermark/created-{compact(at)}.json"], f"{there} is not {at}"
 
 
 def cut_small(rng: random.Random) -> None:

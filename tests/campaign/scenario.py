@@ -108,13 +108,15 @@ class Scenario:
             self.clockwork.let_pass(60.0 if is_busy else rng.choice([0.0, 1.0, 60.0, 600.0]))
         raise AssertionError(f"never through: {[describe(each) for each in self.processes]}")
 
-    def try_calmly(self, work: Callable[[Process], Any]) -> None:
-        """Run something once more, in good weather."""
+    def try_calmly(self, *works: Callable[[Process], Any]) -> None:
+        """Run something once more in good weather; several run at the same time."""
         self.network.weather, self.store.weather = CALM, StorageWeather()
-        process = Process(self.clockwork, "the next run", "one")
-        self._start(process, work)
-        self.clockwork.run(lambda: process.ended)
-        assert process.error is None, describe(process)
+        ones = [Process(self.clockwork, f"the next run {at}", "one") for at, _ in enumerate(works)]
+        for process, work in zip(ones, works, strict=True):
+            self._start(process, work)
+        self.clockwork.run(lambda: all(process.ended for process in ones))
+        for process in ones:
+            assert process.error is None, describe(process)
 
     def _start(self, process: Process, work: Callable[[Process], Any]) -> SimulatedThread:
         self.processes.append(process)
