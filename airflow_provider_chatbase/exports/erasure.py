@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -304,6 +305,8 @@ class _Erasure:
                     rows += 1
         folder, _, name = file.path.rpartition("/")
         new = exported_file(local, folder, name[12:], file.table, rows)
+        # Not named by its content: an export that gives up removes what it wrote, and may have made the same.
+        new = replace(new, path=f"{folder}/{uuid.uuid4().hex[:12]}{name[12:]}")
         with local.open("rb") as written, self._directory.replacing(new.path) as copy:
             shutil.copyfileobj(written, copy, PIECE)
         return new
