@@ -47,7 +47,7 @@ except ImportError as error:
 __all__ = ["COVERED_FROM", "ERASED", "GONE", "READ", "WATERMARK", "CommitFailedError", "pa", "pc"]
 
 UPLOADS = 8
-"""How many files are put into a table at the same time, and the buffer of each."""
+"""How many files are put into a table at the same time."""
 
 GONE = "_gone"
 """The column of a change that says: this row is to go."""

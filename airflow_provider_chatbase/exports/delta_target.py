@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def by_day(kinds: Sequence[TableKind], tables: Mapping[str, Any]) -> Iterator[tu
     owners = {kind.table.name: tables[kind.table.name][READ].to_pylist() for kind in kinds}
     starts = dict.fromkeys(owners, 0)
     end = 0
-    for day, of_day in groupby(days):
+    for day, of_day in itertools.groupby(days):
         end += len(list(of_day))
         found = {}
         for name, of_rows in owners.items():

@@ -94,6 +94,7 @@ def erase(
     """Erase rows from all exports in an output. Files without such rows stay as they are, byte by byte."""
     _state_of_conversations(directory, user_ids, conversation_ids)
     with nullcontext() if dry_run else Lock(directory, LOCK, "erasing") as lock:
+        # Read again: an erasure that has just ended counted itself in it.
         state = _state_of_conversations(directory, user_ids, conversation_ids)
         users = users_as_stored(user_ids, state.contents, salt)
         with tempfile.TemporaryDirectory(prefix="chatbase-erase-") as local, _long_cells():
@@ -290,7 +291,7 @@ class _Erasure:
             if self._lock is not None:
                 self._lock.require_held()
             self._directory.write(name, new.as_bytes())
-        obsolete = hit if there else changed.values()  # of which another erasure may have made the same
+        obsolete = hit if there else changed.values()
         for path in {file.path for file in obsolete} - (new if there else now).paths:
             self._directory.remove(path)
         return there

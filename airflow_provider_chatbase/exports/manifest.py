@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from airflow_provider_chatbase.exports.window import Window, compact, in_utc, read_moment, read_window
+from airflow_provider_chatbase.exports.window import (
+    Window,
+    compact,
+    in_utc,
+    named_window,
+    read_moment,
+    read_window,
+)
 from airflow_provider_chatbase.files import ChatbaseOutputError
 from airflow_provider_chatbase.files.directory import Directory
 
@@ -287,12 +294,10 @@ def _ahead(directory: Directory, by: str) -> dict[str, Window]:
     found: dict[str, Window] = {}
     for name in directory.names(WATERMARKS):
         if name.startswith(f"{AHEAD}{by}-"):
-            bounds = name.removeprefix(f"{AHEAD}{by}-").removesuffix(".json").split("-")
-            try:
-                start, end = (datetime.strptime(each, "%Y%m%dT%H%M%S%z") for each in bounds)
-            except ValueError as error:
-                raise directory.damaged(f"{WATERMARKS}/{name}", "its name is no window's") from error
-            found[name] = Window(start, end)
+            window = named_window(name.removeprefix(f"{AHEAD}{by}-").removesuffix(".json"))
+            if window is None:
+                raise directory.damaged(f"{WATERMARKS}/{name}", "its name is no window's")
+            found[name] = window
     return found
 
 

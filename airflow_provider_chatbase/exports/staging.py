@@ -16,14 +16,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
-from airflow_provider_chatbase.exports.window import Window, read_window
+from airflow_provider_chatbase.exports.window import Window, named_window, read_window
 from airflow_provider_chatbase.files import (
     ChatbaseDamagedFileError,
     ChatbaseOutputError,
@@ -141,13 +141,7 @@ class FinishedPart:
     @property
     def window(self) -> Window | None:
         """The window that its key names, if it names one."""
-        try:
-            start, end = (
-                datetime.strptime(each, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for each in self.key.split("-")
-            )
-        except ValueError:
-            return None
-        return Window(start, end)
+        return named_window(self.key)
 
     @property
     def objects(self) -> int:

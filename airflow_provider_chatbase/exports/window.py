@@ -168,6 +168,17 @@ def read_window(found: Any) -> Window | None:
     return Window(start, end) if start is not None and end is not None else None
 
 
+def named_window(name: str) -> Window | None:
+    """Read a window from its :attr:`Window.name`."""
+    try:
+        start, end = (
+            datetime.strptime(each, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for each in name.split("-")
+        )
+    except ValueError:
+        return None
+    return Window(start, end)
+
+
 def in_utc(at: datetime) -> str:
     """Write a moment as ISO 8601 in UTC, with ``Z``."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

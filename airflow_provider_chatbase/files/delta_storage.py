@@ -41,14 +41,18 @@ class DeltaStorage:
         """Return a directory in it."""
         return replace(self, url=f"{self.url}/{name}", uri=f"{self.uri}/{name}")
 
+    @property
+    def _is_local(self) -> bool:
+        return "://" not in self.uri
+
     def make(self) -> None:
         """Make the directory, where directories are things of their own."""
-        if "://" not in self.uri:
+        if self._is_local:
             Path(self.uri).mkdir(parents=True, exist_ok=True)
 
     def uploader(self) -> Callable[[Path, str], object]:
         """Return what copies a file of this machine to a name in the directory, many at once."""
-        if "://" not in self.uri:
+        if self._is_local:
             return self._copy
         import pyarrow as pa
         from deltalake.fs import DeltaStorageHandler
